@@ -1,0 +1,54 @@
+"""Regularizers: what happens to a representation Γ. One file each; `base` has the two kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from sparse_plugin.errors import ConfigError
+from sparse_plugin.plugins import REGULARIZERS, caller_origin
+from sparse_plugin.registry.base import Constraint as Constraint
+from sparse_plugin.registry.base import Penalty as Penalty
+from sparse_plugin.registry.base import Regularizer as Regularizer
+
+R = TypeVar("R", bound=type[Regularizer])
+
+
+def register(name: str) -> Callable[[R], R]:
+    """Class decorator that registers a regularizer under name in this process.
+
+    >>> @register("soft")
+    ... class Soft(Constraint):
+    ...     threshold: float = 0.1
+    ...     def project(self, gamma):
+    ...         return gamma.sign() * (gamma.abs() - self.threshold).clamp(min=0)
+
+    Raises ConfigError where the class is not a Constraint or Penalty, or another owner has the name.
+    """
+
+    def add(cls: R) -> R:
+        if not (isinstance(cls, type) and issubclass(cls, (Constraint, Penalty))):
+            raise ConfigError(f"{cls!r} cannot be registered as {name!r}: derive it from Constraint or Penalty")
+        REGULARIZERS.register(name, cls, caller_origin(cls))
+        return cls
+
+    return add
+
+
+def available() -> list[str]:
+    """The names of all regularizers, sorted."""
+    return list(REGULARIZERS.all())
+
+
+def get(name: str) -> type[Regularizer]:
+    """The class registered under name. Raises ConfigError with the nearest match where there is none."""
+    cls: type[Regularizer] = REGULARIZERS.get(name)
+    return cls
+
+
+def create(name: str, settings: Mapping[str, Any]) -> Regularizer:
+    """The regularizer called name with these settings.
+
+    Raises ConfigError for an unknown name, an unknown or missing field, or a value out of range.
+    """
+    return get(name).named(name, settings)

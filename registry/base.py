@@ -1,0 +1,120 @@
+"""The two kinds of regularizer. A regularizer is a frozen, validated settings object whose fields are the config keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidationError
+
+from sparse_plugin.errors import ConfigError, one_of
+from sparse_plugin.projections.sizes import check_k
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Self = TypeVar("Self", bound="Regularizer")
+
+# A number of coefficients: an integer counts, a float in (0, 1] is a fraction (1 is one coefficient, 1.0 is all).
+K = Annotated[int | float, BeforeValidator(check_k)]
+
+# Called with the level, Γ before and Γ after its projection.
+Observer = Callable[[int, "Tensor", "Tensor"], None]
+
+
+class Regularizer(BaseModel):
+    """Settings, validated on construction and frozen. Raises ConfigError for anything that is not valid."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    _name: str = PrivateAttr(default="")
+
+    def __init__(self, /, **settings: Any) -> None:
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise ConfigError(_sentence(type(self), error)) from None
+
+    @classmethod
+    def named(cls: type[Self], name: str, settings: Mapping[str, Any]) -> Self:
+        """An instance that knows under which name it was asked for."""
+        try:
+            made = cls(**settings)
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error}") from None
+        made._name = name
+        return made
+
+    @property
+    def name(self) -> str:
+        """The registered name, or the class's own where it was constructed directly."""
+        return self._name or type(self).__name__
+
+    def settings(self) -> dict[str, Any]:
+        """Name and fields, as they stand in a config file and in a checkpoint."""
+        return {"regularizer": self.name, **self.model_dump(mode="json")}
+
+    def __str__(self) -> str:
+        fields = ", ".join(f"{key}={value}" for key, value in self.model_dump(mode="json").items())
+        return f"{self.name}({fields})"
+
+
+class Constraint(Regularizer):
+    """A projection of Γ, applied in every forward pass, in training and in evaluation."""
+
+    def project(self, gamma: Tensor) -> Tensor:
+        """Γ with the constraint met: a new tensor of the same shape, dtype, device and memory format, never in place.
+
+        gamma: (N, C, ...), any float dtype.
+        """
+        raise TypeError(f"{type(self).__name__} does not define project(gamma)")
+
+    def holds(self, gamma: Tensor) -> bool:
+        """Whether Γ meets the constraint; asked once, for the tensor that D1 really consumes. True unless overridden."""
+        del gamma
+        return True
+
+    def dictionaries(self, channels: int, spatial: int) -> nn.Module | None:
+        """The learned module to insert before D1, for Γ with this many channels and spatial dimensions; None for none.
+
+        It must not draw random numbers: the host's own run would change.
+        """
+        del channels, spatial
+        return None
+
+    def represent(self, gamma: Tensor, dictionaries: nn.Module | None, observe: Observer | None = None) -> Tensor:
+        """The representation that D1 consumes; observe, if given, sees every level before and after its projection."""
+        del dictionaries
+        sparse = self.project(gamma)
+        if observe is not None:
+            observe(1, gamma, sparse)
+        return sparse
+
+
+class Penalty(Regularizer):
+    """A term of the generator's loss, in training only."""
+
+    def penalty(self, gamma: Tensor) -> Tensor:
+        """The scalar to add to the generator's loss, differentiable in gamma.
+
+        gamma: (N, C, ...), float32 or float64 (lower precisions are converted before). A mean over the batch makes
+        gradient accumulation and data parallelism come out as on the joint batch.
+        """
+        raise TypeError(f"{type(self).__name__} does not define penalty(gamma)")
+
+
+def _sentence(cls: type[Regularizer], error: ValidationError) -> str:
+    """The first thing that is wrong, in a sentence."""
+    fields = list(cls.model_fields)
+    first = error.errors(include_url=False)[0]
+    # Where a field may be of several types, each type complains; the field is what the user typed.
+    field = str(first["loc"][0]) if first["loc"] else ""
+    extra = [str(e["loc"][0]) for e in error.errors(include_url=False) if e["type"] == "extra_forbidden"]
+    if extra:
+        return one_of("field", extra[0], fields)
+    if first["type"] == "missing":
+        about = cls.model_fields[field].description
+        return f"field {field!r} is missing: give {about or 'it a value'}"
+    if first["type"] == "value_error":
+        return f"field {field!r}: {first['ctx']['error']}"
+    return f"field {field!r} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"

@@ -1,0 +1,35 @@
+"""The L0 projection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from sparse_plugin.projections.sizes import resolve_k
+from sparse_plugin.registry.base import Constraint, K
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class L0(Constraint):
+    """Keep the k coefficients of largest magnitude of each sample's Γ, zero the rest.
+
+    P(Γ) = argmin ‖Γ - Γ'‖₂  s.t.  ‖Γ'‖₀ <= k  (paper, section 3, (2))
+
+    k: an integer counts, a float in (0, 1] is a fraction of C·H·W.
+    """
+
+    k: K = Field(description="k, the coefficients that each sample keeps: an integer counts, a float in (0, 1] is a fraction")
+
+    def project(self, gamma: Tensor) -> Tensor:
+        """gamma: (N, C, ...), any float dtype and memory format. Same shape, dtype and format; ties go to the lowest index."""
+        from sparse_plugin.projections import project_global
+
+        return project_global(gamma, self.k)
+
+    def holds(self, gamma: Tensor) -> bool:
+        """At most k non-zeros in every sample."""
+        size = gamma[0].numel() if len(gamma) else 0
+        return not size or int((gamma != 0).flatten(1).sum(1).max()) <= resolve_k(self.k, size)

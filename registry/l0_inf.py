@@ -1,0 +1,34 @@
+"""The L0,inf projection: the needle relaxation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from sparse_plugin.projections.sizes import resolve_k
+from sparse_plugin.registry.base import Constraint, K
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class L0Inf(Constraint):
+    """Keep the k coefficients of largest magnitude of every needle, zero the rest.
+
+    P(Γ) = argmin ‖Γ - Γ'‖₂  s.t.  every needle of Γ' has at most k non-zeros  (paper, section 3, (3))
+
+    A needle is the 1x1xC fibre of Γ at one spatial position. k: an integer counts, a float in (0, 1] is a fraction of C.
+    """
+
+    k: K = Field(description="k, the coefficients that each needle keeps: an integer counts, a float in (0, 1] is a fraction")
+
+    def project(self, gamma: Tensor) -> Tensor:
+        """gamma: (N, C, ...), any float dtype and memory format. Same shape, dtype and format; ties go to the lowest channel."""
+        from sparse_plugin.projections import project_needles
+
+        return project_needles(gamma, self.k)
+
+    def holds(self, gamma: Tensor) -> bool:
+        """At most k non-zeros in every needle."""
+        return not gamma.numel() or int((gamma != 0).sum(1).max()) <= resolve_k(self.k, gamma.shape[1])

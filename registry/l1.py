@@ -1,0 +1,28 @@
+"""The L1 penalty."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from sparse_plugin.registry.base import Penalty
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class L1(Penalty):
+    """weight · mean |Γ|, added to the generator's loss (paper, section 3, (1)).
+
+    weight: λ >= 0. reduction: "mean" over all entries (the default), or "sum" over one sample's entries and mean over
+    the batch, which is the paper's ||Γ||₁ of a sample.
+    """
+
+    weight: float = Field(ge=0, allow_inf_nan=False, description="weight, the λ of the penalty, 0 or more")
+    reduction: Literal["mean", "sum"] = "mean"
+
+    def penalty(self, gamma: Tensor) -> Tensor:
+        """weight · mean |Γ|. gamma: (N, C, ...). Returns a scalar."""
+        total = gamma.abs().mean() if self.reduction == "mean" else gamma.abs().sum() / max(1, gamma.shape[0])
+        return self.weight * total

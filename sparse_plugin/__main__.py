@@ -1,0 +1,6 @@
+"""`python -m sparse_plugin` is `sparse-plugin`."""
+
+from sparse_plugin.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Adapters say where Γ is in the generators of one codebase."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from sparse_plugin.errors import ConfigError
+from sparse_plugin.plugins import ADAPTERS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from sparse_plugin.sites import Site
+
+
+class Adapter:
+    """A table of generator classes: `"package.module:Class"` or `"Class"` -> the path of D1, as in `"c5"`.
+
+    A value may name a side, `"down1:output"`, or be a list of such, one a representation. A key's module also stands
+    for the modules below it. Subclass and override `matches` and `sites` where a table is not enough.
+    """
+
+    def __init__(self, name: str, table: Mapping[str, str | list[str]]) -> None:
+        self.name = name
+        self.table = dict(table)
+
+    def matches(self, generator: nn.Module) -> bool:
+        """Whether this adapter knows generator's class or one that it derives from."""
+        return self._row(generator) is not None
+
+    def sites(self, generator: nn.Module) -> tuple[Site, ...]:
+        """The sites of a generator that matches. Raises ConfigError for one that does not."""
+        from sparse_plugin.sites import Site
+
+        row = self._row(generator)
+        if row is None:
+            raise ConfigError(
+                f"adapter {self.name!r} does not know {type(generator).__name__}; it knows {', '.join(self.table)}"
+            )
+        return tuple(Site.parse(text) for text in ([row] if isinstance(row, str) else row))
+
+    def _row(self, generator: nn.Module) -> str | list[str] | None:
+        for cls in type(generator).__mro__:
+            for key, row in self.table.items():
+                module, _, name = key.rpartition(":")
+                if cls.__name__ == name and (not module or f"{cls.__module__}.".startswith(f"{module}.")):
+                    return row
+        return None
+
+
+def find(generator: nn.Module, name: str | None) -> Adapter | None:
+    """The adapter called name, or the first that matches generator; None where none does."""
+    if name is not None:
+        return ADAPTERS.get(name)
+    return next((a for n in ADAPTERS.all() if (a := ADAPTERS.get(n)).matches(generator)), None)

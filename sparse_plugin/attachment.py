@@ -1,0 +1,373 @@
+"""Attaching a regularizer to a generator, and the handle to what is attached."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sparse_plugin import adapters, deferred, first, hooks, penalty, sites, steps
+from sparse_plugin.config import Delivery, SparsityConfig
+from sparse_plugin.errors import AttachmentError, ConfigError, PenaltyError, SiteError
+from sparse_plugin.inserted import Inserted
+from sparse_plugin.measure import Measurement, Reduction
+from sparse_plugin.mlcsc import Kernel, kernel
+from sparse_plugin.probe import forward
+from sparse_plugin.record import Recorder
+from sparse_plugin.registry.base import Constraint, Penalty, Regularizer
+from sparse_plugin.sites import CHILD, Site
+
+
+# Steps between two measurements where nobody says.
+MEASURE_EVERY = 100
+
+# Called with every attachment whose hooks have just been placed: at attach, or at the first call.
+installed: list[Callable[[Attachment], None]] = []
+
+
+def attach(
+    generator: nn.Module,
+    regularizer: str | Regularizer | SparsityConfig,
+    /,
+    *,
+    example_input: Any = None,
+    sites: str | Iterable[str | Site] = (),
+    adapter: str | None = None,
+    delivery: Delivery | None = None,
+    accumulation: int = 1,
+    run_dir: str | os.PathLike[str] | None = None,
+    measure_every: int | None = None,
+    **settings: Any,
+) -> Attachment:
+    """Regularize generator's representation from now on.
+
+    regularizer: a registered name with its settings as keywords, as in `attach(G, "l0_inf", k=16)`; or a regularizer
+    object; or a SparsityConfig, which then says everything.
+    example_input: what one forward takes: a tensor, a tuple of positional or a dict of keyword arguments. With it all is
+    checked here and now, by undisturbed forwards; without, during the first real one, before its result is used.
+    sites: paths of modules whose input is Γ (`"c5"`), or `"path:output"`. Otherwise adapter by name, the first adapter
+    that matches, or automatic detection decides.
+    delivery: how a penalty reaches the loss. "gradient", the default, adds its gradient in the backward pass; "loss" leaves it to you to
+    add `attachment.penalty()` to the generator's loss. accumulation: backward passes to one optimizer step.
+    run_dir, measure_every: where, and every how many steps of the generator's optimizer, measurements are logged;
+    by default nowhere, and every 100.
+
+    Raises ConfigError for settings, SiteError where D1 cannot be told or is not used as one, AttachmentError where the
+    generator is attached already.
+    """
+    if isinstance(regularizer, SparsityConfig):
+        config, made = regularizer, regularizer.build()
+    else:
+        if isinstance(regularizer, str):
+            from sparse_plugin.registry import create
+
+            made = create(regularizer, settings)
+        elif isinstance(regularizer, (Constraint, Penalty)):
+            made = regularizer
+            if settings:
+                raise ConfigError(f"settings {', '.join(settings)} are given beside {made}, which has its own; leave them out")
+        else:
+            raise ConfigError(f"the regularizer is {regularizer!r}; give a registered name, a Constraint or a Penalty")
+        named = [sites] if isinstance(sites, str) else [str_site(site) for site in sites]
+        config = SparsityConfig.of(
+            made,
+            sites=named,
+            adapter=adapter,
+            delivery=delivery,
+            accumulation=accumulation,
+            run_dir=None if run_dir is None else os.fspath(run_dir),
+            measure_every=measure_every,
+        )
+    if not isinstance(generator, nn.Module):
+        raise ConfigError(f"the generator is a {type(generator).__name__}; attach takes a torch.nn.Module")
+    if Attachment.of(generator) is not None:
+        raise AttachmentError(
+            f"{type(generator).__name__} already has {Attachment(generator).regularizer} attached; detach() it first"
+        )
+    args, kwargs = _inputs(example_input)
+    chosen, d1 = _resolve(generator, config, args, kwargs)
+    install = partial(_install, regularizer=made, config=config, d1=d1)
+    if chosen is None:
+        if isinstance(made, Constraint) and made.dictionaries(1, 2) is not None:
+            raise SiteError(
+                f"{made} inserts parameters, which must exist before the first forward, and D1 of "
+                f"{type(generator).__name__} cannot be told yet; give example_input=... or sites=[\"path\"]"
+            )
+        deferred.defer(generator, install)
+        return Attachment(generator)
+    install(generator, chosen)
+    attachment = Attachment(generator)
+    if example_input is not None:
+        try:
+            forward(generator, args, kwargs)
+        except BaseException:
+            attachment.detach()
+            raise
+        for module in generator.modules():
+            hooks.remove(module, first.TEMPORARY)
+    return attachment
+
+
+def str_site(site: str | Site) -> str:
+    """A site as it stands in a config."""
+    return site if isinstance(site, str) else f"{site.path}:{site.side}"
+
+
+def _inputs(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(example, Mapping):
+        return (), dict(example)
+    return (example if isinstance(example, tuple) else (example,)), {}
+
+
+def _resolve(
+    generator: nn.Module, config: SparsityConfig, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Site, ...] | None, bool]:
+    """The sites, or None where they wait for the first call; and whether the one site is to be D1."""
+    if config.sites:
+        chosen = tuple(Site.parse(text, level) for level, text in enumerate(config.sites, 1))
+        for site in chosen:
+            sites.check(generator, site)
+        return chosen, False
+    known = adapters.find(generator, config.adapter)
+    if known is not None:
+        chosen = known.sites(generator)
+        for site in chosen:
+            sites.check(generator, site)
+        return chosen, len(chosen) == 1 and chosen[0].side == "input"
+    if args != (None,):
+        return (sites.detect(generator, *args, **kwargs),), True
+    path = sites.predict(generator)
+    if path is None and not any(True for _ in sites.kernel_owners(generator)):
+        raise SiteError(
+            f"{type(generator).__name__} has no convolution, so no dictionary and no representation; "
+            "generators made of linear layers alone are not synthesized from atoms"
+        )
+    return (None if path is None else (Site(path),)), True
+
+
+def _install(
+    generator: nn.Module, chosen: tuple[Site, ...], *, regularizer: Regularizer, config: SparsityConfig, d1: bool
+) -> None:
+    recorder = None if config.run_dir is None else Recorder(config.run_dir, MEASURE_EVERY if config.measure_every is None else config.measure_every)
+    placed: list[tuple[str, hooks.SiteHook]] = []
+    for site in chosen:
+        module = generator.get_submodule(site.path)
+        owner = _owner(module, site)
+        child = Inserted(regularizer.settings(), _dictionaries(regularizer, module.get_submodule(owner), site))
+        host = module.get_submodule(owner)
+        like = next(host.parameters(), None)
+        if like is not None:
+            child.to(device=like.device, dtype=like.dtype)
+        child.train(host.training)
+        hook: hooks.SiteHook
+        kind = hooks.InputHook if site.side == "input" else hooks.OutputHook
+        hook = kind(regularizer, site, owner, config.delivery or "gradient", config.accumulation)
+        host.add_module(CHILD, child)
+        if isinstance(hook, hooks.InputHook):
+            module.register_forward_pre_hook(hook)
+        else:
+            module.register_forward_hook(hook)
+        placed.append((site.path, hook))
+        hooks.runtime(hook).recorder = recorder
+        steps.follow(hook, generator)
+        if isinstance(regularizer, Penalty) and hook.delivery == "gradient":
+            penalty.follow_loss_scaling(hook)
+    first.watch(generator, placed, chosen[0].path if d1 else None)
+    for tell in installed:
+        tell(Attachment(generator))
+
+
+def _owner(module: nn.Module, site: Site) -> str:
+    """The path, below a site's module, of the module that takes the child: a Sequential would run it."""
+    if not isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict)):
+        return ""
+    for path, inner in module.named_modules():
+        if sites.own_kernel(inner) is not None and CHILD not in path.split("."):
+            return path
+    for path, inner in module.named_modules():
+        if path and not isinstance(inner, nn.Sequential):
+            return path
+    raise SiteError(f"the {site} is an empty {type(module).__name__}, which can hold nothing; name the module before it")
+
+
+def _dictionaries(regularizer: Regularizer, owner: nn.Module, site: Site) -> nn.Module | None:
+    if not isinstance(regularizer, Constraint) or regularizer.dictionaries(1, 2) is None:
+        return None
+    channels, weight = sites.in_channels(owner), sites.own_kernel(owner)
+    if site.side != "input" or channels is None or weight is None:
+        raise SiteError(
+            f"{regularizer} inserts dictionaries before a convolution, and the {site} is a {type(owner).__name__}; "
+            "name the input of a torch.nn convolution"
+        )
+    return regularizer.dictionaries(channels, weight.dim() - 2)
+
+
+class Attachment:
+    """The handle to what is attached to a generator. `Attachment.of(generator)` finds it again.
+
+    As a context manager it detaches on leaving.
+    """
+
+    def __init__(self, generator: nn.Module) -> None:
+        self.generator = generator
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Attachment | None:
+        """The attachment of module, or of the generator that it wraps or copies; None where nothing is attached."""
+        found = next(hooks.find(module, (hooks.SiteHook, deferred.Deferred)), None)
+        return None if found is None else cls(module)
+
+    @property
+    def _hooks(self) -> list[hooks.SiteHook]:
+        return [hook for _, _, hook in hooks.find(self.generator, hooks.SiteHook)]
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Where Γ is read; empty as long as detection waits for the first call."""
+        return tuple(hook.site for hook in self._hooks)
+
+    @property
+    def regularizer(self) -> Regularizer:
+        """The regularizer's settings. Raises AttachmentError where it was detached."""
+        for _, _, hook in hooks.find(self.generator, (hooks.SiteHook, deferred.Deferred)):
+            made: Regularizer = hook.regularizer if isinstance(hook, hooks.SiteHook) else hook.install.keywords["regularizer"]
+            return made
+        raise AttachmentError(f"nothing is attached to this {type(self.generator).__name__}: it was detached")
+
+    @property
+    def delivery(self) -> str | None:
+        """How a penalty reaches the loss, "gradient" or "loss"; None before the first call decides the site."""
+        return next((hook.delivery for hook in self._hooks), None)
+
+    @property
+    def pending(self) -> bool:
+        """Whether a forward pass with gradients is alive whose penalty can be taken (delivery="loss")."""
+        return any(hooks.runtime(hook).alive() for hook in self._hooks)
+
+    def penalty(self) -> Tensor:
+        """The penalty of the latest forward pass, a scalar with its graph, to be added to the generator's loss.
+
+        Raises PenaltyError where there is no penalty to add: under a constraint, with delivery="gradient" (it would count
+        twice), on a copied generator, or where no forward pass with gradients is alive.
+        """
+        regularizer = self.regularizer
+        if not isinstance(regularizer, Penalty):
+            raise PenaltyError(f"{regularizer} is a constraint and has no penalty; it acts in the forward pass")
+        at = self._hooks
+        if any(hook.delivery == "gradient" for hook in at):
+            raise PenaltyError(
+                "this attachment adds the penalty's gradient itself, and adding the penalty would count it twice; "
+                "attach with delivery='loss' to add it by hand"
+            )
+        if any(hook.is_copy for hook in at):
+            raise PenaltyError("this generator is a copy (an EMA, say), which never feeds the penalty; use the original's")
+        if not at:
+            raise PenaltyError("the representation is not known before the first forward pass; run the generator first")
+        return torch.stack([hook.penalty() for hook in at]).sum() if len(at) > 1 else at[0].penalty()
+
+    def measure(self, *args: Any, **kwargs: Any) -> list[Measurement]:
+        """Measurements of Γ, one a site and level.
+
+        With a forward's inputs: of that forward, undisturbed and without gradients. Without: the latest of the log.
+        Raises AttachmentError where there is nothing to measure.
+        """
+        if not args and not kwargs:
+            if self.recorder is not None and self.recorder.latest:
+                return self.recorder.latest
+            raise AttachmentError("nothing was measured yet; pass a forward's inputs, as in measure(z), or attach with run_dir=...")
+        seen: list[Reduction] = []
+        handles = [_look_at(module, hook, seen) for _, module, hook in hooks.find(self.generator, hooks.SiteHook)]
+        if not handles:
+            raise AttachmentError("the representation is not known before the first forward pass; run the generator first")
+        try:
+            forward(self.generator, args, kwargs)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return [reduction.read() for reduction in seen]
+
+    def inserted(self) -> list[nn.Module]:
+        """The children named `sparse_plugin` that hold what was added, one a site."""
+        return [m for m in self.generator.modules() if isinstance(m, Inserted)]
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters that were added: of inserted dictionaries, for an optimizer that was made before."""
+        return [p for child in self.inserted() for p in child.parameters()]
+
+    def log_to(self, run_dir: str | os.PathLike[str], every: int) -> Recorder:
+        """Log measurements from now on: one line every so many steps of the generator's optimizer. Returns the log."""
+        recorder = Recorder(run_dir, every)
+        for hook in self._hooks:
+            hooks.runtime(hook).recorder = recorder
+        return recorder
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """The log of measurements, if one is written."""
+        return next((hooks.runtime(hook).recorder for hook in self._hooks), None)
+
+    def kernel(self) -> Kernel:
+        """D1 as it really synthesizes: its atoms, stride and dilation. Raises SiteError where it is no one convolution."""
+        for _, module, hook in hooks.find(self.generator, hooks.SiteHook):
+            owner = module.get_submodule(hook.owner)
+            channels, weight = sites.in_channels(owner), sites.own_kernel(owner)
+            if channels is None or weight is None or hook.site.side != "input":
+                raise SiteError(f"the {hook.site} is a {type(owner).__name__}, which has no atoms: it is no torch.nn convolution")
+            with _unhooked(owner):
+                return kernel(owner, weight.new_zeros(1, channels, *(max(8, side) for side in weight.shape[2:])))
+        raise AttachmentError("the representation is not known before the first forward pass; run the generator first")
+
+    def detach(self) -> None:
+        """Take everything off the generator: hooks, child modules, global hooks. Nothing remains; calling it twice is fine."""
+        for _, _, hook in list(hooks.find(self.generator, hooks.SiteHook)):
+            steps.unfollow(hook)
+            penalty.unfollow(hook)
+        deferred.settle(self.generator)
+        for module in list(self.generator.modules()):
+            hooks.remove(module, (hooks.SiteHook, *first.TEMPORARY))
+            if isinstance(module._modules.get(CHILD), Inserted):
+                del module._modules[CHILD]
+
+    def __enter__(self) -> Attachment:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.detach()
+
+    def __repr__(self) -> str:
+        try:
+            what = str(self.regularizer)
+        except AttachmentError:
+            return "Attachment(detached)"
+        where = "; ".join(map(str, self.sites)) or "D1, to be found at the first call"
+        return f"Attachment({what} at the {where} of {type(self.generator).__name__})"
+
+
+@contextmanager
+def _unhooked(module: nn.Module) -> Iterator[None]:
+    """module as the host left it, for a look at the convolution itself; its own hooks (spectral norm) stay."""
+    dicts = [module._forward_pre_hooks, module._forward_hooks]
+    saved = [dict(d) for d in dicts]
+    hooks.remove(module, (hooks.SiteHook, *first.TEMPORARY))
+    try:
+        yield
+    finally:
+        for d, before in zip(dicts, saved, strict=True):
+            d.clear()
+            d.update(before)
+
+
+def _look_at(module: nn.Module, hook: hooks.SiteHook, seen: list[Reduction]) -> Any:
+    """A temporary hook ahead of the site's own, which sees Γ as it arrives."""
+    if hook.site.side == "input":
+        return module.register_forward_pre_hook(
+            lambda module, args: seen.extend(hook.look(module, args[0].as_subclass(Tensor))), prepend=True
+        )
+    return module.register_forward_hook(
+        lambda module, args, output: seen.extend(hook.look(module, output.as_subclass(Tensor))), prepend=True
+    )

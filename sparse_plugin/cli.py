@@ -1,0 +1,199 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from sparse_plugin import __version__
+from sparse_plugin.errors import SparsePluginError
+
+
+class _Group(click.Group):
+    """Prints a user's mistake as a sentence, not a traceback, and exits 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SparsePluginError as error:
+            raise _Mistake(str(error)) from None
+
+
+class _Mistake(click.ClickException):
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"sparse-plugin: {self.message}", err=True)
+
+
+def main() -> None:
+    """The entry point of `sparse-plugin` and `python -m sparse_plugin`."""
+    cli(prog_name="sparse-plugin")
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="sparse-plugin")
+def cli() -> None:
+    """Sparse-modeling regularization for image generators that other people wrote.
+
+    Exit codes: 0 done, 2 a mistake in what was asked, 3 the command ran and nothing was regularized.
+    """
+
+
+def _config_options(command: Any) -> Any:
+    for option in (
+        click.option("--import", "imports", multiple=True, metavar="FILE", help="A .py file or module that registers regularizers."),
+        click.option("--set", "assignments", multiple=True, metavar="sparse.KEY=VALUE", help="Set one key, as in sparse.k=16."),
+        click.option("--sparse", metavar="NAME", help="The regularizer: l1, l0, l0_inf, ml_csc, or a registered one."),
+        click.option("--config", "config_file", metavar="FILE", help="A YAML or TOML file with a section `sparse`."),
+    ):
+        command = option(command)
+    return command
+
+
+def _config(config_file: str | None, sparse: str | None, assignments: tuple[str, ...], imports: tuple[str, ...], **own: Any) -> Any:
+    import os
+
+    from sparse_plugin.config import SparsityConfig, assign, read
+    from sparse_plugin.errors import ConfigError
+
+    mapping: dict[str, Any] = {}
+    if config_file is not None:
+        mapping = read(config_file)
+    else:
+        inherited = SparsityConfig.from_environment()
+        if inherited is not None:
+            mapping = inherited.flat()
+    if sparse is not None and sparse != mapping.get("regularizer"):
+        kept = set(SparsityConfig.model_fields) - {"settings"}
+        mapping = {**{key: value for key, value in mapping.items() if key in kept}, "regularizer": sparse}
+    mapping = assign(mapping, assignments)
+    mapping.update({key: value for key, value in own.items() if value is not None})
+    if "regularizer" not in mapping and not mapping:
+        raise ConfigError("no regularizer is named; give --sparse NAME, --set sparse.regularizer=NAME or --config FILE")
+    named = [*mapping.get("imports", []), *imports]
+    if named:
+        mapping["imports"] = [os.path.abspath(name) if name.endswith(".py") else name for name in named]
+    return SparsityConfig.from_mapping(mapping, config_file or "the command line")
+
+
+@cli.command(context_settings={"ignore_unknown_options": False})
+@_config_options
+@click.option("--generator", metavar="MODULE:CLASS", help='The generator\'s class in a host that is not known, as in "__main__:Generator".')
+@click.option("--host", metavar="NAME", help="Patch this host only.")
+@click.option("--run-dir", metavar="DIR", help="Where measurements are logged.  [default: the host's, else sparse_runs/<time>]")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def run(command: tuple[str, ...], generator: str | None, host: str | None, run_dir: str | None, **options: Any) -> None:
+    """Run a script that does not know of the plugin, with the plugin on.
+
+    \b
+        sparse-plugin run --sparse l0_inf --set sparse.k=16 -- python train.py --its --own --flags
+
+    Exits with the script's own code, or with 3 where the script succeeded and nothing was regularized.
+    """
+    from sparse_plugin.launch import run as launch
+
+    config = _config(**options, generator=generator, host=host, run_dir=run_dir)
+    sys.exit(launch(command, config))
+
+
+@cli.command("list")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--kernels", is_flag=True, help="The projections' kernels on this machine instead.")
+@click.option("--import", "imports", multiple=True, metavar="FILE", help="A .py file or module that registers regularizers.")
+def list_(as_json: bool, kernels: bool, imports: tuple[str, ...]) -> None:
+    """What is registered, and which package it came from."""
+    from sparse_plugin.imports import load
+    from sparse_plugin.plugins import ADAPTERS, HOSTS, REGULARIZERS
+
+    for name in imports:
+        load(name)
+    if kernels:
+        from sparse_plugin.projections import kernel_status
+
+        rows: list[dict[str, Any]] = [dict(row) for row in kernel_status()]
+    else:
+        rows = [
+            {"kind": plugins.kind, "name": plugin.name, "from": plugin.origin, "fields": _fields(plugins, plugin.name)}
+            for plugins in (REGULARIZERS, ADAPTERS, HOSTS)
+            for plugin in plugins.all().values()
+        ]
+    _print(rows, as_json)
+
+
+def _fields(plugins: Any, name: str) -> str:
+    """A regularizer's fields, with their defaults; or why it does not load."""
+    try:
+        plugin = plugins.get(name)
+    except SparsePluginError as error:
+        return f"broken: {error}"
+    if plugins.kind != "regularizer":
+        return ""
+    return ", ".join(key if field.is_required() else f"{key}={field.default}" for key, field in plugin.model_fields.items())
+
+
+def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for key in rows[0] if rows else ():
+        table.add_column(key, overflow="fold")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+@cli.command()
+@click.argument("generator", metavar="MODULE:CLASS")
+@click.option("--arg", "arguments", multiple=True, metavar="[KEY=]VALUE", help="For the constructor, read as YAML; repeatable.")
+@click.option("--input", "inputs", multiple=True, metavar="SHAPE", help='Of one forward, as in "4x128"; labels as "4:int<10".')
+@click.option("--import", "imports", multiple=True, metavar="FILE", help="A .py file or module to import first.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def sites(generator: str, arguments: tuple[str, ...], inputs: tuple[str, ...], imports: tuple[str, ...], as_json: bool) -> None:
+    """Where Γ is in a generator that can be imported: the candidates, their shapes, and what would be chosen and why.
+
+    \b
+        sparse-plugin sites torch_mimicry.nets.sngan:SNGANGenerator32 --input 2x128
+
+    Exits 3 where D1 cannot be told.
+    """
+    from sparse_plugin.inspection import inspect
+
+    report = inspect(generator, arguments, inputs, imports)
+    if as_json:
+        click.echo(json.dumps(report, indent=1))
+    else:
+        _print(report["candidates"], False)
+        click.echo(f"\n{report['generator']}: image {report['image']}; site: {report['site'] or 'none'} ({report['why']})")
+    sys.exit(0 if report["site"] else 3)
+
+
+@cli.command()
+@click.argument("checkpoint", type=click.Path(dir_okay=False))
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help="Where to write; never over a file.")
+def strip(checkpoint: str, output: str) -> None:
+    """Write a checkpoint without the plugin's settings, for code that loads it without the plugin.
+
+    The generator's samples then come from a representation that is not projected.
+    """
+    from sparse_plugin.checkpoint import strip_file
+
+    found = strip_file(checkpoint, output)
+    click.echo(f"{output}: without {found}" if found else f"{output}: the checkpoint was trained without sparse_plugin")
+
+
+@cli.command()
+@click.option("--steps", default=250, show_default=True, type=click.IntRange(2), help="Generator steps of each of the two runs.")
+@click.option("--out", "folder", default="demo", show_default=True, help="Where the page and the picture go.")
+def demo(steps: int, folder: str) -> None:
+    """Train mimicry's SNGAN-32 without and with l0_inf on photographs, and write a page that compares them."""
+    from sparse_plugin.demo.run import run as run_demo
+
+    click.echo(run_demo(steps, folder))

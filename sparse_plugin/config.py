@@ -1,0 +1,171 @@
+"""SparsityConfig: what to attach and where, validated, from keywords, YAML, TOML or the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+
+from sparse_plugin.errors import ConfigError, one_of
+
+if TYPE_CHECKING:
+    from sparse_plugin.registry.base import Regularizer
+
+VERSION = 1
+ENVIRONMENT = "SPARSE_PLUGIN_CONFIG"
+
+Delivery = Literal["gradient", "loss"]
+
+
+class SparsityConfig(BaseModel):
+    """One regularizer, its settings, and where and how it acts.
+
+    In a file all of it stands under the key `sparse`, the regularizer's own fields beside the ones below:
+
+        version: 1
+        sparse:
+          regularizer: l0_inf
+          k: 16
+
+    enabled: whether anything is attached at all. host: the only host to patch; else every installed one.
+    generator: "module:Class" to attach to in a host that is not known. sites: paths of modules whose input is Γ, or
+    "path:output". adapter: the name of one. delivery, accumulation: see `attach`; the default is "loss" where a host
+    patch knows the generator's loss, else "gradient". measure_every: steps between two measurements, 0 for none; the
+    default is the host's own interval, else 100. run_dir: where they are logged; the default is the host's own run
+    directory. imports: files or modules that register regularizers.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    regularizer: str
+    settings: dict[str, Any] = {}
+    enabled: bool = True
+    host: str | None = None
+    generator: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
+    sites: list[str] = []
+    adapter: str | None = None
+    delivery: Delivery | None = None
+    accumulation: int = Field(default=1, ge=1)
+    measure_every: int | None = Field(default=None, ge=0)
+    run_dir: str | None = None
+    imports: list[str] = []
+    # A regularizer that was handed over as an object need not be registered.
+    _made: Any = PrivateAttr(default=None)
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any], source: str = "the settings") -> SparsityConfig:
+        """From the flat mapping under `sparse`. Raises ConfigError, naming source, for what is not valid."""
+        mapping = dict(mapping)
+        own = {key: mapping.pop(key) for key in list(mapping) if key in cls.model_fields and key != "settings"}
+        if "regularizer" not in own:
+            near = one_of("key", next(iter(mapping)), ["regularizer"]) if mapping else ""
+            raise ConfigError(f"{source}: no regularizer is named; write `regularizer: l0_inf`, for instance. {near}".strip())
+        try:
+            return cls(**own, settings=mapping)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where, said = ".".join(map(str, first["loc"])), first["msg"]
+            if first["type"] == "string_pattern_mismatch":
+                said = 'write "module:Class"'
+            raise ConfigError(f"{source}: sparse.{where} is {first['input']!r}; {said[0].lower()}{said[1:]}") from None
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> SparsityConfig:
+        """From a YAML or TOML file. Raises ConfigError for one that is missing, malformed or of another version."""
+        return cls.from_mapping(read(path), os.fspath(path))
+
+    @classmethod
+    def from_environment(cls) -> SparsityConfig | None:
+        """From SPARSE_PLUGIN_CONFIG: a file's path, or JSON. None where it is not set."""
+        text = os.environ.get(ENVIRONMENT)
+        if not text:
+            return None
+        if text.lstrip().startswith("{"):
+            return cls.from_mapping(json.loads(text), ENVIRONMENT)
+        return cls.from_file(text)
+
+    @classmethod
+    def of(cls, regularizer: Regularizer, **own: Any) -> SparsityConfig:
+        """For a regularizer object."""
+        settings = {key: value for key, value in regularizer.settings().items() if key != "regularizer"}
+        config = cls.from_mapping({**own, "regularizer": regularizer.name, **settings})
+        config._made = regularizer
+        return config
+
+    def build(self) -> Regularizer:
+        """The regularizer. Raises ConfigError for an unknown name or field, or a value out of range."""
+        if self._made is not None:
+            made: Regularizer = self._made
+            return made
+        from sparse_plugin.imports import load
+        from sparse_plugin.registry import create
+
+        for name in self.imports:
+            load(name)
+        return create(self.regularizer, self.settings)
+
+    def with_(self, **own: Any) -> SparsityConfig:
+        """A copy with these of its own fields changed (not the regularizer's)."""
+        twin = type(self).from_mapping({**self.flat(), **own})
+        twin._made = self._made
+        return twin
+
+    def flat(self) -> dict[str, Any]:
+        """As `from_mapping` reads it, without what has its default value."""
+        own = self.model_dump(mode="json", exclude_defaults=True, exclude={"settings"})
+        return {"regularizer": self.regularizer, **self.settings, **own}
+
+    def to_environment(self) -> str:
+        """The value of SPARSE_PLUGIN_CONFIG that carries this config to other processes."""
+        return json.dumps(self.flat())
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The mapping under `sparse` in a YAML or TOML file."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"the config file {path} cannot be read: {reason}") from None
+    try:
+        whole = _toml(text) if path.suffix == ".toml" else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        line = " ".join(str(error).split())
+        raise ConfigError(f"the config file {path} is malformed: {line}") from None
+    if not isinstance(whole, dict) or not isinstance(whole.get("sparse"), dict):
+        raise ConfigError(f"the config file {path} has no section `sparse:` with keys in it; write one with `regularizer: ...`")
+    version = whole.get("version", VERSION)
+    if version != VERSION:
+        raise ConfigError(f"the config file {path} is of version {version!r}; this sparse_plugin reads version {VERSION}")
+    section: dict[str, Any] = whole["sparse"]
+    return section
+
+
+def _toml(text: str) -> Any:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    return tomllib.loads(text)
+
+
+def assign(mapping: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """mapping with assignments such as `sparse.k=16` made, values read as YAML. Raises ConfigError for other forms."""
+    mapping = dict(mapping)
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        section, _, field = key.strip().partition(".")
+        if not equals or section != "sparse" or not field.isidentifier():
+            raise ConfigError(f"--set takes sparse.KEY=VALUE, as in sparse.k=16; {text!r} was given")
+        try:
+            mapping[field] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {key}: {value!r} is no YAML value; quote it") from None
+    return mapping

@@ -1,0 +1,54 @@
+"""Finding D1 at the first real call, where neither an adapter, the user, nor the modules alone can tell it before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from sparse_plugin.errors import SiteError
+from sparse_plugin.hooks import remove
+from sparse_plugin.sites import Site, detect, kernel_owners
+
+_HINT = "attach with example_input=... (an input of one forward) or sites=[\"path\"]"
+
+
+class Deferred:
+    """A forward pre-hook on the generator: detects on the inputs of the first call, then installs, then lets it run."""
+
+    def __init__(self, install: Callable[[nn.Module, tuple[Site, ...]], None]) -> None:
+        self.install = install
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if torch.compiler.is_compiling():
+            raise SiteError(f"D1 of {type(module).__name__} is not known yet and cannot be found inside torch.compile; {_HINT}")
+        settle(module)
+        self.install(module, (detect(module, *args, **kwargs),))
+
+
+class Guard:
+    """A forward pre-hook on every convolution: nothing may run before the generator itself was called."""
+
+    def __call__(self, module: nn.Module, args: Any) -> None:
+        raise SiteError(
+            f"a {type(module).__name__} of the generator ran before the generator was called, so its forward is called "
+            f"directly and D1 cannot be found; {_HINT}"
+        )
+
+
+DEFERRED = (Deferred, Guard)
+
+
+def defer(generator: nn.Module, install: Callable[[nn.Module, tuple[Site, ...]], None]) -> None:
+    """Install at the first call of generator. install must be picklable: the generator may be."""
+    generator.register_forward_pre_hook(Deferred(install), with_kwargs=True)
+    for _, module in kernel_owners(generator):
+        module.register_forward_pre_hook(Guard())
+
+
+def settle(generator: nn.Module) -> None:
+    """Take the deferral off generator."""
+    for module in generator.modules():
+        remove(module, DEFERRED)

@@ -1,0 +1,51 @@
+"""The errors of sparse_plugin: one sentence each, that says what was given, what was expected and what to do.
+
+Each is also the built-in that a caller would expect to catch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SparsePluginError(Exception):
+    """The root of every error that sparse_plugin raises on purpose."""
+
+
+class ConfigError(SparsePluginError, ValueError):
+    """A setting, a name, a file or a version that is not valid."""
+
+
+class SiteError(SparsePluginError, ValueError):
+    """A representation that cannot be found, is not where it was said to be, or is not used as expected."""
+
+
+class GammaError(SparsePluginError, TypeError):
+    """A tensor that is not a representation Γ: of an integer or complex type, or with too few dimensions."""
+
+
+class AttachmentError(SparsePluginError, RuntimeError):
+    """A generator that is attached already, is not attached, or is used in a way its attachment cannot follow."""
+
+
+class PenaltyError(SparsePluginError, RuntimeError):
+    """A penalty that would not reach the generator's loss exactly once."""
+
+
+class CheckpointError(SparsePluginError, RuntimeError):
+    """A checkpoint written under other settings than those it is loaded into."""
+
+
+def one_of(what: str, given: str, known: Iterable[str]) -> str:
+    """The sentence for an unknown name: what was given, what exists, and the nearest match.
+
+    >>> one_of("regularizer", "l0inf", ["l0", "l0_inf", "l1"])
+    "there is no regularizer 'l0inf'; there are l0, l0_inf, l1. Did you mean 'l0_inf'?"
+    """
+    names = sorted(known)
+    near = get_close_matches(str(given), names, n=1, cutoff=0.5)
+    return (
+        f"there is no {what} {given!r}; there are {', '.join(names) if names else 'none'}."
+        + (f" Did you mean {near[0]!r}?" if near else "")
+    )

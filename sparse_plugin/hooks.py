@@ -1,0 +1,218 @@
+"""The hooks that stand at a site. They are importable objects without tensors: picklable, and safe to deep-copy.
+
+What a running process knows of a hook (its log, the latest Γ) is kept beside it, in `runtime(hook)`, and neither copied
+nor pickled with it.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sparse_plugin.errors import PenaltyError, SiteError
+from sparse_plugin.measure import Reduction, reduce
+from sparse_plugin.penalty import AddGradient, Counter, Hold, value
+from sparse_plugin.record import Recorder
+from sparse_plugin.registry.base import Constraint, Observer, Penalty, Regularizer
+from sparse_plugin.sites import CHILD, Site
+
+
+class Runtime:
+    """What this process knows of one hook."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.recorder: Recorder | None = None
+        self.effective = False  # whether Γ was regularized, or its penalty has reached a loss
+        self.steps = 0  # of the generator's optimizer
+        self.counter = Counter()
+        self.taken = False  # whether the penalty was taken since the last step of the generator's optimizer
+        # The node that holds the latest Γ of each device: a DataParallel forward has one a replica.
+        self.nodes: dict[torch.device, weakref.ref[Any]] = {}
+
+    def alive(self) -> list[Any]:
+        """The nodes of the latest forward pass that still have their graph."""
+        with self.lock:
+            return [node for ref in self.nodes.values() if (node := ref()) is not None]
+
+
+# Called once a hook, when it takes effect: Γ is projected, or its penalty reaches a loss.
+effective: list[Callable[[SiteHook], None]] = []
+
+
+_runtimes: weakref.WeakKeyDictionary[SiteHook, Runtime] = weakref.WeakKeyDictionary()
+
+
+def runtime(hook: SiteHook) -> Runtime:
+    """The runtime of hook in this process."""
+    found = _runtimes.get(hook)
+    if found is None:
+        found = _runtimes.setdefault(hook, Runtime())
+    return found
+
+
+class SiteHook:
+    """Regularizes the representation at one site. Its `module` argument is the one at work: a replica, or a copy.
+
+    owner is the path, below the module, of the child that holds the inserted dictionaries' parent.
+    """
+
+    def __init__(self, regularizer: Regularizer, site: Site, owner: str, delivery: str, accumulation: int) -> None:
+        self.regularizer = regularizer
+        self.site = site
+        self.owner = owner
+        self.delivery = delivery
+        self.accumulation = accumulation
+        self.is_copy = False
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SiteHook:
+        # A copied generator (EMA) keeps its constraint and never feeds the penalty.
+        twin = copy.copy(self)
+        twin.is_copy = True
+        return twin
+
+    def regularize(self, module: nn.Module, gamma: Any) -> Tensor:
+        """Γ as D1 shall consume it. Raises SiteError where there is no tensor to regularize."""
+        if not isinstance(gamma, Tensor):
+            raise SiteError(
+                f"the {self.site} is a {type(gamma).__name__}, not a tensor; name another site, one whose first "
+                "positional argument is the representation"
+            )
+        if type(gamma) is not Tensor:  # hosts hand noise on as a Tensor subclass with methods of its own
+            gamma = gamma.as_subclass(Tensor)
+        if isinstance(self.regularizer, Constraint):
+            return self._constrain(module, gamma)
+        return gamma if self.is_copy else self._penalize(gamma)
+
+    def _constrain(self, module: nn.Module, gamma: Tensor) -> Tensor:
+        constraint = self.regularizer
+        assert isinstance(constraint, Constraint)
+        dictionaries = self._dictionaries(module)
+        if torch.compiler.is_compiling():
+            return constraint.represent(gamma, dictionaries)
+        now = runtime(self)
+        sparse = constraint.represent(gamma, dictionaries, self._observer(now))
+        if not now.effective:
+            self.took_effect()
+        return sparse
+
+    def _dictionaries(self, module: nn.Module) -> nn.Module | None:
+        child = (module.get_submodule(self.owner) if self.owner else module)._modules.get(CHILD)
+        return None if child is None else child._modules.get("dictionaries")
+
+    def look(self, module: nn.Module, gamma: Tensor) -> list[Reduction]:
+        """Measure Γ, every level of it, and pass nothing on."""
+        found: list[Reduction] = []
+        if isinstance(self.regularizer, Constraint):
+            self.regularizer.represent(
+                gamma, self._dictionaries(module), lambda *seen: found.append(reduce(self.site.path, *seen))
+            )
+        else:
+            found.append(self._weigh(gamma))
+        return found
+
+    def _weigh(self, gamma: Tensor) -> Reduction:
+        assert isinstance(self.regularizer, Penalty)
+        reduction = reduce(self.site.path, self.site.level, gamma, gamma)
+        reduction.penalty = value(self.regularizer, gamma.detach())
+        return reduction
+
+    def _observer(self, now: Runtime) -> Observer | None:
+        recorder = now.recorder
+        if recorder is None or not recorder.due(now.steps) or not torch.is_grad_enabled():
+            return None
+        return lambda level, before, after: recorder.take(reduce(self.site.path, level, before, after))
+
+    def _penalize(self, gamma: Tensor) -> Tensor:
+        penalty = self.regularizer
+        assert isinstance(penalty, Penalty)
+        if not (gamma.requires_grad and torch.is_grad_enabled()):
+            return gamma
+        if torch.compiler.is_compiling():
+            if self.delivery == "loss":
+                raise PenaltyError("delivery='loss' cannot follow Γ through torch.compile; attach with delivery='gradient'")
+            out: Tensor = AddGradient.apply(gamma, value(penalty, gamma), 1 / self.accumulation, Counter())
+            return out
+        now = runtime(self)
+        if self.delivery == "loss":
+            held: Tensor = Hold.apply(gamma)
+            with now.lock:
+                now.nodes[gamma.device] = weakref.ref(held.grad_fn)
+        else:
+            held = AddGradient.apply(gamma, value(penalty, gamma), 1 / self.accumulation, now.counter)
+        recorder = now.recorder
+        if recorder is not None and recorder.due(now.steps):
+            recorder.take(self._weigh(gamma))
+        return held
+
+    def took_effect(self) -> None:
+        """Tell the listeners, once, that Γ is regularized."""
+        now = runtime(self)
+        if not now.effective:
+            now.effective = True
+            for tell in effective:
+                tell(self)
+
+    def penalty(self) -> Tensor:
+        """The penalty of the latest Γ, to be added to the generator's loss; a mean over replicas by their share.
+
+        Raises PenaltyError where no Γ with a graph is alive.
+        """
+        assert isinstance(self.regularizer, Penalty)
+        now = runtime(self)
+        alive = now.alive()
+        if not alive:
+            raise PenaltyError(
+                f"there is no representation to penalize at the {self.site}: the generator has not run with gradients "
+                "since its last step, or its images were detached; run it before taking the penalty"
+            )
+        gammas = [node.saved_tensors[0] for node in alive]
+        total = sum(len(gamma) for gamma in gammas)
+        terms = [value(self.regularizer, gamma).to(gammas[0].device) * (len(gamma) / total) for gamma in gammas]
+        now.taken = True
+        self.took_effect()
+        return torch.stack(terms).sum() if len(terms) > 1 else terms[0]
+
+
+class InputHook(SiteHook):
+    """A forward pre-hook: Γ is positional argument 0, the rest (a style, say) passes as it is."""
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (self.regularize(module, args[0] if args else None), *args[1:])
+
+
+class OutputHook(SiteHook):
+    """A forward hook: Γ is what the module returns."""
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor:
+        return self.regularize(module, output)
+
+
+_DICTS = (
+    ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"),
+    ("_forward_hooks", "_forward_hooks_with_kwargs"),
+)
+
+
+def find(generator: nn.Module, kind: type[Any] | tuple[type[Any], ...]) -> Iterator[tuple[str, nn.Module, Any]]:
+    """Every hook of this type in generator, with the path of its module and the module."""
+    for path, module in generator.named_modules():
+        for hooks, _ in _DICTS:
+            for hook in list(getattr(module, hooks).values()):
+                if isinstance(hook, kind):
+                    yield path, module, hook
+
+
+def remove(module: nn.Module, kind: type[Any] | tuple[type[Any], ...]) -> None:
+    """Take every hook of this type off this one module (handles do not survive a copy; types do)."""
+    for hooks, extra in _DICTS:
+        for key in [key for key, hook in getattr(module, hooks).items() if isinstance(hook, kind)]:
+            del getattr(module, hooks)[key]
+            for name in (extra, "_forward_hooks_always_called"):
+                getattr(module, name, {}).pop(key, None)

@@ -1,0 +1,41 @@
+"""Files that users name to register their own regularizers, adapters and hosts."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+
+from sparse_plugin.errors import ConfigError
+
+
+def load(name: str) -> None:
+    """Import a file (`my_regularizers.py`) or a module (`package.module`) once, for what it registers.
+
+    A file is imported as `sparse_plugin_user_<stem>`, so that it never takes the name of a host's module; its classes
+    pickle under that name. Raises ConfigError where it is missing or fails.
+    """
+    try:
+        if not name.endswith(".py"):
+            importlib.import_module(name)
+            return
+        path = Path(name).resolve()
+        if not path.is_file():
+            raise ConfigError(f"--import {name}: there is no such file")
+        module_name = f"sparse_plugin_user_{path.stem}"
+        if module_name in sys.modules:
+            return
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[module_name]
+            raise
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"--import {name} fails: {type(error).__name__}: {error}") from error

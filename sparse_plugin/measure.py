@@ -1,0 +1,97 @@
+"""Measuring Γ: sparsity levels, needle-density maps, atom usage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# Wider maps are averaged down to this: one line of a log stays a few kilobytes.
+MAP_SIDE = 32
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One representation, over one batch.
+
+    sparsity_before, sparsity: percentage of non-zeros of Γ before and after its projection, 0 to 100 (the paper's
+    sparsity level). needle_density: (H, W), the mean share of non-zeros of the needle at each position, 0 to 1 (paper,
+    figure 4b). atom_usage: (C,), the share of positions that use each atom, 0 to 1. penalty: its value, or None.
+    """
+
+    site: str
+    level: int
+    sparsity_before: float
+    sparsity: float
+    needle_density: Tensor
+    atom_usage: Tensor
+    penalty: float | None = None
+
+    @property
+    def never_used(self) -> int:
+        """How many atoms no position of the batch uses."""
+        return int((self.atom_usage == 0).sum())
+
+    def record(self) -> dict[str, Any]:
+        """As it stands in a log, maps wider than MAP_SIDE averaged down."""
+        density = self.needle_density
+        if density.dim() == 2 and max(density.shape) > MAP_SIDE:
+            side = (min(density.shape[0], MAP_SIDE), min(density.shape[1], MAP_SIDE))
+            density = F.adaptive_avg_pool2d(density[None, None], side)[0, 0]
+        return {
+            "site": self.site,
+            "level": self.level,
+            "sparsity_before": round(self.sparsity_before, 4),
+            "sparsity": round(self.sparsity, 4),
+            "penalty": self.penalty,
+            "never_used": self.never_used,
+            "atom_usage": [round(v, 5) for v in self.atom_usage.tolist()],
+            "needle_density": _rounded(density.tolist()),
+        }
+
+
+@dataclass
+class Reduction:
+    """What is kept of Γ until it is read: small tensors on Γ's device, no synchronisation."""
+
+    site: str
+    level: int
+    before: Tensor
+    after: Tensor
+    needle_density: Tensor
+    atom_usage: Tensor
+    penalty: Tensor | None = None
+
+    def read(self) -> Measurement:
+        """The numbers; waits for the device."""
+        return Measurement(
+            self.site,
+            self.level,
+            100 * float(self.before),
+            100 * float(self.after),
+            self.needle_density.cpu(),
+            self.atom_usage.cpu(),
+            None if self.penalty is None else float(self.penalty),
+        )
+
+
+@torch.no_grad()
+def reduce(site: str, level: int, before: Tensor, after: Tensor) -> Reduction:
+    """Count Γ's non-zeros. before, after: (N, C, ...), the same tensor where nothing was projected."""
+    used = after.detach() != 0
+    positions = (0, *range(2, used.dim()))
+    return Reduction(
+        site,
+        level,
+        before=(before.detach() != 0).float().mean() if before is not after else used.float().mean(),
+        after=used.float().mean(),
+        needle_density=used.float().mean((0, 1)),
+        atom_usage=used.float().mean(positions),
+    )
+
+
+def _rounded(values: Any) -> Any:
+    return [_rounded(v) for v in values] if isinstance(values, list) else round(values, 4)

@@ -1,0 +1,119 @@
+"""How a penalty reaches the generator's loss.
+
+By `loss`: Γ passes through `Hold`, whose node keeps it as long as the graph lives; whoever computes the generator's
+loss takes the penalty of that Γ and adds it. By `gradient`: Γ passes through `AddGradient`, whose backward adds the
+penalty's gradient, so that no host code need know.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from typing import Any
+
+import torch
+from torch import Tensor
+from wrapt import wrap_function_wrapper
+
+from sparse_plugin.registry.base import Penalty
+
+log = logging.getLogger("sparse_plugin")
+
+# The factor by which the loss of the running backward pass was multiplied, if a GradScaler did; a 0-dim tensor.
+_loss_scale: Tensor | None = None
+_said: set[str] = set()
+
+
+def value(penalty: Penalty, gamma: Tensor) -> Tensor:
+    """The penalty of gamma, in float32 at least: half precision overflows a sum over Γ."""
+    with torch.autocast(gamma.device.type, enabled=False):
+        return penalty.penalty(gamma.float() if gamma.dtype in (torch.float16, torch.bfloat16) else gamma)
+
+
+class Hold(torch.autograd.Function):
+    """Γ, unchanged, kept by its own node: a weak reference to the node is one to Γ with the graph that made it."""
+
+    @staticmethod
+    def forward(ctx: Any, gamma: Tensor) -> Tensor:
+        ctx.save_for_backward(gamma)
+        return gamma.view_as(gamma)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        return grad
+
+
+class AddGradient(torch.autograd.Function):
+    """Γ, unchanged; the backward pass runs into the penalty too, as if it had been added to the loss."""
+
+    @staticmethod
+    def forward(ctx: Any, gamma: Tensor, penalty: Tensor, share: float, counter: Counter) -> Tensor:
+        ctx.share, ctx.counter, ctx.like = share, counter, penalty
+        return gamma.view_as(gamma)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None]:  # type: ignore[override]
+        share = torch.full_like(ctx.like, ctx.share)
+        if torch.compiler.is_compiling():
+            return grad, share, None, None
+        if torch.is_grad_enabled():
+            _say_once("a gradient penalty on the generator asks for second-order gradients; l1's is left out of it")
+            return grad, None, None, None
+        ctx.counter.backwards += 1
+        return grad, share if _loss_scale is None else share * _loss_scale.to(share), None, None
+
+
+class Counter:
+    """Backward passes that took the penalty's gradient since the generator's last optimizer step."""
+
+    backwards = 0
+
+
+def _say_once(text: str) -> None:
+    if text not in _said:
+        _said.add(text)
+        log.warning(text)
+
+
+def _scaled(wrapped: Any, scaler: Any, args: Any, kwargs: Any) -> Any:
+    """GradScaler.scale, telling the backward pass of its result by how much it is scaled."""
+    out = wrapped(*args, **kwargs)
+    factor = getattr(scaler, "_scale", None)
+    if scaler.is_enabled() and factor is not None:
+        at = factor.detach().clone()
+        for loss in [out] if isinstance(out, Tensor) else [o for o in out if isinstance(o, Tensor)]:
+            if loss.requires_grad:
+                loss.register_hook(lambda grad: _enter(at))
+    return out
+
+
+def _enter(factor: Tensor) -> None:
+    global _loss_scale
+    _loss_scale = factor
+    torch.autograd.Variable._execution_engine.queue_callback(_leave)  # type: ignore[attr-defined]
+
+
+def _leave() -> None:
+    global _loss_scale
+    _loss_scale = None
+
+
+_followed: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def follow_loss_scaling(hook: Any) -> None:
+    """Keep gradients exact under torch.amp.GradScaler for as long as hook lives or until `unfollow`."""
+    from torch.amp.grad_scaler import GradScaler
+
+    if not hasattr(GradScaler.scale, "__wrapped__"):
+        wrap_function_wrapper(GradScaler, "scale", _scaled)
+    _followed.add(hook)
+
+
+def unfollow(hook: Any) -> None:
+    """Undo `follow_loss_scaling`; the last one gives GradScaler back its own method."""
+    from torch.amp.grad_scaler import GradScaler
+
+    _followed.discard(hook)
+    if not _followed and hasattr(GradScaler.scale, "__wrapped__"):
+        GradScaler.scale = GradScaler.scale.__wrapped__  # type: ignore[method-assign]

@@ -1,0 +1,122 @@
+"""The two entries: they check what they are given, resolve k, and hand Γ to the operators.
+
+In eager mode an autograd function of two lines calls them, at about half the price of the registered formula; in a graph
+that is being captured the operators stand by themselves, with the autograd formula registered for them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparse_plugin.errors import GammaError
+from sparse_plugin.projections import operators
+from sparse_plugin.projections.sizes import resolve_k
+
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
+
+def project_needles(gamma: Tensor, k: int | float) -> Tensor:
+    """Keep the k largest coefficients of every needle, the fibres of Γ along its channels.
+
+    P(Γ) = argmin ‖Γ - Γ'‖₂  s.t.  every needle of Γ' has at most k non-zeros
+
+    gamma: (N, C, ...), 2-D to 5-D, fp64, fp32, bf16 or fp16, in any memory format; k: a count, or a fraction of C in
+    (0, 1]. Returns the same shape, dtype and memory format, and Γ itself when k is C or more. Magnitudes decide; ties go to
+    the lowest channel; NaN is larger than everything, so that it propagates; what is kept keeps its bits, what is dropped
+    is +0.
+
+    Gradient: the incoming one where the result is non-zero, zero elsewhere; the result is all that is saved. A kept value
+    that is exactly zero passes no gradient. The gradient can be differentiated again.
+
+    Raises `GammaError` for an integer or complex Γ or one without channels, `ConfigError` for a k that is neither.
+    Source: Ganz & Elad, arXiv 2104.00464, section 3 (the L0,inf, or needle, relaxation).
+    """
+    _check(gamma)
+    size = gamma.shape[1]
+    count = resolve_k(k, size)
+    if count >= size:
+        return gamma
+    return _apply(gamma, count, over_samples=False)
+
+
+def project_global(gamma: Tensor, k: int | float) -> Tensor:
+    """Keep the k largest coefficients of every sample of Γ, wherever they are.
+
+    P(Γ) = argmin ‖Γ - Γ'‖₂  s.t.  ‖Γ'‖₀ <= k,  for every sample by itself
+
+    gamma: (N, ...), 2-D to 5-D, fp64, fp32, bf16 or fp16, in any memory format; k: a count, or a fraction in (0, 1] of the
+    entries of a sample. Everything else is as for `project_needles`, with ties going to the lowest index of the sample in
+    the order (c, h, w), whatever the memory format.
+
+    Source: Ganz & Elad, arXiv 2104.00464, section 3 (the L0 constraint).
+    """
+    _check(gamma)
+    size = gamma.shape[1:].numel()
+    count = resolve_k(k, size)
+    if count >= size:
+        return gamma
+    return _apply(gamma, count, over_samples=True)
+
+
+def _check(gamma: Tensor) -> None:
+    if not isinstance(gamma, Tensor):
+        raise GammaError(f"Γ is a {type(gamma).__name__}; a projection takes a tensor of shape (N, C, ...)")
+    if gamma.dtype not in _DTYPES:
+        raise GammaError(
+            f"Γ is of type {gamma.dtype}; a projection takes float64, float32, bfloat16 or float16, so convert it first"
+        )
+    if gamma.dim() < 2:
+        raise GammaError(
+            f"Γ has shape {tuple(gamma.shape)}; a projection takes (N, C, ...), so give it its sample and channel dimensions"
+        )
+
+
+def _apply(gamma: Tensor, count: int, over_samples: bool) -> Tensor:
+    project = operators.samples if over_samples else operators.needles
+    if torch.compiler.is_compiling() or not (gamma.requires_grad and torch.is_grad_enabled()):
+        return project(gamma, count)
+    projected: Tensor = _Projection.apply(gamma, count, over_samples)
+    return projected
+
+
+class _Projection(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(gamma: Tensor, count: int, over_samples: bool) -> Tensor:
+        project = operators.samples if over_samples else operators.needles
+        return project(gamma, count)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return _masked(grads[0], ctx.saved_tensors[0]), None, None
+
+
+class _Mask(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(grad: Tensor, projected: Tensor) -> Tensor:
+        return operators.mask(grad, projected)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return _masked(grads[0], ctx.saved_tensors[0]), None
+
+
+def _masked(grad: Tensor, projected: Tensor) -> Tensor:
+    if not torch.is_grad_enabled():
+        return operators.mask(grad, projected)
+    masked: Tensor = _Mask.apply(grad, projected)
+    return masked

@@ -1,0 +1,86 @@
+"""The operators of `torch.ops.sparse_plugin`: what compilation, export, vmap and autocast know of the projections.
+
+    project_needles(gamma, k)    project_samples(gamma, k)    mask_gradient(grad, projected)
+
+None aliases its input, and each returns fresh memory in the memory format of Γ. Autocast leaves them alone: a projection
+selects, so it runs in the type that its input has. `mask_gradient` is linear in `grad` and is its own adjoint, which gives
+every higher derivative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparse_plugin.projections import dispatch
+
+_LIBRARY = torch.library.Library("sparse_plugin", "DEF")
+_PROJECTIONS = ("project_needles", "project_samples")
+
+
+def _define(name: str, signature: str, implementation: Callable[..., Tensor]) -> Any:
+    _LIBRARY.define(f"{name}({signature}) -> Tensor")
+    _LIBRARY.impl(name, implementation, "CompositeExplicitAutograd")
+    for key in ("AutocastCPU", "AutocastCUDA"):
+        _LIBRARY.impl(name, torch.library.fallthrough_kernel, key)
+    return getattr(torch.ops.sparse_plugin, name).default
+
+
+needles = _define("project_needles", "Tensor gamma, SymInt k", dispatch.needles)
+samples = _define("project_samples", "Tensor gamma, SymInt k", dispatch.samples)
+mask = _define("mask_gradient", "Tensor grad, Tensor projected", dispatch.mask)
+
+
+def _save_projected(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(output)
+
+
+def _project_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    return mask(grad, ctx.saved_tensors[0]), None
+
+
+def _save_mask(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[1])
+
+
+def _mask_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    return mask(grad, ctx.saved_tensors[0]), None
+
+
+def _merged(name: str) -> Callable[..., tuple[Tensor, int]]:
+    """The vmap rule of a projection: the mapped dimension is merged into the samples, which are independent."""
+    project = getattr(torch.ops.sparse_plugin, name).default
+
+    def rule(info: Any, in_dims: tuple[int | None, None], gamma: Tensor, k: int) -> tuple[Tensor, int]:
+        if in_dims[0] is None:
+            return project(gamma, k).expand(info.batch_size, *gamma.shape), 0
+        batched = gamma.movedim(in_dims[0], 0)
+        return project(batched.flatten(0, 1), k).view(batched.shape), 0
+
+    return rule
+
+
+def _mask_rule(info: Any, in_dims: tuple[int | None, int | None], grad: Tensor, projected: Tensor) -> tuple[Tensor, int]:
+    """The vmap rule of the gradient: elementwise, so both sides only need the same shape."""
+    sides = [
+        side.expand(info.batch_size, *side.shape) if dim is None else side.movedim(dim, 0)
+        for side, dim in zip((grad, projected), in_dims, strict=True)
+    ]
+    return mask(*sides), 0
+
+
+for _name in _PROJECTIONS:
+    _full = f"sparse_plugin::{_name}"
+    torch.library.register_fake(_full, lambda gamma, k: torch.empty_like(gamma), lib=_LIBRARY)
+    torch.library.register_autograd(_full, _project_backward, setup_context=_save_projected, lib=_LIBRARY)
+    torch.library.register_vmap(_full, _merged(_name), lib=_LIBRARY)
+torch.library.register_fake(
+    "sparse_plugin::mask_gradient", lambda grad, projected: torch.empty_like(projected), lib=_LIBRARY
+)
+torch.library.register_autograd(
+    "sparse_plugin::mask_gradient", _mask_backward, setup_context=_save_mask, lib=_LIBRARY
+)
+torch.library.register_vmap("sparse_plugin::mask_gradient", _mask_rule, lib=_LIBRARY)

@@ -1,0 +1,55 @@
+"""The projections in plain torch operations: what every kernel must equal bit for bit, and what runs where none does."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def needles(gamma: Tensor, k: int) -> Tensor:
+    """Keep the k entries of largest magnitude of every needle, the fibres of Γ along dimension 1.
+
+    P(Γ) = argmin ‖Γ - Γ'‖₂  s.t.  every needle of Γ' has at most k non-zeros  (arXiv 2104.00464, section 3)
+
+    gamma: (N, C, ...), 0 <= k <= C. Returns the same shape, dtype and memory format.
+    """
+    return _select(gamma, _largest(gamma, k, dim=1))
+
+
+def samples(gamma: Tensor, k: int) -> Tensor:
+    """Keep the k entries of largest magnitude of every sample, whatever its shape.
+
+    P(Γ) = argmin ‖Γ - Γ'‖₂  s.t.  ‖Γ'‖₀ <= k  (arXiv 2104.00464, section 3)
+
+    gamma: (N, ...), 0 <= k <= the entries of a sample. Returns the same shape, dtype and memory format.
+    """
+    return _select(gamma, _largest(gamma.flatten(1), k, dim=1).view(gamma.shape))
+
+
+def mask(grad: Tensor, projected: Tensor) -> Tensor:
+    """The gradient where the projection kept a non-zero, +0 elsewhere: grad * (projected != 0), in one pass.
+
+    grad and projected: the same shape. Returns the dtype and the memory format of `projected`.
+    """
+    return torch.where(projected != 0, grad, grad.new_zeros(()), out=torch.empty_like(projected))
+
+
+def _largest(gamma: Tensor, k: int, dim: int) -> Tensor:
+    """Which k entries along `dim` have the largest magnitude: NaN first, ties to the lowest index.
+
+    `topk` says which magnitude is the k-th but not which of its equals it took, so those are counted again in index order.
+    """
+    if k == 0 or gamma.numel() == 0:
+        return torch.zeros_like(gamma, dtype=torch.bool)
+    magnitude = gamma.abs()
+    kth = magnitude.topk(k, dim).values.narrow(dim, k - 1, 1)
+    nan, kth_is_nan = magnitude.isnan(), kth.isnan()
+    above = (magnitude > kth) | (nan & ~kth_is_nan)
+    level = (magnitude == kth) | (nan & kth_is_nan)
+    room = k - above.sum(dim, keepdim=True, dtype=torch.int32)
+    return above | (level & (level.cumsum(dim, dtype=torch.int32) <= room))
+
+
+def _select(gamma: Tensor, kept: Tensor) -> Tensor:
+    """Γ where `kept`, +0 elsewhere, in Γ's memory format (the format of an expanded Γ is that of its copy)."""
+    return torch.where(kept, gamma, gamma.new_zeros(()), out=torch.empty_like(gamma))

@@ -1,0 +1,48 @@
+"""How many coefficients k stands for: an int counts them, a float in (0, 1] is the fraction (density) kept."""
+
+from __future__ import annotations
+
+import math
+import numbers
+
+from sparse_plugin.errors import ConfigError
+
+
+def check_k(k: object) -> int | float:
+    """The same k, as a plain int or float, when it is one of the two things that k can be.
+
+    An int >= 0 counts coefficients and a float in (0, 1] is the fraction of them that is kept: 1 keeps one, 1.0 all.
+    Anything else (a bool, a string, a negative count, 16.0) raises `ConfigError`.
+    """
+    if isinstance(k, numbers.Integral) and not isinstance(k, bool):
+        if k >= 0:
+            return int(k)
+        raise ConfigError(f"k is {k}, a negative count; write how many coefficients to keep, 0 or more")
+    if isinstance(k, numbers.Real) and not isinstance(k, bool):
+        fraction = float(k)
+        if 0.0 < fraction <= 1.0:
+            return fraction
+        if fraction.is_integer() and fraction > 1.0:
+            advice = f"write {int(fraction)} for {int(fraction)} coefficients or a fraction in (0, 1]"
+        elif fraction == 0.0:
+            advice = "write 0 to keep no coefficient or a fraction in (0, 1]"
+        elif math.isfinite(fraction):
+            advice = "write an int for a number of coefficients or a fraction in (0, 1]"
+        else:
+            advice = "a fraction is in (0, 1]; write 1.0 to keep every coefficient"
+        raise ConfigError(f"k is the float {fraction}, which is no fraction of the coefficients; {advice}")
+    raise ConfigError(
+        f"k is {k!r}, of type {type(k).__name__}; write an int for a number of coefficients or a float in (0, 1] for "
+        "the fraction kept"
+    )
+
+
+def resolve_k(k: int | float, size: int) -> int:
+    """The number of coefficients that k keeps among `size` of them.
+
+    An int is min(k, size); a fraction is max(1, round(k * size)), so that no density, however low, keeps nothing. Raises
+    `ConfigError` for the k that `check_k` refuses.
+    """
+    k = check_k(k)
+    count = max(1, round(k * size)) if isinstance(k, float) else k
+    return min(count, size)
