@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, model_validator
 
 from sparse_plugin.registry.base import Constraint, K, Observer
 
@@ -26,8 +27,6 @@ class MLCSC(Constraint):
     levels: int = Field(default=2, ge=2)
     constraint: str = "l0_inf"
     kernel_size: int = Field(default=3, ge=1)
-    # Looked up once: `represent` runs in every forward pass.
-    _constraints: tuple[Constraint, ...] = PrivateAttr(default=())
 
     @model_validator(mode="after")
     def _check(self) -> MLCSC:
@@ -35,8 +34,13 @@ class MLCSC(Constraint):
             raise ValueError(f"kernel_size is {self.kernel_size}; give an odd number, so that Γ keeps its size")
         if isinstance(self.k, list) and len(self.k) != self.levels:
             raise ValueError(f"k lists {len(self.k)} values for {self.levels} levels; give one for each, or one value")
-        self._constraints = tuple(self._at(level) for level in range(1, self.levels + 1))
+        assert self.constraints  # looked up now: a wrong name is a wrong setting
         return self
+
+    @cached_property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """What holds Γ_1 to Γ_L, in this order."""
+        return tuple(self._at(level) for level in range(1, self.levels + 1))
 
     def _at(self, level: int) -> Constraint:
         """The constraint that holds Γ_level."""
@@ -49,11 +53,11 @@ class MLCSC(Constraint):
 
     def project(self, gamma: Tensor) -> Tensor:
         """Γ_1 projected; the deeper levels need the inserted dictionaries, see `represent`."""
-        return self._constraints[0].project(gamma)
+        return self.constraints[0].project(gamma)
 
     def holds(self, gamma: Tensor) -> bool:
         """Γ_1, which D1 consumes, meets its constraint."""
-        return self._constraints[0].holds(gamma)
+        return self.constraints[0].holds(gamma)
 
     def dictionaries(self, channels: int, spatial: int) -> nn.Module:
         """D_2..D_L for Γ with this many channels."""
@@ -64,7 +68,7 @@ class MLCSC(Constraint):
     def represent(self, gamma: Tensor, dictionaries: nn.Module | None, observe: Observer | None = None) -> Tensor:
         """Γ_1 from Γ_L. gamma: Γ_L, (N, C, ...). Returns the same shape and dtype."""
         for level in range(self.levels, 0, -1):
-            sparse = self._constraints[level - 1].project(gamma)
+            sparse = self.constraints[level - 1].project(gamma)
             if observe is not None:
                 observe(level, gamma, sparse)
             gamma = dictionaries[f"D{level}"](sparse) if level > 1 else sparse  # type: ignore[index]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -48,8 +48,9 @@ def attach(
 
     regularizer: a registered name with its settings as keywords, as in `attach(G, "l0_inf", k=16)`; or a regularizer
     object; or a SparsityConfig, which then says everything.
-    example_input: what one forward takes: a tensor, a tuple of positional or a dict of keyword arguments. With it all is
-    checked here and now, by undisturbed forwards; without, during the first real one, before its result is used.
+    example_input: what one forward takes: a tensor, a dict of keyword arguments, or a tuple of positional ones, a dict at
+    whose end holds keyword arguments. With it all is checked here and now, by undisturbed forwards; without, during the
+    first real one, before its result is used.
     sites: paths of modules whose input is Γ (`"c5"`), or `"path:output"`. Otherwise adapter by name, the first adapter
     that matches, or automatic detection decides.
     delivery: how a penalty reaches the loss. "gradient", the default, adds its gradient in the backward pass; "loss" leaves it to you to
@@ -90,8 +91,8 @@ def attach(
             f"{type(generator).__name__} already has {Attachment(generator).regularizer} attached; detach() it first"
         )
     args, kwargs = _inputs(example_input)
-    chosen, d1 = _resolve(generator, config, args, kwargs)
-    install = partial(_install, regularizer=made, config=config, d1=d1)
+    chosen, known_by = _resolve(generator, config, args, kwargs)
+    install = partial(_install, regularizer=made, config=config, known_by=known_by)
     if chosen is None:
         if isinstance(made, Constraint) and made.dictionaries(1, 2) is not None:
             raise SiteError(
@@ -121,44 +122,54 @@ def str_site(site: str | Site) -> str:
 def _inputs(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(example, Mapping):
         return (), dict(example)
+    if isinstance(example, tuple) and example and isinstance(example[-1], dict):
+        return example[:-1], example[-1]
     return (example if isinstance(example, tuple) else (example,)), {}
+
+
+# How D1 is known decides what the first forward checks: by "hand" only that the site is called once, by "name" (an
+# adapter's, or from the modules alone) that nothing else could be D1, by "trace" that it makes the image.
+KnownBy = Literal["hand", "name", "trace"]
 
 
 def _resolve(
     generator: nn.Module, config: SparsityConfig, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Site, ...] | None, bool]:
-    """The sites, or None where they wait for the first call; and whether the one site is to be D1."""
+) -> tuple[tuple[Site, ...] | None, KnownBy]:
+    """The sites, or None where they wait for the first call, and how they are known."""
     if config.sites:
         chosen = tuple(Site.parse(text, level) for level, text in enumerate(config.sites, 1))
         for site in chosen:
             sites.check(generator, site)
-        return chosen, False
+        return chosen, "hand"
     known = adapters.find(generator, config.adapter)
     if known is not None:
         chosen = known.sites(generator)
         for site in chosen:
             sites.check(generator, site)
-        return chosen, len(chosen) == 1 and chosen[0].side == "input"
+        return chosen, "name" if len(chosen) == 1 and chosen[0].side == "input" else "hand"
     if args != (None,):
-        return (sites.detect(generator, *args, **kwargs),), True
+        return (sites.detect(generator, *args, **kwargs),), "trace"
     path = sites.predict(generator)
-    if path is None and not any(True for _ in sites.kernel_owners(generator)):
+    if path is not None:
+        return (Site(path),), "name"
+    if not any(True for _ in sites.kernel_owners(generator)):
         raise SiteError(
             f"{type(generator).__name__} has no convolution, so no dictionary and no representation; "
             "generators made of linear layers alone are not synthesized from atoms"
         )
-    return (None if path is None else (Site(path),)), True
+    return None, "trace"
 
 
 def _install(
-    generator: nn.Module, chosen: tuple[Site, ...], *, regularizer: Regularizer, config: SparsityConfig, d1: bool
+    generator: nn.Module, chosen: tuple[Site, ...], *, regularizer: Regularizer, config: SparsityConfig, known_by: KnownBy
 ) -> None:
     recorder = None if config.run_dir is None else Recorder(config.run_dir, MEASURE_EVERY if config.measure_every is None else config.measure_every)
     placed: list[tuple[str, hooks.SiteHook]] = []
     for site in chosen:
         module = generator.get_submodule(site.path)
         owner = _owner(module, site)
-        child = Inserted(regularizer.settings(), _dictionaries(regularizer, module.get_submodule(owner), site))
+        synthesis = generator.get_submodule(sites.convolution(generator, site))
+        child = Inserted(regularizer.settings(), _dictionaries(regularizer, synthesis, site))
         host = module.get_submodule(owner)
         like = next(host.parameters(), None)
         if like is not None:
@@ -177,7 +188,8 @@ def _install(
         steps.follow(hook, generator)
         if isinstance(regularizer, Penalty) and hook.delivery == "gradient":
             penalty.follow_loss_scaling(hook)
-    first.watch(generator, placed, chosen[0].path if d1 else None)
+    d1 = None if known_by == "hand" else sites.convolution(generator, chosen[0])
+    first.watch(generator, placed, d1, traced=known_by == "trace")
     for tell in installed:
         tell(Attachment(generator))
 
@@ -195,13 +207,13 @@ def _owner(module: nn.Module, site: Site) -> str:
     raise SiteError(f"the {site} is an empty {type(module).__name__}, which can hold nothing; name the module before it")
 
 
-def _dictionaries(regularizer: Regularizer, owner: nn.Module, site: Site) -> nn.Module | None:
+def _dictionaries(regularizer: Regularizer, synthesis: nn.Module, site: Site) -> nn.Module | None:
     if not isinstance(regularizer, Constraint) or regularizer.dictionaries(1, 2) is None:
         return None
-    channels, weight = sites.in_channels(owner), sites.own_kernel(owner)
+    channels, weight = sites.in_channels(synthesis), sites.own_kernel(synthesis)
     if site.side != "input" or channels is None or weight is None:
         raise SiteError(
-            f"{regularizer} inserts dictionaries before a convolution, and the {site} is a {type(owner).__name__}; "
+            f"{regularizer} inserts dictionaries before a convolution, and the {site} is a {type(synthesis).__name__}; "
             "name the input of a torch.nn convolution"
         )
     return regularizer.dictionaries(channels, weight.dim() - 2)
@@ -313,13 +325,13 @@ class Attachment:
 
     def kernel(self) -> Kernel:
         """D1 as it really synthesizes: its atoms, stride and dilation. Raises SiteError where it is no one convolution."""
-        for _, module, hook in hooks.find(self.generator, hooks.SiteHook):
-            owner = module.get_submodule(hook.owner)
-            channels, weight = sites.in_channels(owner), sites.own_kernel(owner)
-            if channels is None or weight is None or hook.site.side != "input":
-                raise SiteError(f"the {hook.site} is a {type(owner).__name__}, which has no atoms: it is no torch.nn convolution")
-            with _unhooked(owner):
-                return kernel(owner, weight.new_zeros(1, channels, *(max(8, side) for side in weight.shape[2:])))
+        for site in self.sites:
+            synthesis = self.generator.get_submodule(sites.convolution(self.generator, site))
+            channels, weight = sites.in_channels(synthesis), sites.own_kernel(synthesis)
+            if channels is None or weight is None or site.side != "input":
+                raise SiteError(f"the {site} is a {type(synthesis).__name__}, which has no atoms: it is no torch.nn convolution")
+            with _unhooked(synthesis):
+                return kernel(synthesis, weight.new_zeros(1, channels, *(max(8, side) for side in weight.shape[2:])))
         raise AttachmentError("the representation is not known before the first forward pass; run the generator first")
 
     def detach(self) -> None:

@@ -14,17 +14,18 @@ from torch import nn
 from sparse_plugin.errors import SiteError
 from sparse_plugin.hooks import SiteHook, remove
 from sparse_plugin.registry.base import Constraint
-from sparse_plugin.sites import CHILD, Site, image_of, kernel_owners, shape
+from sparse_plugin.sites import CHILD, Site, image_of, inside, kernel_owners, shape
 
 
 class FirstPass:
     """The checks of one generator's first forward, shared by its watch hooks.
 
-    d1 is the path whose output must be the image, or None where sites are not D1 (encoder scales, sites by hand).
+    d1 is the path whose output must be the image, or None where sites are not D1 (encoder scales, sites by hand). Where d1
+    is known by name only (traced is false), nothing of the image's shape may run after it.
     """
 
-    def __init__(self, sites: tuple[Site, ...], d1: str | None) -> None:
-        self.sites, self.d1 = sites, d1
+    def __init__(self, sites: tuple[Site, ...], d1: str | None, traced: bool) -> None:
+        self.sites, self.d1, self.traced = sites, d1, traced
         self.done = False
         self.rooted: dict[int, bool] = {}  # by thread: whether the generator itself is being called
         self.ran: dict[int, list[tuple[str, tuple[int, ...]]]] = {}
@@ -76,8 +77,9 @@ class FirstPass:
                     f"{self.d1} makes {shape(last)} and the image is {shape(image)}: it is not the last synthesis "
                     'convolution. Name the right one with sites=["path"]; `sparse-plugin sites` lists them'
                 )
-            after = [path for path, size in ran[[p for p, _ in ran].index(self.d1) + 1 :] if size == last]
-            if after:
+            rest = ran[[path for path, _ in ran].index(self.d1) + 1 :]
+            after = [path for path, size in rest if size == last and not inside(self.d1, path)]
+            if after and not self.traced:
                 raise SiteError(
                     f"{after[-1]} runs after {self.d1} and makes a tensor of the image's shape too: D1 cannot be told. "
                     'Name it with sites=["path"]; `sparse-plugin sites` lists what runs'
@@ -139,9 +141,9 @@ class RootEnds:
 TEMPORARY = (Watch, RootBegins, RootEnds)
 
 
-def watch(generator: nn.Module, hooks: list[tuple[str, SiteHook]], d1: str | None) -> FirstPass:
-    """Check generator's next forward pass. hooks: the site hooks with the paths they stand at."""
-    first = FirstPass(tuple(hook.site for _, hook in hooks), d1)
+def watch(generator: nn.Module, hooks: list[tuple[str, SiteHook]], d1: str | None, traced: bool) -> None:
+    """Check generator's next forward pass. hooks: the site hooks with the paths they stand at; the rest: see FirstPass."""
+    first = FirstPass(tuple(hook.site for _, hook in hooks), d1, traced)
     at = dict(hooks)
     paths = {path for path, _ in kernel_owners(generator)} if d1 is not None else set()
     for path in sorted(paths | at.keys()):
@@ -149,4 +151,3 @@ def watch(generator: nn.Module, hooks: list[tuple[str, SiteHook]], d1: str | Non
             generator.get_submodule(path).register_forward_hook(Watch(first, path, at.get(path)))
     generator.register_forward_pre_hook(RootBegins(first))
     generator.register_forward_hook(RootEnds(first))
-    return first

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from sparse_plugin.errors import SiteError, one_of
 from sparse_plugin.probe import forward, undisturbed
@@ -93,8 +94,11 @@ def own_kernel(module: nn.Module) -> Tensor | None:
     A kernel has two spatial dimensions or more. Learned constants (1, C, H, W), per-channel scales (1, C, 1, 1) and
     buffers such as blur filters are no kernels; modulated kernels (1, out, in, kh, kw) are.
     """
-    if isinstance(module, nn.modules.conv._ConvNd):
-        return module.weight.detach() if module.weight.dim() >= 4 else None
+    weight = getattr(module, "weight", None)  # some wrappers take it away and put it back at each forward
+    if isinstance(module, nn.modules.conv._ConvNd) and isinstance(weight, Tensor):
+        return weight.detach() if weight.dim() >= 4 else None
+    if isinstance(module, ParametrizationList):
+        return None
     parameters = [p for p in module._parameters.values() if p is not None]
     if "parametrizations" in module._modules:
         parameters += list(module._modules["parametrizations"].parameters())  # type: ignore[union-attr]
@@ -200,7 +204,7 @@ def trace(generator: nn.Module, *args: Any, grad: bool = True, **kwargs: Any) ->
 def _choose(generator: nn.Module, candidates: dict[str, Candidate], image: Tensor | None, matters: Any) -> Detection:
     ran = tuple(sorted((c for c in candidates.values() if c.calls), key=lambda c: c.order))
     # A module around another candidate owns a kernel by accident; what it makes, the inner one makes.
-    ran = tuple(c for c in ran if not any(o is not c and _inside(o.path, c.path) for o in ran))
+    ran = tuple(c for c in ran if not any(o is not c and inside(o.path, c.path) for o in ran))
     if image is None:
         return Detection(ran, (), None, "it returned no image, a tensor of shape (N, channels, H, W)")
     size = tuple(image.shape)
@@ -233,7 +237,8 @@ def _choose(generator: nn.Module, candidates: dict[str, Candidate], image: Tenso
     return Detection(ran, size, Site(path), "the only convolution that makes the image")
 
 
-def _inside(path: str, of: str) -> bool:
+def inside(path: str, of: str) -> bool:
+    """Whether the module at path is below the one at of."""
     return path != of and (of == "" or path.startswith(of + "."))
 
 
@@ -275,24 +280,49 @@ def _matters(generator: nn.Module, path: str, args: tuple[Any, ...], kwargs: dic
 
 
 def climb(generator: nn.Module, path: str) -> str:
-    """The module at which Γ is read: the parent, where it only pads or resamples before the convolution at path."""
+    """The module at which Γ is read, for the convolution at path: where padding stands before it, Γ is not padded yet.
+
+    In a Sequential of its own, padding and resampling with their convolution are one synthesis, read at its input. In a
+    longer Sequential Γ is the input of the padding.
+    """
     parent_path, _, name = path.rpartition(".")
     parent = generator.get_submodule(parent_path)
-    if not path or not parent_path or type(parent) is not nn.Sequential:
+    if not isinstance(parent, nn.Sequential):
         return path
-    before = []
-    for key, child in parent.named_children():
-        if key == name:
-            break
-        before.append(child)
-    after = list(parent.children())[len(before) + 1 :]
-    prepares = all(_prepares(child) for child in before) and before
-    return parent_path if prepares and not any(own_kernel(m) is not None for c in after for m in c.modules()) else path
+    names = [key for key, _ in parent.named_children()]
+    before = [parent.get_submodule(key) for key in names[: names.index(name)]]
+    rest = [module for key in names[names.index(name) + 1 :] for module in parent.get_submodule(key).modules()]
+    if parent_path and before and all(_prepares(m) for m in before) and not any(own_kernel(m) is not None for m in rest):
+        return parent_path
+    first = names.index(name)
+    while first > 0 and _pads(before[first - 1]):
+        first -= 1
+    return ".".join(filter(None, (parent_path, names[first])))
+
+
+def _pads(module: nn.Module) -> bool:
+    return "Pad" in type(module).__name__ and not any(True for _ in module.parameters())
 
 
 def _prepares(module: nn.Module) -> bool:
-    name = type(module).__name__
-    return "Pad" in name or "Upsampl" in name or name in ("Identity", "Dropout", "Dropout2d")
+    kinds = (nn.Upsample, nn.Identity, nn.Dropout, nn.Dropout2d)
+    return _pads(module) or isinstance(module, kinds)
+
+
+def convolution(generator: nn.Module, site: Site) -> str:
+    """The path of the module that synthesizes from the Γ at site: the site's own, or the convolution behind its padding."""
+    module = generator.get_submodule(site.path)
+    if isinstance(module, nn.Sequential):
+        inner = (path for path, m in module.named_modules() if own_kernel(m) is not None and CHILD not in path.split("."))
+        return ".".join(filter(None, (site.path, next(inner, ""))))
+    if _pads(module):
+        parent_path, _, name = site.path.rpartition(".")
+        names = [key for key, _ in generator.get_submodule(parent_path).named_children()]
+        for key in names[names.index(name) :]:
+            path = ".".join(filter(None, (parent_path, key)))
+            if not _pads(generator.get_submodule(path)):
+                return path
+    return site.path
 
 
 def detect(generator: nn.Module, *args: Any, **kwargs: Any) -> Site:
@@ -323,7 +353,8 @@ def check(generator: nn.Module, site: Site) -> nn.Module:
         raise SiteError(
             f"site {site} is a {type(module).__name__}, which parallel wrappers replace; name the convolution after it"
         )
-    if site.side == "input" and not any(own_kernel(m) is not None for m in module.modules()):
+    synthesis = generator.get_submodule(convolution(generator, site))
+    if site.side == "input" and not any(own_kernel(m) is not None for m in synthesis.modules()):
         owners = ", ".join(path for path, _ in kernel_owners(generator)) or "none"
         raise SiteError(
             f"site {site} is a {type(module).__name__}, not a synthesis convolution; modules with a kernel are {owners}"

@@ -3,8 +3,8 @@
     project_needles(gamma, k)   at most k non-zeros in every needle (L0,inf)
     project_global(gamma, k)    at most k non-zeros in every sample (L0)
 
-Everything that needs torch is imported on first use, and a kernel is loaded (and compiled, once per machine) by the first
-projection that wants it, so importing this package costs nothing.
+Everything that needs torch is imported on first use, and a kernel is loaded (and compiled, once per machine) by the
+first projection that wants it, so importing this package costs nothing.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """The two entries: they check what they are given, resolve k, and hand Γ to the operators.
 
-In eager mode an autograd function of two lines calls them, at about half the price of the registered formula; in a graph
-that is being captured the operators stand by themselves, with the autograd formula registered for them.
+In eager mode an autograd function of two lines calls them, at about half the price of the registered formula; in a
+graph that is being captured the operators stand by themselves, with the autograd formula registered for them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,12 +25,12 @@ def project_needles(gamma: Tensor, k: int | float) -> Tensor:
     P(Γ) = argmin ‖Γ - Γ'‖₂  s.t.  every needle of Γ' has at most k non-zeros
 
     gamma: (N, C, ...), 2-D to 5-D, fp64, fp32, bf16 or fp16, in any memory format; k: a count, or a fraction of C in
-    (0, 1]. Returns the same shape, dtype and memory format, and Γ itself when k is C or more. Magnitudes decide; ties go to
-    the lowest channel; NaN is larger than everything, so that it propagates; what is kept keeps its bits, what is dropped
-    is +0.
+    (0, 1]. Returns the same shape, dtype and memory format, and Γ itself when k is C or more. Magnitudes decide; ties
+    go to the lowest channel; NaN is larger than everything, so that it propagates; what is kept keeps its bits, what
+    is dropped is +0.
 
-    Gradient: the incoming one where the result is non-zero, zero elsewhere; the result is all that is saved. A kept value
-    that is exactly zero passes no gradient. The gradient can be differentiated again.
+    Gradient: the incoming one where the result is non-zero, zero elsewhere; the result is all that is saved. A kept
+    value that is exactly zero passes no gradient. The gradient can be differentiated again.
 
     Raises `GammaError` for an integer or complex Γ or one without channels, `ConfigError` for a k that is neither.
     Source: Ganz & Elad, arXiv 2104.00464, section 3 (the L0,inf, or needle, relaxation).
@@ -39,7 +40,7 @@ def project_needles(gamma: Tensor, k: int | float) -> Tensor:
     count = resolve_k(k, size)
     if count >= size:
         return gamma
-    return _apply(gamma, count, over_samples=False)
+    return _apply(operators.needles, gamma, count)
 
 
 def project_global(gamma: Tensor, k: int | float) -> Tensor:
@@ -47,9 +48,9 @@ def project_global(gamma: Tensor, k: int | float) -> Tensor:
 
     P(Γ) = argmin ‖Γ - Γ'‖₂  s.t.  ‖Γ'‖₀ <= k,  for every sample by itself
 
-    gamma: (N, ...), 2-D to 5-D, fp64, fp32, bf16 or fp16, in any memory format; k: a count, or a fraction in (0, 1] of the
-    entries of a sample. Everything else is as for `project_needles`, with ties going to the lowest index of the sample in
-    the order (c, h, w), whatever the memory format.
+    gamma: (N, ...), 2-D to 5-D, fp64, fp32, bf16 or fp16, in any memory format; k: a count, or a fraction in (0, 1]
+    of the entries of a sample. Everything else is as for `project_needles`, with ties going to the lowest index of
+    the sample in the order (c, h, w), whatever the memory format.
 
     Source: Ganz & Elad, arXiv 2104.00464, section 3 (the L0 constraint).
     """
@@ -58,7 +59,7 @@ def project_global(gamma: Tensor, k: int | float) -> Tensor:
     count = resolve_k(k, size)
     if count >= size:
         return gamma
-    return _apply(gamma, count, over_samples=True)
+    return _apply(operators.samples, gamma, count)
 
 
 def _check(gamma: Tensor) -> None:
@@ -70,15 +71,14 @@ def _check(gamma: Tensor) -> None:
         )
     if gamma.dim() < 2:
         raise GammaError(
-            f"Γ has shape {tuple(gamma.shape)}; a projection takes (N, C, ...), so give it its sample and channel dimensions"
+            f"Γ has shape {tuple(gamma.shape)}; a projection takes (N, C, ...), so give it both"
         )
 
 
-def _apply(gamma: Tensor, count: int, over_samples: bool) -> Tensor:
-    project = operators.samples if over_samples else operators.needles
+def _apply(project: Callable[[Tensor, int], Tensor], gamma: Tensor, count: int) -> Tensor:
     if torch.compiler.is_compiling() or not (gamma.requires_grad and torch.is_grad_enabled()):
         return project(gamma, count)
-    projected: Tensor = _Projection.apply(gamma, count, over_samples)
+    projected: Tensor = _Projection.apply(project, gamma, count)
     return projected
 
 
@@ -86,8 +86,7 @@ class _Projection(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(gamma: Tensor, count: int, over_samples: bool) -> Tensor:
-        project = operators.samples if over_samples else operators.needles
+    def forward(project: Callable[[Tensor, int], Tensor], gamma: Tensor, count: int) -> Tensor:
         return project(gamma, count)
 
     @staticmethod
@@ -95,8 +94,8 @@ class _Projection(torch.autograd.Function):
         ctx.save_for_backward(output)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return _masked(grads[0], ctx.saved_tensors[0]), None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None]:
+        return None, _masked(grads[0], ctx.saved_tensors[0]), None
 
 
 class _Mask(torch.autograd.Function):

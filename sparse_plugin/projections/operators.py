@@ -2,9 +2,9 @@
 
     project_needles(gamma, k)    project_samples(gamma, k)    mask_gradient(grad, projected)
 
-None aliases its input, and each returns fresh memory in the memory format of Γ. Autocast leaves them alone: a projection
-selects, so it runs in the type that its input has. `mask_gradient` is linear in `grad` and is its own adjoint, which gives
-every higher derivative.
+None aliases its input, and each returns fresh memory in the memory format of Γ. Autocast leaves them alone: a
+projection selects, so it runs in the type that its input has. `mask_gradient` is linear in `grad` and is its own
+adjoint, which gives every higher derivative.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from torch import Tensor
 
 from sparse_plugin.projections import dispatch
 
-_LIBRARY = torch.library.Library("sparse_plugin", "DEF")
+_LIBRARY: Any = torch.library.Library("sparse_plugin", "DEF")  # type: ignore[no-untyped-call]
 _PROJECTIONS = ("project_needles", "project_samples")
 
 
-def _define(name: str, signature: str, implementation: Callable[..., Tensor]) -> Any:
+def _define(name: str, signature: str, implementation: Callable[..., Tensor]) -> Callable[..., Tensor]:
     _LIBRARY.define(f"{name}({signature}) -> Tensor")
     _LIBRARY.impl(name, implementation, "CompositeExplicitAutograd")
     for key in ("AutocastCPU", "AutocastCUDA"):
         _LIBRARY.impl(name, torch.library.fallthrough_kernel, key)
-    return getattr(torch.ops.sparse_plugin, name).default
+    operator: Callable[..., Tensor] = getattr(torch.ops.sparse_plugin, name).default
+    return operator
 
 
 needles = _define("project_needles", "Tensor gamma, SymInt k", dispatch.needles)
@@ -63,7 +64,9 @@ def _merged(name: str) -> Callable[..., tuple[Tensor, int]]:
     return rule
 
 
-def _mask_rule(info: Any, in_dims: tuple[int | None, int | None], grad: Tensor, projected: Tensor) -> tuple[Tensor, int]:
+def _mask_rule(
+    info: Any, in_dims: tuple[int | None, int | None], grad: Tensor, projected: Tensor
+) -> tuple[Tensor, int]:
     """The vmap rule of the gradient: elementwise, so both sides only need the same shape."""
     sides = [
         side.expand(info.batch_size, *side.shape) if dim is None else side.movedim(dim, 0)

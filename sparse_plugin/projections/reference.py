@@ -1,4 +1,4 @@
-"""The projections in plain torch operations: what every kernel must equal bit for bit, and what runs where none does."""
+"""The projections in plain torch operations: what every kernel equals bit for bit, and what runs where none does."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def mask(grad: Tensor, projected: Tensor) -> Tensor:
 def _largest(gamma: Tensor, k: int, dim: int) -> Tensor:
     """Which k entries along `dim` have the largest magnitude: NaN first, ties to the lowest index.
 
-    `topk` says which magnitude is the k-th but not which of its equals it took, so those are counted again in index order.
+    `topk` says which magnitude is the k-th but not which of its equals it took, so those are counted again in index
+    order.
     """
     if k == 0 or gamma.numel() == 0:
         return torch.zeros_like(gamma, dtype=torch.bool)

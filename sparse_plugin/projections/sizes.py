@@ -15,7 +15,7 @@ def check_k(k: object) -> int | float:
     Anything else (a bool, a string, a negative count, 16.0) raises `ConfigError`.
     """
     if isinstance(k, numbers.Integral) and not isinstance(k, bool):
-        if k >= 0:
+        if int(k) >= 0:
             return int(k)
         raise ConfigError(f"k is {k}, a negative count; write how many coefficients to keep, 0 or more")
     if isinstance(k, numbers.Real) and not isinstance(k, bool):
@@ -40,8 +40,8 @@ def check_k(k: object) -> int | float:
 def resolve_k(k: int | float, size: int) -> int:
     """The number of coefficients that k keeps among `size` of them.
 
-    An int is min(k, size); a fraction is max(1, round(k * size)), so that no density, however low, keeps nothing. Raises
-    `ConfigError` for the k that `check_k` refuses.
+    An int is min(k, size); a fraction is max(1, round(k * size)), so that no density, however low, keeps nothing.
+    Raises `ConfigError` for the k that `check_k` refuses.
     """
     k = check_k(k)
     count = max(1, round(k * size)) if isinstance(k, float) else k

@@ -1,0 +1,34 @@
+"""One thread, and the package as it is installed."""
+
+import os
+
+# Two torch threads on a busy machine can be many times slower than one. Set before torch is imported anywhere.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+import pytest
+
+try:
+    import sparse_plugin.registry  # noqa: F401
+except ModuleNotFoundError as error:
+    pytest.exit(f"{error}. The checkout hides the installed package: run `pip install -e .`, or plain `pytest`.", 2)
+
+from hosts_report import skips_by_reason
+
+
+@pytest.fixture(autouse=True)
+def _quiet_environment(monkeypatch, tmp_path):
+    for name in ("SPARSE_PLUGIN_CONFIG", "SPARSE_PLUGIN_BOOT", "SPARSE_PLUGIN_STATUS", "SPARSE_PLUGIN_RUN_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _off_afterwards():
+    yield
+    from sparse_plugin import session
+
+    session.disable()
+
+
+def pytest_terminal_summary(terminalreporter):
+    skips_by_reason(terminalreporter)

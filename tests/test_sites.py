@@ -1,0 +1,94 @@
+"""Finding D1."""
+
+import pytest
+import torch
+from generators import DETECTED, REFUSED, Linear, Plain, Residual, Wrapped, noise
+from third_party import CASES
+from third_party import REFUSED as REFUSED_THERE
+
+import sparse_plugin
+from sparse_plugin import sites
+from sparse_plugin.errors import SiteError
+
+
+@pytest.mark.parametrize(("kind", "path"), DETECTED, ids=lambda v: getattr(v, "__name__", v))
+def test_d1_is_found_by_execution(kind, path):
+    site = sites.detect(kind(), noise())
+    assert (site.path, site.side, site.level) == (path, "input", 1)
+
+
+@pytest.mark.parametrize(("kind", "why"), REFUSED, ids=lambda v: getattr(v, "__name__", ""))
+def test_refuses_where_it_cannot_know(kind, why):
+    with pytest.raises(SiteError, match=why) as caught:
+        sites.detect(kind(), noise())
+    text = str(caught.value)
+    assert 'sites=["path"]' in text
+    if kind is not Linear:
+        assert "head" in text or "mask" in text  # the table of candidates
+
+
+def build(case):
+    pytest.importorskip(case.package)
+    return case.build()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_third_party_generators(case):
+    generator, args, kwargs = build(case)
+    assert sites.detect(generator, *args, **kwargs).path == case.path
+    with sparse_plugin.attach(generator, "l0_inf", k=2, example_input=(*args, kwargs)) as attachment:
+        assert [site.path for site in attachment.sites] == [case.path]
+        (measured,) = attachment.measure(*args, **kwargs)
+        assert measured.sparsity <= 100 * 2 / len(measured.atom_usage) + 1e-4
+        assert measured.sparsity < measured.sparsity_before
+
+
+@pytest.mark.parametrize("case", REFUSED_THERE, ids=lambda case: case.name)
+def test_third_party_generators_without_a_dictionary(case):
+    generator, args, kwargs = build(case)
+    with pytest.raises(SiteError):
+        sites.detect(generator, *args, **kwargs)
+
+
+def test_enough_third_party_packages():
+    assert len({case.package.partition(".")[0] for case in CASES}) >= 8
+
+
+def test_a_trace_leaves_the_generator_and_the_random_state_alone():
+    generator = Residual()
+    spectral = torch.nn.utils.spectral_norm(generator.out)
+    before = {name: value.clone() for name, value in generator.state_dict().items()}
+    hooks = {name: len(m._forward_hooks) for name, m in generator.named_modules()}
+    state, attributes = torch.get_rng_state(), dict(vars(spectral))
+    sites.trace(generator, noise())
+    assert all(torch.equal(value, before[name]) for name, value in generator.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert hooks == {name: len(m._forward_hooks) for name, m in generator.named_modules()}
+    assert vars(spectral).keys() == attributes.keys() and spectral.weight is attributes["weight"]
+    assert generator.training
+
+
+def test_frozen_generators_are_found_without_a_graph():
+    generator = Residual().requires_grad_(False)
+    assert sites.detect(generator, noise()).path == "out"
+
+
+def test_prediction_from_the_modules_alone():
+    assert sites.predict(Plain()) == "main.6"
+    assert sites.predict(Linear()) is None
+    assert sites.predict(Wrapped()) == "last.module"  # the first pass then finds that it never runs
+
+
+@pytest.mark.parametrize(
+    ("site", "why"),
+    [
+        ("outt", "does not exist in Residual.*Did you mean 'out'"),
+        ("bn3", "BatchNorm2d"),
+        ("act", "is a ReLU, not a synthesis convolution"),
+        ("", "cannot be the whole generator"),
+        ("out:left", "names the side 'left'"),
+    ],
+)
+def test_explicit_sites_are_checked(site, why):
+    with pytest.raises(SiteError, match=why):
+        sparse_plugin.attach(Residual(), "l0_inf", k=2, sites=[site])
