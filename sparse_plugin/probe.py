@@ -10,20 +10,27 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedTensorMixin
 
 
 @contextmanager
 def undisturbed(module: nn.Module) -> Iterator[None]:
     """Restores, on leaving, all that a forward of module may change: its modules' attributes (training modes, counters,
-    the normalised weight that old spectral norm leaves behind), its buffers, and the random states of torch, Python and
-    NumPy. Parameters are not changed by a forward and are left alone.
+    the normalised weight that old spectral norm leaves behind), its buffers and parameters (some spectral norms keep their
+    power iteration in parameters), and the random states of torch, Python and NumPy.
     """
     modules = list(module.modules())
     attributes = [(m, dict(vars(m))) for m in modules]
-    buffers = [(m._buffers, name, b, None if b is None else b.detach().clone()) for m in modules for name, b in m._buffers.items()]
-    devices = {t.device for t in (*module.parameters(), *(b for b in module.buffers())) if t.device.type == "cuda"}
+    tensors = [
+        (table, name, tensor, tensor.detach().clone())
+        for m in modules
+        for table in (m._buffers, m._parameters)
+        for name, tensor in table.items()
+        if tensor is not None and not isinstance(tensor, UninitializedTensorMixin)
+    ]
+    devices = sorted({tensor.device.index or 0 for _, _, tensor, _ in tensors if tensor.device.type == "cuda"})
     python, numpy = random.getstate(), _numpy_state()
-    with torch.random.fork_rng(devices=[d.index or 0 for d in devices]) if devices else _cpu_rng():
+    with torch.random.fork_rng(devices=devices):
         try:
             yield
         finally:
@@ -32,10 +39,11 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
                     del vars(m)[name]
                 vars(m).update(saved)
             with torch.no_grad():
-                for owner, name, buffer, value in buffers:
-                    if buffer is not None and value is not None and not _same(buffer, value):
-                        buffer.copy_(value)
-                    owner[name] = buffer
+                for table, name, tensor, value in tensors:
+                    # One that nothing wrote keeps its version counter, which graphs of the host may be watching.
+                    if not _same(tensor, value):
+                        tensor.copy_(value)
+                    table[name] = tensor
             random.setstate(python)
             if numpy is not None:
                 import numpy as np
@@ -43,18 +51,8 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
                 np.random.set_state(numpy)
 
 
-@contextmanager
-def _cpu_rng() -> Iterator[None]:
-    state = torch.get_rng_state()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
-
-
-def _same(buffer: Tensor, value: Tensor) -> bool:
-    # A buffer that nothing wrote keeps its version counter too, which autograd graphs of the host may be watching.
-    return buffer.shape == value.shape and torch.equal(buffer, value)
+def _same(tensor: Tensor, value: Tensor) -> bool:
+    return tensor.shape == value.shape and torch.equal(tensor, value)
 
 
 def _numpy_state() -> Any:

@@ -91,8 +91,8 @@ def shape(size: Sequence[int]) -> str:
 def own_kernel(module: nn.Module) -> Tensor | None:
     """The convolution kernel that module itself owns, in any guise (weight, weight_orig, a parametrization); else None.
 
-    A kernel has two spatial dimensions or more. Learned constants (1, C, H, W), per-channel scales (1, C, 1, 1) and
-    buffers such as blur filters are no kernels; modulated kernels (1, out, in, kh, kw) are.
+    A kernel has two spatial dimensions or more. A synthesis network's learned constant (1, C, H, W), per-channel scales
+    (1, C, 1, 1) and buffers such as blur filters are no kernels; modulated kernels (1, out, in, kh, kw) are.
     """
     weight = getattr(module, "weight", None)  # some wrappers take it away and put it back at each forward
     if isinstance(module, nn.modules.conv._ConvNd) and isinstance(weight, Tensor):
@@ -103,7 +103,8 @@ def own_kernel(module: nn.Module) -> Tensor | None:
     if "parametrizations" in module._modules:
         parameters += list(module._modules["parametrizations"].parameters())  # type: ignore[union-attr]
     for parameter in parameters:
-        if parameter.dim() == 5 or (parameter.dim() == 4 and parameter.shape[0] > 1):
+        alone = parameter.dim() == 4 and parameter.shape[0] == 1 and (next(module.children(), None) is None and parameter.shape[-1] > 1)
+        if parameter.dim() == 5 or (parameter.dim() == 4 and parameter.shape[0] > 1) or alone:
             return parameter.detach()
     return None
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from generators import DETECTED, REFUSED, Linear, Plain, Residual, Wrapped, noise
-from third_party import CASES
+from third_party import AMBIGUOUS, CASES
 from third_party import REFUSED as REFUSED_THERE
 
 import sparse_plugin
@@ -35,7 +35,10 @@ def build(case):
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_third_party_generators(case):
     generator, args, kwargs = build(case)
+    before = {name: value.clone() for name, value in generator.state_dict().items()}
     assert sites.detect(generator, *args, **kwargs).path == case.path
+    after = generator.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
     with sparse_plugin.attach(generator, "l0_inf", k=2, example_input=(*args, kwargs)) as attachment:
         assert [site.path for site in attachment.sites] == [case.path]
         (measured,) = attachment.measure(*args, **kwargs)
@@ -43,11 +46,14 @@ def test_third_party_generators(case):
         assert measured.sparsity < measured.sparsity_before
 
 
-@pytest.mark.parametrize("case", REFUSED_THERE, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*REFUSED_THERE, *AMBIGUOUS], ids=lambda case: case.name)
 def test_third_party_generators_without_a_dictionary(case):
     generator, args, kwargs = build(case)
     with pytest.raises(SiteError):
         sites.detect(generator, *args, **kwargs)
+    if case.by_hand:
+        with sparse_plugin.attach(generator, "l0", k=0.1, sites=case.by_hand, example_input=(*args, kwargs)) as attachment:
+            assert attachment.measure(*args, **kwargs)[0].sparsity < 11
 
 
 def test_enough_third_party_packages():
