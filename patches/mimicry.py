@@ -56,12 +56,13 @@ class Mimicry(Host):
         # By the logger, whose trainer knows the generator.
         self._logged: weakref.WeakKeyDictionary[Any, Attachment] = weakref.WeakKeyDictionary()
 
-    def patch(self, session: Session) -> None:
+    def prepare(self, session: Session) -> None:
         finder = _Imports()
         sys.meta_path.insert(0, finder)
         session.undo.append(lambda: sys.meta_path.remove(finder))
         register_post_import_hook(lambda module: sys.modules.pop("torch._six", None), _IMAGENET)
 
+    def patch(self, session: Session) -> None:
         def trainer_built(wrapped: Any, trainer: Any, args: Any, kwargs: Any) -> None:
             wrapped(*args, **kwargs)
             from sparse_plugin.attachment import Attachment

@@ -88,7 +88,7 @@ class SiteHook:
             gamma = gamma.as_subclass(Tensor)
         if isinstance(self.regularizer, Constraint):
             return self._constrain(module, gamma)
-        return gamma if self.is_copy else self._penalize(gamma)
+        return gamma if self.is_copy else self._penalize(module, gamma)
 
     def _constrain(self, module: nn.Module, gamma: Tensor) -> Tensor:
         constraint = self.regularizer
@@ -129,7 +129,7 @@ class SiteHook:
             return None
         return lambda level, before, after: recorder.take(reduce(self.site.path, level, before, after))
 
-    def _penalize(self, gamma: Tensor) -> Tensor:
+    def _penalize(self, module: nn.Module, gamma: Tensor) -> Tensor:
         penalty = self.regularizer
         assert isinstance(penalty, Penalty)
         if not (gamma.requires_grad and torch.is_grad_enabled()):
@@ -139,6 +139,11 @@ class SiteHook:
                 raise PenaltyError("delivery='loss' cannot follow Γ through torch.compile; attach with delivery='gradient'")
             out: Tensor = AddGradient.apply(gamma, value(penalty, gamma), 1 / self.accumulation, Counter())
             return out
+        if self.delivery == "gradient" and getattr(module, "_is_replica", False):
+            raise PenaltyError(
+                "each replica of DataParallel would add the whole penalty; attach with delivery='loss' and add "
+                "attachment.penalty() to the generator's loss, or use DistributedDataParallel"
+            )
         now = runtime(self)
         if self.delivery == "loss":
             held: Tensor = Hold.apply(gamma)

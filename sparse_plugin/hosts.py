@@ -19,7 +19,8 @@ class Host:
     as they are built, before an optimizer, an EMA copy or a parallel wrapper sees them.
     losses: `"package.module:function"` or `"package.module:Class.method"` that return the generator's loss; a penalty is
     added to what they return, so that loss scaling, accumulation and logging see it.
-    Subclass and override `patch` for more, such as a configuration mechanism or a log of the framework's own.
+    Subclass and override `prepare` for what the framework needs to be imported at all, and `patch` for more, such as a
+    configuration mechanism or a log of the framework's own.
     """
 
     def __init__(self, name: str, *, generators: Sequence[str], losses: Sequence[str] = ()) -> None:
@@ -36,11 +37,17 @@ class Host:
         """Whether the framework can be imported."""
         return importlib.util.find_spec(self.package) is not None
 
+    def prepare(self, session: Session) -> None:
+        """What this framework needs to be imported, with the plugin disabled too. Undo with session.undo."""
+
     def patch(self, session: Session) -> None:
-        """What this framework needs beyond the table above; called before it is imported. Undo with session.undo."""
+        """What this framework needs beyond the tables above. Undo with session.undo."""
 
     def install(self, session: Session) -> None:
-        """Apply the patch, now or when the framework is imported."""
+        """Apply the patch, now or when the framework is imported; where the config disables the plugin, prepare only."""
+        self.prepare(session)
+        if not session.config.enabled:
+            return
         self.patch(session)
         for spec in self.generators:
             session.attach_instances_of(spec, self)

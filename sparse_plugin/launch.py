@@ -48,13 +48,12 @@ def run(command: Sequence[str], config: SparsityConfig) -> int:
     command = _checked(list(command))
     if not config.enabled:
         say(f"{regularizer} is disabled; running without it")
-        return _supervise(command, {**os.environ})
     with tempfile.TemporaryDirectory(prefix="sparse-plugin-") as status:
         run_dir = config.run_dir or default_run_dir()
         code = _supervise(command, {**os.environ, **environment(config, run_dir), STATUS: status})
         events = [json.loads(line) for file in Path(status).glob("*.jsonl") for line in file.read_text().splitlines()]
     attached = [event["attached"] for event in events if "attached" in event]
-    text = verdict(attached, any("effective" in event for event in events), config)
+    text = config.enabled and verdict(attached, any("effective" in event for event in events), config)
     if text:
         say(text)
     if code < 0:
@@ -113,5 +112,6 @@ def _die_of(number: int) -> None:
     """End as the child did, without a second core file."""
     sys.stdout.flush()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(number, signal.SIG_DFL)
+    if number != signal.SIGKILL:
+        signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)

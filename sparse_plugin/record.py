@@ -58,13 +58,19 @@ class Recorder:
     def write(self, record: dict[str, Any]) -> None:
         """Append one record."""
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"time": round(time.time(), 3), **record}) + "\n")
+        with open(self.path, "a+b") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a killed run left its last line unfinished
+                    file.write(b"\n")
+            file.write(json.dumps({"time": round(time.time(), 3), **record}).encode() + b"\n")
 
 
 def read(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
-    """The records of a log file, skipping a last line that a killed run left unfinished."""
+    """The records of a log file, without lines that a killed run left unfinished."""
     with open(path, encoding="utf-8") as file:
         for line in file:
-            if line.endswith("\n"):
+            try:
                 yield json.loads(line)
+            except json.JSONDecodeError:
+                continue

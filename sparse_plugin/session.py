@@ -50,7 +50,7 @@ class Session:
         names = [config.host] if config.host else list(HOSTS.all())
         for name in names:
             HOSTS.get(name).install(self)
-        if config.generator:
+        if config.generator and config.enabled:
             self.attach_instances_of(config.generator, None)
 
     def stop(self) -> None:
@@ -211,9 +211,8 @@ def enable(
             del os.environ["PYTHONPATH"]
 
     session.undo.append(restore)
-    if config.enabled:
-        session.start()
-        atexit.register(_at_exit, session)
+    session.start()
+    atexit.register(_at_exit, session)
     _current = session
     return session
 
@@ -227,7 +226,7 @@ def disable() -> None:
 
 
 def _at_exit(session: Session) -> None:
-    if session.active:
+    if session.active and session.config.enabled:
         text = verdict(["a regularizer was attached"] * bool(session.attached), bool(session.effective), session.config)
         if text:
             say(text)
@@ -242,7 +241,7 @@ def boot() -> None:
     """Start a session from the environment that the launcher set; called in every process of the run."""
     global _current
     config = SparsityConfig.from_environment()
-    if config is None or not config.enabled:
+    if config is None:
         return
     _current = Session(config, os.environ.get("SPARSE_PLUGIN_RUN_DIR"))
     _current.start()

@@ -55,22 +55,25 @@ INLINE INT KEY(INT bits, INT nan) {
 }
 
 /* The rank-th largest (from 1) of n keys, which it destroys, in time linear in n whatever they are. On return n is how many
- * keys equal it and rank how many of those are among the first. */
+ * keys equal it and rank how many of those are among the first. The digits begin where the keys begin to differ. */
 static INT SELECT(INT *keys, int64_t *n, int64_t *rank) {
-    for (int shift = WIDTH - 8; shift >= 0; shift -= 8) {
+    INT low = keys[0], high = keys[0];
+    for (int64_t i = 0; i < *n; i++) low = MIN(low, keys[i]), high = MAX(high, keys[i]);
+    if (low == high) return low;
+    int shift = MAX(0, 64 - __builtin_clzll((unsigned long long)(high - low)) - 8);
+    for (;; shift = MAX(0, shift - 8)) {
         int64_t count[256] = {0}, kept = 0;
         int digit = 255;
-        for (int64_t i = 0; i < *n; i++) count[(keys[i] >> shift) & 255]++;
+        for (int64_t i = 0; i < *n; i++) count[((keys[i] - low) >> shift) & 255]++;
         while (count[digit] < *rank) *rank -= count[digit--];
-        if (count[digit] == *n) continue;
         for (int64_t i = 0; i < *n; i++) {
             INT key = keys[i];
             keys[kept] = key;
-            kept += ((key >> shift) & 255) == digit;
+            kept += (((key - low) >> shift) & 255) == digit;
         }
         *n = kept;
+        if (shift == 0 || kept == 1) return keys[0];
     }
-    return keys[0];
 }
 
 static void BRACKET(SAMPLE *s) {
@@ -84,7 +87,7 @@ static void BRACKET(SAMPLE *s) {
     uint64_t random = 1; /* within a stride, so that no pattern in Γ lines up with it */
     for (int64_t i = 0; i < drawn; i++) {
         random = random * 6364136223846793005u + 1442695040888963407u;
-        s->out[i] = KEY(s->gamma[i * stride + (int64_t)((random >> 33) % (uint64_t)stride)], s->nan);
+        s->out[i] = KEY(s->gamma[i * stride + (int64_t)((random >> 32) * (uint64_t)stride >> 32)], s->nan);
     }
     int64_t rank = (int64_t)((double)s->k / (double)s->size * (double)drawn), margin = 4;
     double variance = (double)rank * (1 - (double)rank / (double)drawn);
@@ -100,6 +103,9 @@ static void BRACKET(SAMPLE *s) {
 static SPAN COLLECT(const SAMPLE *s, int64_t begin, int64_t end, INT *found) {
     SPAN span = {0, 0, 0, 0};
     INT lo = s->lo, hi = s->hi, nan = s->nan;
+    /* This loop is bound by its instructions, so it leaves NaN as it is and caps it below, where little is left of it. */
+    INT top = hi == nan && lo < nan ? MAGNITUDE : hi;
+    UINT first = (UINT)(lo + 1), width = (UINT)(top - lo);
     for (int64_t start = begin; start < end; start += BLOCK) {
         const INT *gamma = s->gamma + start;
         int n = (int)MIN(BLOCK, end - start), above = 0, equal = 0;
@@ -109,13 +115,15 @@ static SPAN COLLECT(const SAMPLE *s, int64_t begin, int64_t end, INT *found) {
             equal += key == lo;
         }
         for (int i = 0; i < n; i++) {
-            INT key = KEY(gamma[i], nan);
-            found[span.inside] = key;
-            span.inside += (key > lo) & (key <= hi);
+            UINT key = (UINT)(gamma[i] & MAGNITUDE);
+            found[span.inside] = (INT)key;
+            span.inside += (UINT)(key - first) < width;
         }
         span.above += above;
         span.equal += equal;
     }
+    if (top > nan)
+        for (int64_t i = 0; i < span.inside; i++) found[i] = MIN(found[i], nan);
     return span;
 }
 
