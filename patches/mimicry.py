@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
@@ -114,7 +115,9 @@ class _Imports:
             sys.modules["torch._six"] = six
             vars(sys.modules["torch"])["_six"] = six  # datasets look it up there when they are used
         elif name == _METRICS and not _there("tensorflow"):
-            say("torch_mimicry.metrics needs TensorFlow, which is not installed; it is left out, and training does without")
+            say(
+                "torch_mimicry.metrics needs TensorFlow, which is not installed; it is left out, and training does without"
+            )
             return importlib.util.spec_from_loader(name, _NoMetrics())
         return None
 
@@ -126,7 +129,7 @@ def _there(name: str) -> bool:
         return False
 
 
-class _NoMetrics:
+class _NoMetrics(importlib.abc.Loader):
     """Loads the stand-in: any use of it says what is missing."""
 
     def create_module(self, spec: Any) -> None:
@@ -136,6 +139,8 @@ class _NoMetrics:
         def missing(name: str) -> Any:
             if name.startswith("__"):
                 raise AttributeError(name)
-            raise ImportError(f"torch_mimicry.metrics.{name} needs TensorFlow: `pip install tensorflow`, then start again")
+            raise ImportError(
+                f"torch_mimicry.metrics.{name} needs TensorFlow: `pip install tensorflow`, then start again"
+            )
 
         vars(module)["__getattr__"] = missing

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pydantic import Field
+from sparse_plugin.registry.base import Constraint, K
 
 from sparse_plugin.projections.sizes import resolve_k
-from sparse_plugin.registry.base import Constraint, K
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +21,9 @@ class L0Inf(Constraint):
     A needle is the 1x1xC fibre of Γ at one spatial position. k: an integer counts, a float in (0, 1] is a fraction of C.
     """
 
-    k: K = Field(description="k, the coefficients that each needle keeps: an integer counts, a float in (0, 1] is a fraction")
+    k: K = Field(
+        description="k, the coefficients that each needle keeps: an integer counts, a float in (0, 1] is a fraction"
+    )
 
     def project(self, gamma: Tensor) -> Tensor:
         """gamma: (N, C, ...), any float dtype and memory format. Same shape, dtype and format; ties go to the lowest channel."""

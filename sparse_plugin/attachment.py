@@ -22,7 +22,6 @@ from sparse_plugin.record import Recorder
 from sparse_plugin.registry.base import Constraint, Penalty, Regularizer
 from sparse_plugin.sites import CHILD, Site
 
-
 # Steps between two measurements where nobody says.
 MEASURE_EVERY = 100
 
@@ -71,7 +70,9 @@ def attach(
         elif isinstance(regularizer, (Constraint, Penalty)):
             made = regularizer
             if settings:
-                raise ConfigError(f"settings {', '.join(settings)} are given beside {made}, which has its own; leave them out")
+                raise ConfigError(
+                    f"settings {', '.join(settings)} are given beside {made}, which has its own; leave them out"
+                )
         else:
             raise ConfigError(f"the regularizer is {regularizer!r}; give a registered name, a Constraint or a Penalty")
         named = [sites] if isinstance(sites, str) else [str_site(site) for site in sites]
@@ -97,7 +98,7 @@ def attach(
         if isinstance(made, Constraint) and made.dictionaries(1, 2) is not None:
             raise SiteError(
                 f"{made} inserts parameters, which must exist before the first forward, and D1 of "
-                f"{type(generator).__name__} cannot be told yet; give example_input=... or sites=[\"path\"]"
+                f'{type(generator).__name__} cannot be told yet; give example_input=... or sites=["path"]'
             )
         deferred.defer(generator, install)
         return Attachment(generator)
@@ -127,9 +128,10 @@ def _inputs(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (example if isinstance(example, tuple) else (example,)), {}
 
 
-# How D1 is known decides what the first forward checks: by "hand" only that the site is called once, by "name" (an
-# adapter's, or from the modules alone) that nothing else could be D1, by "trace" that it makes the image.
-KnownBy = Literal["hand", "name", "trace"]
+# How D1 is known decides what the first forward checks: named by "hand", only that the site is called once; found by a
+# "trace" or named by an adapter, also that it makes the image; by a "guess" from the modules alone, also that nothing
+# else could be D1.
+KnownBy = Literal["hand", "trace", "guess"]
 
 
 def _resolve(
@@ -146,12 +148,12 @@ def _resolve(
         chosen = known.sites(generator)
         for site in chosen:
             sites.check(generator, site)
-        return chosen, "name" if len(chosen) == 1 and chosen[0].side == "input" else "hand"
+        return chosen, "trace" if len(chosen) == 1 and chosen[0].side == "input" else "hand"
     if args != (None,):
         return (sites.detect(generator, *args, **kwargs),), "trace"
     path = sites.predict(generator)
     if path is not None:
-        return (Site(path),), "name"
+        return (Site(path),), "guess"
     if not any(True for _ in sites.kernel_owners(generator)):
         raise SiteError(
             f"{type(generator).__name__} has no convolution, so no dictionary and no representation; "
@@ -161,9 +163,18 @@ def _resolve(
 
 
 def _install(
-    generator: nn.Module, chosen: tuple[Site, ...], *, regularizer: Regularizer, config: SparsityConfig, known_by: KnownBy
+    generator: nn.Module,
+    chosen: tuple[Site, ...],
+    *,
+    regularizer: Regularizer,
+    config: SparsityConfig,
+    known_by: KnownBy,
 ) -> None:
-    recorder = None if config.run_dir is None else Recorder(config.run_dir, MEASURE_EVERY if config.measure_every is None else config.measure_every)
+    recorder = (
+        None
+        if config.run_dir is None
+        else Recorder(config.run_dir, MEASURE_EVERY if config.measure_every is None else config.measure_every)
+    )
     placed: list[tuple[str, hooks.SiteHook]] = []
     for site in chosen:
         module = generator.get_submodule(site.path)
@@ -189,7 +200,7 @@ def _install(
         if isinstance(regularizer, Penalty) and hook.delivery == "gradient":
             penalty.follow_loss_scaling(hook)
     d1 = None if known_by == "hand" else sites.convolution(generator, chosen[0])
-    first.watch(generator, placed, d1, traced=known_by == "trace")
+    first.watch(generator, placed, d1, guessed=known_by == "guess")
     for tell in installed:
         tell(Attachment(generator))
 
@@ -200,11 +211,13 @@ def _owner(module: nn.Module, site: Site) -> str:
         return ""
     for path, inner in module.named_modules():
         if sites.own_kernel(inner) is not None and CHILD not in path.split("."):
-            return path
+            return str(path)
     for path, inner in module.named_modules():
         if path and not isinstance(inner, nn.Sequential):
-            return path
-    raise SiteError(f"the {site} is an empty {type(module).__name__}, which can hold nothing; name the module before it")
+            return str(path)
+    raise SiteError(
+        f"the {site} is an empty {type(module).__name__}, which can hold nothing; name the module before it"
+    )
 
 
 def _dictionaries(regularizer: Regularizer, synthesis: nn.Module, site: Site) -> nn.Module | None:
@@ -247,7 +260,9 @@ class Attachment:
     def regularizer(self) -> Regularizer:
         """The regularizer's settings. Raises AttachmentError where it was detached."""
         for _, _, hook in hooks.find(self.generator, (hooks.SiteHook, deferred.Deferred)):
-            made: Regularizer = hook.regularizer if isinstance(hook, hooks.SiteHook) else hook.install.keywords["regularizer"]
+            made: Regularizer = (
+                hook.regularizer if isinstance(hook, hooks.SiteHook) else hook.install.keywords["regularizer"]
+            )
             return made
         raise AttachmentError(f"nothing is attached to this {type(self.generator).__name__}: it was detached")
 
@@ -277,7 +292,9 @@ class Attachment:
                 "attach with delivery='loss' to add it by hand"
             )
         if any(hook.is_copy for hook in at):
-            raise PenaltyError("this generator is a copy (an EMA, say), which never feeds the penalty; use the original's")
+            raise PenaltyError(
+                "this generator is a copy (an EMA, say), which never feeds the penalty; use the original's"
+            )
         if not at:
             raise PenaltyError("the representation is not known before the first forward pass; run the generator first")
         return torch.stack([hook.penalty() for hook in at]).sum() if len(at) > 1 else at[0].penalty()
@@ -291,11 +308,15 @@ class Attachment:
         if not args and not kwargs:
             if self.recorder is not None and self.recorder.latest:
                 return self.recorder.latest
-            raise AttachmentError("nothing was measured yet; pass a forward's inputs, as in measure(z), or attach with run_dir=...")
+            raise AttachmentError(
+                "nothing was measured yet; pass a forward's inputs, as in measure(z), or attach with run_dir=..."
+            )
         seen: list[Reduction] = []
         handles = [_look_at(module, hook, seen) for _, module, hook in hooks.find(self.generator, hooks.SiteHook)]
         if not handles:
-            raise AttachmentError("the representation is not known before the first forward pass; run the generator first")
+            raise AttachmentError(
+                "the representation is not known before the first forward pass; run the generator first"
+            )
         try:
             forward(self.generator, args, kwargs)
         finally:
@@ -329,7 +350,9 @@ class Attachment:
             synthesis = self.generator.get_submodule(sites.convolution(self.generator, site))
             channels, weight = sites.in_channels(synthesis), sites.own_kernel(synthesis)
             if channels is None or weight is None or site.side != "input":
-                raise SiteError(f"the {site} is a {type(synthesis).__name__}, which has no atoms: it is no torch.nn convolution")
+                raise SiteError(
+                    f"the {site} is a {type(synthesis).__name__}, which has no atoms: it is no torch.nn convolution"
+                )
             with _unhooked(synthesis):
                 return kernel(synthesis, weight.new_zeros(1, channels, *(max(8, side) for side in weight.shape[2:])))
         raise AttachmentError("the representation is not known before the first forward pass; run the generator first")

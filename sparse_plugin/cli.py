@@ -45,8 +45,16 @@ def cli() -> None:
 
 def _config_options(command: Any) -> Any:
     for option in (
-        click.option("--import", "imports", multiple=True, metavar="FILE", help="A .py file or module that registers regularizers."),
-        click.option("--set", "assignments", multiple=True, metavar="sparse.KEY=VALUE", help="Set one key, as in sparse.k=16."),
+        click.option(
+            "--import",
+            "imports",
+            multiple=True,
+            metavar="FILE",
+            help="A .py file or module that registers regularizers.",
+        ),
+        click.option(
+            "--set", "assignments", multiple=True, metavar="sparse.KEY=VALUE", help="Set one key, as in sparse.k=16."
+        ),
         click.option("--sparse", metavar="NAME", help="The regularizer: l1, l0, l0_inf, ml_csc, or a registered one."),
         click.option("--config", "config_file", metavar="FILE", help="A YAML or TOML file with a section `sparse`."),
     ):
@@ -54,7 +62,9 @@ def _config_options(command: Any) -> Any:
     return command
 
 
-def _config(config_file: str | None, sparse: str | None, assignments: tuple[str, ...], imports: tuple[str, ...], **own: Any) -> Any:
+def _config(
+    config_file: str | None, sparse: str | None, assignments: tuple[str, ...], imports: tuple[str, ...], **own: Any
+) -> Any:
     import os
 
     from sparse_plugin.config import SparsityConfig, assign, read
@@ -82,9 +92,15 @@ def _config(config_file: str | None, sparse: str | None, assignments: tuple[str,
 
 @cli.command(context_settings={"ignore_unknown_options": False})
 @_config_options
-@click.option("--generator", metavar="MODULE:CLASS", help='The generator\'s class in a host that is not known, as in "__main__:Generator".')
+@click.option(
+    "--generator",
+    metavar="MODULE:CLASS",
+    help='The generator\'s class in a host that is not known, as in "__main__:Generator".',
+)
 @click.option("--host", metavar="NAME", help="Patch this host only.")
-@click.option("--run-dir", metavar="DIR", help="Where measurements are logged.  [default: the host's, else sparse_runs/<time>]")
+@click.option(
+    "--run-dir", metavar="DIR", help="Where measurements are logged.  [default: the host's, else sparse_runs/<time>]"
+)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def run(command: tuple[str, ...], generator: str | None, host: str | None, run_dir: str | None, **options: Any) -> None:
     """Run a script that does not know of the plugin, with the plugin on.
@@ -103,7 +119,9 @@ def run(command: tuple[str, ...], generator: str | None, host: str | None, run_d
 @cli.command("list")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--kernels", is_flag=True, help="The projections' kernels on this machine instead.")
-@click.option("--import", "imports", multiple=True, metavar="FILE", help="A .py file or module that registers regularizers.")
+@click.option(
+    "--import", "imports", multiple=True, metavar="FILE", help="A .py file or module that registers regularizers."
+)
 def list_(as_json: bool, kernels: bool, imports: tuple[str, ...]) -> None:
     """What is registered, and which package it came from."""
     from sparse_plugin.imports import load
@@ -132,7 +150,9 @@ def _fields(plugins: Any, name: str) -> str:
         return f"broken: {error}"
     if plugins.kind != "regularizer":
         return ""
-    return ", ".join(key if field.is_required() else f"{key}={field.default}" for key, field in plugin.model_fields.items())
+    return ", ".join(
+        key if field.is_required() else f"{key}={field.default}" for key, field in plugin.model_fields.items()
+    )
 
 
 def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
@@ -152,11 +172,17 @@ def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
 
 @cli.command()
 @click.argument("generator", metavar="MODULE:CLASS")
-@click.option("--arg", "arguments", multiple=True, metavar="[KEY=]VALUE", help="For the constructor, read as YAML; repeatable.")
-@click.option("--input", "inputs", multiple=True, metavar="SHAPE", help='Of one forward, as in "4x128"; labels as "4:int<10".')
+@click.option(
+    "--arg", "arguments", multiple=True, metavar="[KEY=]VALUE", help="For the constructor, read as YAML; repeatable."
+)
+@click.option(
+    "--input", "inputs", multiple=True, metavar="SHAPE", help='Of one forward, as in "4x128"; labels as "4:int<10".'
+)
 @click.option("--import", "imports", multiple=True, metavar="FILE", help="A .py file or module to import first.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def sites(generator: str, arguments: tuple[str, ...], inputs: tuple[str, ...], imports: tuple[str, ...], as_json: bool) -> None:
+def sites(
+    generator: str, arguments: tuple[str, ...], inputs: tuple[str, ...], imports: tuple[str, ...], as_json: bool
+) -> None:
     """Where Γ is in a generator that can be imported: the candidates, their shapes, and what would be chosen and why.
 
     \b
@@ -171,13 +197,17 @@ def sites(generator: str, arguments: tuple[str, ...], inputs: tuple[str, ...], i
         click.echo(json.dumps(report, indent=1))
     else:
         _print(report["candidates"], False)
-        click.echo(f"\n{report['generator']}: image {report['image']}; site: {report['site'] or 'none'} ({report['why']})")
+        click.echo(
+            f"\n{report['generator']}: image {report['image']}; site: {report['site'] or 'none'} ({report['why']})"
+        )
     sys.exit(0 if report["site"] else 3)
 
 
 @cli.command()
 @click.argument("checkpoint", type=click.Path(dir_okay=False))
-@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help="Where to write; never over a file.")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(dir_okay=False), help="Where to write; never over a file."
+)
 def strip(checkpoint: str, output: str) -> None:
     """Write a checkpoint without the plugin's settings, for code that loads it without the plugin.
 
@@ -190,7 +220,9 @@ def strip(checkpoint: str, output: str) -> None:
 
 
 @cli.command()
-@click.option("--steps", default=250, show_default=True, type=click.IntRange(2), help="Generator steps of each of the two runs.")
+@click.option(
+    "--steps", default=250, show_default=True, type=click.IntRange(2), help="Generator steps of each of the two runs."
+)
 @click.option("--out", "folder", default="demo", show_default=True, help="Where the page and the picture go.")
 def demo(steps: int, folder: str) -> None:
     """Train mimicry's SNGAN-32 without and with l0_inf on photographs, and write a page that compares them."""

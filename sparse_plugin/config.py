@@ -65,7 +65,9 @@ class SparsityConfig(BaseModel):
         own = {key: mapping.pop(key) for key in list(mapping) if key in cls.model_fields and key != "settings"}
         if "regularizer" not in own:
             near = one_of("key", next(iter(mapping)), ["regularizer"]) if mapping else ""
-            raise ConfigError(f"{source}: no regularizer is named; write `regularizer: l0_inf`, for instance. {near}".strip())
+            raise ConfigError(
+                f"{source}: no regularizer is named; write `regularizer: l0_inf`, for instance. {near}".strip()
+            )
         try:
             return cls(**own, settings=mapping)
         except ValidationError as error:
@@ -140,10 +142,14 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         line = " ".join(str(error).split())
         raise ConfigError(f"the config file {path} is malformed: {line}") from None
     if not isinstance(whole, dict) or not isinstance(whole.get("sparse"), dict):
-        raise ConfigError(f"the config file {path} has no section `sparse:` with keys in it; write one with `regularizer: ...`")
+        raise ConfigError(
+            f"the config file {path} has no section `sparse:` with keys in it; write one with `regularizer: ...`"
+        )
     version = whole.get("version", VERSION)
     if version != VERSION:
-        raise ConfigError(f"the config file {path} is of version {version!r}; this sparse_plugin reads version {VERSION}")
+        raise ConfigError(
+            f"the config file {path} is of version {version!r}; this sparse_plugin reads version {VERSION}"
+        )
     section: dict[str, Any] = whole["sparse"]
     return section
 

@@ -26,23 +26,24 @@ def when_defined(base: type, spec: str, then: Callable[[type], None]) -> Callabl
     return _on_subclass(base, lambda cls: then(cls) if named(spec, cls) else None)
 
 
-def after_construction(cls: type, then: Callable[[Any], None]) -> Callable[[], None]:
+def after_construction(cls: Any, then: Callable[[Any], None]) -> Callable[[], None]:
     """Call then(instance) when an instance of cls, or of a class derived from it, is completely built.
 
     Copies and unpickled instances are not built. Returns a function that gives the classes back their `__init__`.
     """
     building: set[int] = set()
-    originals: list[tuple[type, Any]] = []
+    originals: list[tuple[Any, Any]] = []
 
-    def wrap(kind: type) -> None:
+    def wrap(kind: Any) -> None:
         if "__init__" not in vars(kind):
             return
-        original = kind.__init__  # type: ignore[misc]
+        original = kind.__init__
 
         @functools.wraps(original)
         def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
             if id(self) in building:
-                return original(self, *args, **kwargs)
+                original(self, *args, **kwargs)
+                return
             building.add(id(self))
             try:
                 original(self, *args, **kwargs)
@@ -51,10 +52,10 @@ def after_construction(cls: type, then: Callable[[Any], None]) -> Callable[[], N
             then(self)
 
         originals.append((kind, original))
-        kind.__init__ = __init__  # type: ignore[misc]
+        kind.__init__ = __init__
 
     if "__init__" not in vars(cls):
-        cls.__init__ = _inherited(cls)  # type: ignore[misc]
+        cls.__init__ = _inherited(cls)
         originals.append((cls, None))
     for kind in (cls, *_below(cls)):
         wrap(kind)
@@ -64,14 +65,14 @@ def after_construction(cls: type, then: Callable[[Any], None]) -> Callable[[], N
         stop()
         for kind, original in reversed(originals):
             if original is None:
-                del kind.__init__  # type: ignore[misc]
+                del kind.__init__
             else:
-                kind.__init__ = original  # type: ignore[misc]
+                kind.__init__ = original
 
     return undo
 
 
-def _inherited(cls: type) -> Any:
+def _inherited(cls: Any) -> Any:
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         super(cls, self).__init__(*args, **kwargs)
 
@@ -79,23 +80,24 @@ def _inherited(cls: type) -> Any:
 
 
 def _below(cls: type) -> Iterator[type]:
-    for child in cls.__subclasses__():
+    children: list[type] = cls.__subclasses__()
+    for child in children:
         yield child
         yield from _below(child)
 
 
-def _on_subclass(base: type, then: Callable[[type], None]) -> Callable[[], None]:
+def _on_subclass(base: Any, then: Callable[[type], None]) -> Callable[[], None]:
     own = vars(base).get("__init_subclass__")
 
-    def __init_subclass__(cls: type, **kwargs: Any) -> None:
+    def __init_subclass__(cls: Any, /, **kwargs: Any) -> None:
         if own is not None:
             own.__get__(None, cls)(**kwargs)
         else:
             super(base, cls).__init_subclass__(**kwargs)
         then(cls)
 
-    hook = classmethod(__init_subclass__)
-    base.__init_subclass__ = hook  # type: ignore[assignment]
+    hook: Any = classmethod(__init_subclass__)
+    base.__init_subclass__ = hook
 
     def undo() -> None:
         if vars(base).get("__init_subclass__") is not hook:

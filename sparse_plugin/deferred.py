@@ -12,7 +12,7 @@ from sparse_plugin.errors import SiteError
 from sparse_plugin.hooks import remove
 from sparse_plugin.sites import Site, detect, kernel_owners
 
-_HINT = "attach with example_input=... (an input of one forward) or sites=[\"path\"]"
+_HINT = 'attach with example_input=... (an input of one forward) or sites=["path"]'
 
 
 class Deferred:
@@ -23,7 +23,9 @@ class Deferred:
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if torch.compiler.is_compiling():
-            raise SiteError(f"D1 of {type(module).__name__} is not known yet and cannot be found inside torch.compile; {_HINT}")
+            raise SiteError(
+                f"D1 of {type(module).__name__} is not known yet and cannot be found inside torch.compile; {_HINT}"
+            )
         settle(module)
         self.install(module, (detect(module, *args, **kwargs),))
 

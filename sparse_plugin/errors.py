@@ -45,7 +45,6 @@ def one_of(what: str, given: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     near = get_close_matches(str(given), names, n=1, cutoff=0.5)
-    return (
-        f"there is no {what} {given!r}; there are {', '.join(names) if names else 'none'}."
-        + (f" Did you mean {near[0]!r}?" if near else "")
+    return f"there is no {what} {given!r}; there are {', '.join(names) if names else 'none'}." + (
+        f" Did you mean {near[0]!r}?" if near else ""
     )

@@ -20,12 +20,12 @@ from sparse_plugin.sites import CHILD, Site, image_of, inside, kernel_owners, sh
 class FirstPass:
     """The checks of one generator's first forward, shared by its watch hooks.
 
-    d1 is the path whose output must be the image, or None where sites are not D1 (encoder scales, sites by hand). Where d1
-    is known by name only (traced is false), nothing of the image's shape may run after it.
+    d1 is the path whose output must be the image, or None where sites are not D1 (encoder scales, sites by hand). Where it
+    was guessed from the modules alone, nothing of the image's shape may run after it.
     """
 
-    def __init__(self, sites: tuple[Site, ...], d1: str | None, traced: bool) -> None:
-        self.sites, self.d1, self.traced = sites, d1, traced
+    def __init__(self, sites: tuple[Site, ...], d1: str | None, guessed: bool) -> None:
+        self.sites, self.d1, self.guessed = sites, d1, guessed
         self.done = False
         self.rooted: dict[int, bool] = {}  # by thread: whether the generator itself is being called
         self.ran: dict[int, list[tuple[str, tuple[int, ...]]]] = {}
@@ -79,7 +79,7 @@ class FirstPass:
                 )
             rest = ran[[path for path, _ in ran].index(self.d1) + 1 :]
             after = [path for path, size in rest if size == last and not inside(self.d1, path)]
-            if after and not self.traced:
+            if after and self.guessed:
                 raise SiteError(
                     f"{after[-1]} runs after {self.d1} and makes a tensor of the image's shape too: D1 cannot be told. "
                     'Name it with sites=["path"]; `sparse-plugin sites` lists what runs'
@@ -141,9 +141,9 @@ class RootEnds:
 TEMPORARY = (Watch, RootBegins, RootEnds)
 
 
-def watch(generator: nn.Module, hooks: list[tuple[str, SiteHook]], d1: str | None, traced: bool) -> None:
+def watch(generator: nn.Module, hooks: list[tuple[str, SiteHook]], d1: str | None, guessed: bool) -> None:
     """Check generator's next forward pass. hooks: the site hooks with the paths they stand at; the rest: see FirstPass."""
-    first = FirstPass(tuple(hook.site for _, hook in hooks), d1, traced)
+    first = FirstPass(tuple(hook.site for _, hook in hooks), d1, guessed)
     at = dict(hooks)
     paths = {path for path, _ in kernel_owners(generator)} if d1 is not None else set()
     for path in sorted(paths | at.keys()):

@@ -136,7 +136,9 @@ class SiteHook:
             return gamma
         if torch.compiler.is_compiling():
             if self.delivery == "loss":
-                raise PenaltyError("delivery='loss' cannot follow Γ through torch.compile; attach with delivery='gradient'")
+                raise PenaltyError(
+                    "delivery='loss' cannot follow Γ through torch.compile; attach with delivery='gradient'"
+                )
             out: Tensor = AddGradient.apply(gamma, value(penalty, gamma), 1 / self.accumulation, Counter())
             return out
         if self.delivery == "gradient" and getattr(module, "_is_replica", False):

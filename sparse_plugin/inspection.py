@@ -11,7 +11,9 @@ import yaml
 from sparse_plugin.errors import ConfigError
 
 
-def inspect(generator: str, arguments: Sequence[str], inputs: Sequence[str], imports: Sequence[str] = ()) -> dict[str, Any]:
+def inspect(
+    generator: str, arguments: Sequence[str], inputs: Sequence[str], imports: Sequence[str] = ()
+) -> dict[str, Any]:
     """Build the class that "module:Class" names, run it once, and tell what ran and where Γ would be read.
 
     Raises ConfigError for a class that cannot be imported or built, or an input it does not take.
@@ -19,8 +21,9 @@ def inspect(generator: str, arguments: Sequence[str], inputs: Sequence[str], imp
     from torch import nn
 
     from sparse_plugin import adapters, sites
+    from sparse_plugin.config import SparsityConfig
     from sparse_plugin.imports import load
-    from sparse_plugin.session import Session, SparsityConfig
+    from sparse_plugin.session import Session
 
     for name in imports:
         load(name)
@@ -38,12 +41,16 @@ def inspect(generator: str, arguments: Sequence[str], inputs: Sequence[str], imp
         try:
             made = cls(*positional, **keywords)
         except Exception as error:
-            raise ConfigError(f"{generator} cannot be built: {type(error).__name__}: {error}; give its arguments by --arg") from None
+            raise ConfigError(
+                f"{generator} cannot be built: {type(error).__name__}: {error}; give its arguments by --arg"
+            ) from None
     finally:
         session.stop()
     if not isinstance(made, nn.Module):
         raise ConfigError(f"{generator} is no torch.nn.Module")
-    shapes = inputs or [f"2x{size}" for size in (getattr(made, "nz", None) or getattr(made, "latent_dim", None),) if size]
+    shapes = inputs or [
+        f"2x{size}" for size in (getattr(made, "nz", None) or getattr(made, "latent_dim", None),) if size
+    ]
     if not shapes:
         raise ConfigError(f'{generator} needs an input to be run once: give its shape, as in --input "2x128"')
     try:

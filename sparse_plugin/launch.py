@@ -63,7 +63,9 @@ def run(command: Sequence[str], config: SparsityConfig) -> int:
 
 def _checked(command: list[str]) -> list[str]:
     if not command:
-        raise ConfigError("no command is given; write it after --, as in `sparse-plugin run --sparse l1 -- python train.py`")
+        raise ConfigError(
+            "no command is given; write it after --, as in `sparse-plugin run --sparse l1 -- python train.py`"
+        )
     if command[0] in ("python", "python3"):
         command[0] = sys.executable
     if shutil.which(command[0]) is None:

@@ -28,13 +28,13 @@ class Dictionary(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(channels, channels, *kernel))
         with torch.no_grad():
-            centre = tuple(side // 2 for side in kernel)
-            self.weight[(slice(None), slice(None), *centre)] = torch.eye(channels)
+            centre: tuple[Any, ...] = (slice(None), slice(None), *(side // 2 for side in kernel))
+            self.weight[centre] = torch.eye(channels)
 
     def forward(self, gamma: Tensor) -> Tensor:
         """gamma: (N, C, ...) with as many spatial dimensions as the kernel. Returns the same shape."""
         kernel = self.weight.shape[2:]
-        return _CONV[len(kernel)](gamma, self.weight, padding=tuple(side // 2 for side in kernel))  # type: ignore[operator]
+        return _CONV[len(kernel)](gamma, self.weight, padding=tuple(side // 2 for side in kernel))
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[0]} atoms of {'x'.join(map(str, self.weight.shape[2:]))}"
@@ -67,8 +67,8 @@ class _Capture(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name.startswith("conv") and name[-2:] in ("1d", "2d", "3d"):
             transposed = "transpose" in name
-            order = ("input", "weight", "bias", "stride", "padding")
-            order += ("output_padding", "groups", "dilation") if transposed else ("dilation", "groups")
+            rest = ("output_padding", "groups", "dilation") if transposed else ("dilation", "groups")
+            order = ("input", "weight", "bias", "stride", "padding", *rest)
             call = {**dict(zip(order, args, strict=False)), **(kwargs or {})}
             self.seen.append((transposed, call["weight"].detach(), call))
         return func(*args, **(kwargs or {}))
@@ -96,12 +96,12 @@ def kernel(module: nn.Module, gamma: Tensor) -> Kernel:
             f"{type(module).__name__} has stride {stride} and downsamples; a synthesis convolution has stride 1 or is transposed"
         )
     if transposed:  # (C, out / groups, ...)
-        atoms = torch.block_diag(*_flat(weight, groups)) if groups > 1 else weight
+        atoms = _block_diagonal(_flat(weight, groups)) if groups > 1 else weight
         out = weight.shape[1] * groups
     else:  # (out, C / groups, ...), and a correlation: one coefficient paints the flipped filter
         weight = weight.flip(tuple(range(2, 2 + spatial)))
         parts = [part.transpose(0, 1) for part in weight.chunk(groups)]
-        atoms = torch.block_diag(*(_flat(torch.cat(parts), groups))) if groups > 1 else parts[0]
+        atoms = _block_diagonal(_flat(torch.cat(parts), groups)) if groups > 1 else parts[0]
         out = weight.shape[0]
     return Kernel(atoms.reshape(-1, out, *weight.shape[2:]), stride, dilation)
 
@@ -109,6 +109,11 @@ def kernel(module: nn.Module, gamma: Tensor) -> Kernel:
 def _flat(weight: Tensor, groups: int) -> list[Tensor]:
     """One (C / groups, out / groups * K) matrix a group; block_diag then keeps each group's atoms to its own outputs."""
     return [part.flatten(1) for part in weight.chunk(groups)]
+
+
+def _block_diagonal(parts: list[Tensor]) -> Tensor:
+    out: Tensor = torch.block_diag(*parts)  # type: ignore[no-untyped-call]
+    return out
 
 
 def _tuple(value: int | Sequence[int], length: int) -> tuple[int, ...]:
@@ -138,7 +143,7 @@ def effective_atoms(generator: nn.Module) -> Tensor:
         weight = dictionary.weight.detach()
         flat = tuple(range(2, weight.dim()))
         codes = weight.flip(flat).transpose(0, 1)  # (C of Γ_l, C of Γ_(l-1), ...): the code of one unit coefficient
-        painted = _SYNTHESIS[len(flat)](codes, painted.to(codes), stride=stride, dilation=dilation)  # type: ignore[operator]
+        painted = _SYNTHESIS[len(flat)](codes, painted.to(codes), stride=stride, dilation=dilation)
         # A step on the grid of Γ_l is a step on that of Γ_1, which D1 lays out with its stride; what is painted by now
         # is dense, so the next level's synthesis has D1's stride and no dilation.
         dilation = (1,) * len(flat)

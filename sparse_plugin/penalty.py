@@ -39,7 +39,7 @@ class Hold(torch.autograd.Function):
         return gamma.view_as(gamma)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         return grad
 
 
@@ -52,7 +52,7 @@ class AddGradient(torch.autograd.Function):
         return gamma.view_as(gamma)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         share = torch.full_like(ctx.like, ctx.share)
         if torch.compiler.is_compiling():
             return grad, share, None, None
@@ -83,14 +83,14 @@ def _scaled(wrapped: Any, scaler: Any, args: Any, kwargs: Any) -> Any:
         at = factor.detach().clone()
         for loss in [out] if isinstance(out, Tensor) else [o for o in out if isinstance(o, Tensor)]:
             if loss.requires_grad:
-                loss.register_hook(lambda grad: _enter(at))
+                loss.register_hook(lambda grad: _enter(at))  # type: ignore[no-untyped-call]
     return out
 
 
 def _enter(factor: Tensor) -> None:
     global _loss_scale
     _loss_scale = factor
-    torch.autograd.Variable._execution_engine.queue_callback(_leave)  # type: ignore[attr-defined]
+    torch.autograd.Variable._execution_engine.queue_callback(_leave)
 
 
 def _leave() -> None:
@@ -115,5 +115,6 @@ def unfollow(hook: Any) -> None:
     from torch.amp.grad_scaler import GradScaler
 
     _followed.discard(hook)
-    if not _followed and hasattr(GradScaler.scale, "__wrapped__"):
-        GradScaler.scale = GradScaler.scale.__wrapped__  # type: ignore[method-assign]
+    wrapped: Any = GradScaler.scale
+    if not _followed and hasattr(wrapped, "__wrapped__"):
+        GradScaler.scale = wrapped.__wrapped__  # type: ignore[method-assign]

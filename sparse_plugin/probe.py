@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 
 @contextmanager
@@ -21,12 +21,12 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
     """
     modules = list(module.modules())
     attributes = [(m, dict(vars(m))) for m in modules]
+    tables: list[dict[str, Any]] = [table for m in modules for table in (m._buffers, m._parameters)]
     tensors = [
         (table, name, tensor, tensor.detach().clone())
-        for m in modules
-        for table in (m._buffers, m._parameters)
+        for table in tables
         for name, tensor in table.items()
-        if tensor is not None and not isinstance(tensor, UninitializedTensorMixin)
+        if tensor is not None and not is_lazy(tensor)
     ]
     devices = sorted({tensor.device.index or 0 for _, _, tensor, _ in tensors if tensor.device.type == "cuda"})
     python, numpy = random.getstate(), _numpy_state()

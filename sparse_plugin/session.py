@@ -171,7 +171,12 @@ def verdict(attached: Sequence[str], effective: bool, config: SparsityConfig) ->
 
 
 def enable(
-    host: str | None = None, regularizer: str | None = None, /, *, config: str | SparsityConfig | None = None, **settings: Any
+    host: str | None = None,
+    regularizer: str | None = None,
+    /,
+    *,
+    config: str | SparsityConfig | None = None,
+    **settings: Any,
 ) -> Session:
     """Switch the plugin on in this process and in those that it starts, as `sparse-plugin run` does for a script.
 

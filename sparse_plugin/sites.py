@@ -77,10 +77,13 @@ class Detection:
             return "  (no module with a convolution kernel ran)"
         head = ("path", "kernel", "input (Γ)", "output", "calls", "verdict")
         rows = [
-            (c.path or "(root)", c.kernel, shape(c.gamma), shape(c.output), str(c.calls), c.verdict) for c in self.candidates
+            (c.path or "(root)", c.kernel, shape(c.gamma), shape(c.output), str(c.calls), c.verdict)
+            for c in self.candidates
         ]
         widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-        return "\n".join("  " + "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in (head, *rows))
+        return "\n".join(
+            "  " + "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in (head, *rows)
+        )
 
 
 def shape(size: Sequence[int]) -> str:
@@ -103,7 +106,11 @@ def own_kernel(module: nn.Module) -> Tensor | None:
     if "parametrizations" in module._modules:
         parameters += list(module._modules["parametrizations"].parameters())  # type: ignore[union-attr]
     for parameter in parameters:
-        alone = parameter.dim() == 4 and parameter.shape[0] == 1 and (next(module.children(), None) is None and parameter.shape[-1] > 1)
+        alone = (
+            parameter.dim() == 4
+            and parameter.shape[0] == 1
+            and (next(module.children(), None) is None and parameter.shape[-1] > 1)
+        )
         if parameter.dim() == 5 or (parameter.dim() == 4 and parameter.shape[0] > 1) or alone:
             return parameter.detach()
     return None
@@ -293,7 +300,12 @@ def climb(generator: nn.Module, path: str) -> str:
     names = [key for key, _ in parent.named_children()]
     before = [parent.get_submodule(key) for key in names[: names.index(name)]]
     rest = [module for key in names[names.index(name) + 1 :] for module in parent.get_submodule(key).modules()]
-    if parent_path and before and all(_prepares(m) for m in before) and not any(own_kernel(m) is not None for m in rest):
+    if (
+        parent_path
+        and before
+        and all(_prepares(m) for m in before)
+        and not any(own_kernel(m) is not None for m in rest)
+    ):
         return parent_path
     first = names.index(name)
     while first > 0 and _pads(before[first - 1]):
@@ -314,7 +326,9 @@ def convolution(generator: nn.Module, site: Site) -> str:
     """The path of the module that synthesizes from the Γ at site: the site's own, or the convolution behind its padding."""
     module = generator.get_submodule(site.path)
     if isinstance(module, nn.Sequential):
-        inner = (path for path, m in module.named_modules() if own_kernel(m) is not None and CHILD not in path.split("."))
+        inner = (
+            path for path, m in module.named_modules() if own_kernel(m) is not None and CHILD not in path.split(".")
+        )
         return ".".join(filter(None, (site.path, next(inner, ""))))
     if _pads(module):
         parent_path, _, name = site.path.rpartition(".")
@@ -347,7 +361,7 @@ def check(generator: nn.Module, site: Site) -> nn.Module:
     if site.path not in modules:
         near = one_of("module", site.path, [p for p in modules if p and CHILD not in p.split(".")][:200])
         raise SiteError(f"site {site.path!r} does not exist in {type(generator).__name__}: {near}")
-    module = modules[site.path]
+    module: nn.Module = modules[site.path]
     if site.path == "" and list(generator.children()):
         raise SiteError("a site cannot be the whole generator: hosts call its forward directly, past every hook")
     if isinstance(module, nn.modules.batchnorm._BatchNorm):

@@ -62,7 +62,9 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
 
 def _check(hook: SiteHook, names: dict[str, nn.Parameter], trained: set[int]) -> None:
     now = runtime(hook)
-    left = [name for name, p in names.items() if f".{CHILD}." in f".{name}" and p.requires_grad and id(p) not in trained]
+    left = [
+        name for name, p in names.items() if f".{CHILD}." in f".{name}" and p.requires_grad and id(p) not in trained
+    ]
     if left and now.steps == 0:
         raise AttachmentError(
             f"the optimizer that trains the generator does not train the inserted {left[0]}: attach before the optimizer "

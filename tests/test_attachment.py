@@ -49,14 +49,20 @@ def test_detach_leaves_no_trace(name, settings):
     generator = Residual()
     generator(noise())
     plain = copy.deepcopy(generator)
-    state = [(path, {k: v for k, v in vars(m).items() if "hook" in k}, list(m._modules)) for path, m in generator.named_modules()]
+    state = [
+        (path, {k: v for k, v in vars(m).items() if "hook" in k}, list(m._modules))
+        for path, m in generator.named_modules()
+    ]
     before = repr(state)
     attachment = attach(generator, name, example_input=noise(), **settings)
     if name != "l1":
         assert not torch.equal(generator.eval()(noise()), plain.eval()(noise()))
     attachment.detach()
     attachment.detach()
-    after = [(path, {k: v for k, v in vars(m).items() if "hook" in k}, list(m._modules)) for path, m in generator.named_modules()]
+    after = [
+        (path, {k: v for k, v in vars(m).items() if "hook" in k}, list(m._modules))
+        for path, m in generator.named_modules()
+    ]
     assert repr(after) == before
     assert torch.equal(generator.eval()(noise()), plain.eval()(noise()))
     assert list(generator.state_dict()) == list(plain.state_dict())
@@ -77,7 +83,13 @@ def train(generator, steps=3, lr=0.05):
 
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [("l0_inf", {"k": 1.0}), ("l0", {"k": 1.0}), ("l0_inf", {"k": 999}), ("l1", {"weight": 0.0}), ("ml_csc", {"k": 1.0})],
+    [
+        ("l0_inf", {"k": 1.0}),
+        ("l0", {"k": 1.0}),
+        ("l0_inf", {"k": 999}),
+        ("l1", {"weight": 0.0}),
+        ("ml_csc", {"k": 1.0}),
+    ],
     ids=lambda v: v if isinstance(v, str) else str(v),
 )
 def test_everything_kept_is_bit_identical(name, settings):
@@ -136,7 +148,9 @@ class TestCopies:
         ema.update_parameters(generator)
         ema.update_parameters(generator)
         assert int((consumed(ema, "module.out", noise()) != 0).sum(1).max()) <= 2
-        for ours, theirs in zip(generator.state_dict().values(), copy.deepcopy(generator).state_dict().values(), strict=True):
+        for ours, theirs in zip(
+            generator.state_dict().values(), copy.deepcopy(generator).state_dict().values(), strict=True
+        ):
             if ours.is_floating_point():  # EMA over every entry of a state_dict
                 theirs.data.mul_(0.999).add_(ours.data, alpha=0.001)
 
@@ -183,7 +197,9 @@ class TestCheckpoints:
         attach(generator, "ml_csc", k=2)
         ours = [key for key in generator.state_dict() if key not in before]
         assert sorted(ours) == ["out.sparse_plugin._extra_state", "out.sparse_plugin.dictionaries.D2.weight"]
-        assert [n for n, _ in Residual().named_parameters()] == [n for n, _ in generator.named_parameters() if n in before]
+        assert [n for n, _ in Residual().named_parameters()] == [
+            n for n, _ in generator.named_parameters() if n in before
+        ]
         assert all(value.is_floating_point() for key, value in generator.state_dict().items() if key in ours)
         assert not list(generator.out.sparse_plugin.buffers())
 
@@ -258,7 +274,11 @@ class TestTraining:
         assert not torch.equal(before, weight)
 
     def test_spectral_norm_of_every_kind(self):
-        for norm in (nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm, nn.utils.parametrizations.weight_norm):
+        for norm in (
+            nn.utils.spectral_norm,
+            nn.utils.parametrizations.spectral_norm,
+            nn.utils.parametrizations.weight_norm,
+        ):
             generator = Residual()
             norm(generator.out)
             attach(generator, "l0_inf", k=2, example_input=noise())
@@ -416,7 +436,13 @@ class TestMistakes:
 
 def test_output_sites_of_an_encoder():
     """Encoder scales: what an activation returns, several of them, k as a density."""
-    net = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.LeakyReLU(0.2, True), nn.Conv2d(8, 8, 3, 2, 1), nn.LeakyReLU(0.2, True), nn.Conv2d(8, 3, 1))
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2, 1),
+        nn.LeakyReLU(0.2, True),
+        nn.Conv2d(8, 8, 3, 2, 1),
+        nn.LeakyReLU(0.2, True),
+        nn.Conv2d(8, 3, 1),
+    )
     attachment = attach(net, "l0", k=0.25, sites=["1:output", "3:output"], example_input=torch.randn(2, 3, 16, 16))
     assert [str(site) for site in attachment.sites] == ["output of 1", "output of 3"]
     assert [round(m.sparsity, 3) for m in attachment.measure(torch.randn(2, 3, 16, 16))] == [25.0, 25.0]

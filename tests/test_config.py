@@ -71,7 +71,9 @@ def test_malformed_toml_and_binary(tmp_path):
             SparsityConfig.from_file(tmp_path / name)
 
 
-@pytest.mark.parametrize("text", ["k=3", "sparse.k", "sparse=3", "host.k=3", "sparse.k:=3", "sparse.k=[", "sparse.a-b=3"])
+@pytest.mark.parametrize(
+    "text", ["k=3", "sparse.k", "sparse=3", "host.k=3", "sparse.k:=3", "sparse.k=[", "sparse.a-b=3"]
+)
 def test_bad_assignments(text):
     with pytest.raises(ConfigError, match="--set"):
         assign({}, [text])

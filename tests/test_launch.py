@@ -236,7 +236,16 @@ def test_a_penalty_reaches_an_unknown_hosts_loss(tmp_path):
     script(tmp_path, "g = train(); print(float(g.body.weight.sum()))")
     weights = []
     for weight in (0.0, 1.0):
-        options = ("run", "--sparse", "l1", "--set", f"sparse.weight={weight}", "--generator", "__main__:Generator", "--")
+        options = (
+            "run",
+            "--sparse",
+            "l1",
+            "--set",
+            f"sparse.weight={weight}",
+            "--generator",
+            "__main__:Generator",
+            "--",
+        )
         done = sparse_plugin(*options, "python", "train.py", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         weights.append(done.stdout)
@@ -247,7 +256,10 @@ def test_a_penalty_reaches_an_unknown_hosts_loss(tmp_path):
     ("args", "sentence"),
     [
         (["--sparse", "l0inf", "--", "python", "train.py"], "there is no regularizer 'l0inf'; there are l0, l0_inf"),
-        (["--sparse", "l0", "--set", "sparse.k=0", "--set", "sparse.kk=1", "--", "python", "train.py"], "no field 'kk'"),
+        (
+            ["--sparse", "l0", "--set", "sparse.k=0", "--set", "sparse.kk=1", "--", "python", "train.py"],
+            "no field 'kk'",
+        ),
         (["--sparse", "l0", "--set", "sparse.k=16.0", "--", "python", "train.py"], "write 16 for 16 coefficients"),
         (["--config", "none.yaml", "--", "python", "train.py"], "none.yaml cannot be read"),
         (["--sparse", "l0", "--set", "sparse.k=1", "--", "python", "none.py"], "the script 'none.py' does not exist"),
@@ -255,9 +267,15 @@ def test_a_penalty_reaches_an_unknown_hosts_loss(tmp_path):
         (["--sparse", "l0", "--set", "sparse.k=1"], "no command is given"),
         (["--", "python", "train.py"], "no regularizer is named"),
         (["--sparse", "l0", "--set", "k=1", "--", "python", "train.py"], "--set takes sparse.KEY=VALUE"),
-        (["--sparse", "l0", "--set", "sparse.k=1", "--import", "none.py", "--", "python", "train.py"], "there is no such file"),
+        (
+            ["--sparse", "l0", "--set", "sparse.k=1", "--import", "none.py", "--", "python", "train.py"],
+            "there is no such file",
+        ),
         (["--sparse", "l0", "--set", "sparse.k=1", "--host", "mimic", "--", "python", "train.py"], "no host 'mimic'"),
-        (["--sparse", "l0", "--set", "sparse.k=1", "--generator", "Generator", "--", "python", "train.py"], "module:Class"),
+        (
+            ["--sparse", "l0", "--set", "sparse.k=1", "--generator", "Generator", "--", "python", "train.py"],
+            "module:Class",
+        ),
     ],
 )
 def test_mistakes_are_told_before_anything_runs(tmp_path, args, sentence):

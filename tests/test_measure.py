@@ -80,7 +80,11 @@ def test_the_log_of_a_training_run(tmp_path, name, settings):
     assert [(r["step"], r["level"]) for r in records] == [(s, level) for s in (1, 3, 6) for level in levels]
     last = records[-1]
     assert last["site"] == "out" and 0 < last["sparsity"] <= last["sparsity_before"] <= 100
-    assert len(last["atom_usage"]) == 8 and len(last["needle_density"]) == 8 and last["unused_so_far"] <= last["never_used"]
+    assert (
+        len(last["atom_usage"]) == 8
+        and len(last["needle_density"]) == 8
+        and last["unused_so_far"] <= last["never_used"]
+    )
     assert attachment.measure()[0].sparsity == pytest.approx(records[-len(levels)]["sparsity"], abs=1e-3)
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from sparse_plugin.patches.mimicry import ADAPTER
 
 import sparse_plugin
 from sparse_plugin import Attachment
 from sparse_plugin.errors import CheckpointError
-from sparse_plugin.patches.mimicry import ADAPTER
 from sparse_plugin.record import FILE, read
 
 pytest.importorskip("torchvision")
@@ -85,7 +85,9 @@ def test_the_table_names_every_generator(mimicry):
     there = {
         cls.__name__
         for cls in _below(mimicry.nets.gan.gan.BaseGenerator)
-        if "Generator" in cls.__name__ and "Base" not in cls.__name__ and cls.__module__.startswith("torch_mimicry.nets")
+        if "Generator" in cls.__name__
+        and "Base" not in cls.__name__
+        and cls.__module__.startswith("torch_mimicry.nets")
     }
     assert found == there and len(found) == 25
 
@@ -99,7 +101,9 @@ def _below(cls):
 def test_adapter_and_detection_agree_on_every_generator(mimicry):
     for module, name, path, cls in all_generators(mimicry):
         more = {"num_classes": 4} if module in ("sagan", "cgan_pd") else {}
-        generator = cls(ngf=128 if name == "SAGANGenerator128" else 16, **more).eval()  # narrower, its attention is empty
+        generator = cls(
+            ngf=128 if name == "SAGANGenerator128" else 16, **more
+        ).eval()  # narrower, its attention is empty
         z = torch.randn(2, generator.nz)
         assert sparse_plugin.detect(generator, z).path == path, name
         with sparse_plugin.attach(generator, "l0_inf", k=1, example_input=z) as attachment:
@@ -242,7 +246,18 @@ def test_generators_in_the_launcher_and_without_tensorflow(tmp_path):
             """
         )
     )
-    command = [sys.executable, "-m", "sparse_plugin", "run", "--sparse", "l0_inf", "--set", "sparse.k=2", "--", "python"]
+    command = [
+        sys.executable,
+        "-m",
+        "sparse_plugin",
+        "run",
+        "--sparse",
+        "l0_inf",
+        "--set",
+        "sparse.k=2",
+        "--",
+        "python",
+    ]
     done = subprocess.run([*command, "train.py"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "torch.Size([2, 3, 32, 32])" in done.stdout
@@ -271,7 +286,5 @@ def test_its_own_tests_pass_with_the_plugin_disabled(tests, tmp_path):
         "    getattr(request.instance, 'teardown', lambda: None)()\n"
     )
     shutil.copytree(checkout / "tests", tmp_path / "tests")
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]

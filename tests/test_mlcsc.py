@@ -6,7 +6,7 @@ from generators import Padded, Plain, Residual, noise
 from torch import nn
 
 import sparse_plugin
-from sparse_plugin import Attachment, attach, atoms, effective_atoms
+from sparse_plugin import Attachment, atoms, attach, effective_atoms
 from sparse_plugin.errors import AttachmentError, SiteError
 from sparse_plugin.mlcsc import Dictionaries, kernel
 

@@ -24,6 +24,7 @@ def slow(gamma, k, dims):
     result = out.movedim(1, -1).reshape(-1, flat.shape[1]) if dims == "needle" else out.reshape(len(flat), -1)
     result = result.clone()
     for row, into in zip(groups, result, strict=True):
+
         def order(i, row=row):
             value = float(row[i])
             return (0 if value != value else 1, -abs(value) if value == value else 0.0, i)
@@ -82,7 +83,9 @@ def test_gradients_pass_on_the_support_only(name, shape):
 def test_l1(dtype):
     gamma = torch.randn(3, 4, 5, 5, dtype=dtype, requires_grad=True)
     assert torch.allclose(registry.create("l1", {"weight": 0.25}).penalty(gamma), 0.25 * gamma.abs().mean())
-    assert torch.autograd.gradcheck(registry.create("l1", {"weight": 0.25}).penalty, (gamma.double().detach().requires_grad_(),))
+    assert torch.autograd.gradcheck(
+        registry.create("l1", {"weight": 0.25}).penalty, (gamma.double().detach().requires_grad_(),)
+    )
 
 
 def test_k_counts_or_is_a_fraction():
@@ -95,7 +98,11 @@ def test_k_counts_or_is_a_fraction():
 @pytest.mark.parametrize(
     ("name", "given_", "sentence"),
     [
-        ("l0inf", {"k": 1}, r"there is no regularizer 'l0inf'; there are .*l0, l0_inf, l1, ml_csc.* Did you mean 'l0_inf'\?"),
+        (
+            "l0inf",
+            {"k": 1},
+            r"there is no regularizer 'l0inf'; there are .*l0, l0_inf, l1, ml_csc.* Did you mean 'l0_inf'\?",
+        ),
         ("l0_inf", {"kk": 1}, r"l0_inf: there is no field 'kk'.*Did you mean 'k'"),
         ("l0_inf", {}, r"field 'k' is missing: give k, the coefficients that each needle keeps"),
         ("l0_inf", {"k": -1}, "k is -1, a negative count"),
@@ -150,7 +157,9 @@ class TestRegistration:
             registry.create("soft", {"treshold": 0.5})
 
     def test_a_name_has_one_owner(self):
-        with pytest.raises(ConfigError, match=r"two regularizers 'l1', one from sparse-plugin .* and one from .*test_registry"):
+        with pytest.raises(
+            ConfigError, match=r"two regularizers 'l1', one from sparse-plugin .* and one from .*test_registry"
+        ):
 
             @sparse_plugin.register("l1")
             class Mine(Penalty):

@@ -52,7 +52,9 @@ def test_third_party_generators_without_a_dictionary(case):
     with pytest.raises(SiteError):
         sites.detect(generator, *args, **kwargs)
     if case.by_hand:
-        with sparse_plugin.attach(generator, "l0", k=0.1, sites=case.by_hand, example_input=(*args, kwargs)) as attachment:
+        with sparse_plugin.attach(
+            generator, "l0", k=0.1, sites=case.by_hand, example_input=(*args, kwargs)
+        ) as attachment:
             assert attachment.measure(*args, **kwargs)[0].sparsity < 11
 
 

@@ -10,7 +10,7 @@ def _boot() -> None:
     sys.path[:] = [path for path in sys.path if os.path.abspath(path or ".") != here]
     mine = sys.modules.pop("sitecustomize")
     try:
-        import sitecustomize  # noqa: F401
+        import sitecustomize  # type: ignore[import-not-found]  # noqa: F401
     except ModuleNotFoundError as error:
         if error.name != "sitecustomize":
             raise

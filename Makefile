@@ -1,0 +1,53 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/pip --disable-pip-version-check install --quiet
+
+# One thread: two on a busy machine can be many times slower.
+export OMP_NUM_THREADS = 1
+
+.PHONY: demo test lint types wheel bench clean
+
+demo: $(VENV)/.demo
+	$(BIN)/sparse-plugin demo
+
+test: $(VENV)/.test
+	$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+
+# Types are checked on what ships, so that the mapped folders are seen under their real names.
+types: $(VENV)/.test
+	rm -rf build
+	$(PIP) --no-deps --target build/typecheck .
+	cd build/typecheck && ../../$(BIN)/mypy --config-file ../../pyproject.toml
+
+# The wheel alone, in an environment that has never seen the checkout.
+wheel: $(VENV)/.test
+	rm -rf build dist
+	$(BIN)/python -m build --quiet --wheel
+	$(BIN)/python tests/wheel_check.py dist/*.whl
+
+bench: $(VENV)/.test
+	$(BIN)/python benchmarks/run.py
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade pip
+
+# torch_mimicry's own requirements name TensorFlow, which training does not need; the extra lists what it does need.
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	$(PIP) -e ".[demo]"
+	$(PIP) --no-deps torch_mimicry==0.1.16
+	touch $@
+
+$(VENV)/.test: pyproject.toml tests/third_party.txt tests/third_party_deps.txt | $(VENV)/.demo
+	$(PIP) -e ".[dev]"
+	$(PIP) -r tests/third_party_deps.txt
+	$(PIP) --no-deps -r tests/third_party.txt
+	touch $@
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

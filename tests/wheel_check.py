@@ -1,0 +1,55 @@
+"""Install a built wheel in a clean environment and use it there: `python tests/wheel_check.py dist/x.whl`."""
+
+import subprocess
+import sys
+import tempfile
+import venv
+import zipfile
+from pathlib import Path
+
+ATTACH = """
+import torch, sparse_plugin
+from torch import nn
+G = nn.Sequential(nn.ConvTranspose2d(8, 16, 4), nn.ReLU(), nn.ConvTranspose2d(16, 3, 4, 2, 1), nn.Tanh())
+with sparse_plugin.attach(G, "l0_inf", k=4, example_input=torch.randn(2, 8, 1, 1)) as attachment:
+    print(attachment, attachment.measure(torch.randn(2, 8, 1, 1))[0].sparsity)
+"""
+
+
+def contents(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.partition("/")[0] for name in names if ".dist-info" not in name.partition("/")[0]}
+    assert tops == {"sparse_plugin"}, f"the wheel installs {tops} at the top level"
+    root = Path(__file__).parent.parent
+    for folder, inside in (
+        ("sparse_plugin", "sparse_plugin"),
+        ("registry", "sparse_plugin/registry"),
+        ("patches", "sparse_plugin/patches"),
+    ):
+        for file in (root / folder).rglob("*"):
+            if file.suffix in (".py", ".c", ".html", ".typed"):
+                name = f"{inside}/{file.relative_to(root / folder).as_posix()}"
+                assert name in names, f"{name} is not in the wheel"
+
+
+def works(wheel: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        venv.create(folder, with_pip=True)
+        python = f"{folder}/bin/python"
+
+        def run(*command: str) -> str:
+            return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+        run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel.resolve()))
+        assert "Exit codes" in run(f"{folder}/bin/sparse-plugin", "--help")
+        listed = run(python, "-m", "sparse_plugin", "list")
+        assert all(name in listed for name in ("l1", "l0", "l0_inf", "ml_csc", "mimicry"))
+        attached = run(python, "-c", ATTACH)
+        assert "l0_inf(k=4) at the input of 2" in attached and attached.split()[-1] == "25.0", attached
+        print(attached, end="")
+
+
+if __name__ == "__main__":
+    contents(Path(sys.argv[1]))
+    works(Path(sys.argv[1]))
+    print(f"{sys.argv[1]} installs and works on its own")
