@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +27,7 @@ def inspect(
     from sparse_plugin.imports import load
     from sparse_plugin.session import Session
 
+    sys.path.insert(0, os.getcwd())  # as for a script that stands there
     for name in imports:
         load(name)
     # Hosts that need help to be imported get it; nothing is attached.

@@ -67,6 +67,7 @@ class Counter:
     """Backward passes that took the penalty's gradient since the generator's last optimizer step."""
 
     backwards = 0
+    said = False  # that there were more of them than expected
 
 
 def _say_once(text: str) -> None:

@@ -19,14 +19,24 @@ from sparse_plugin.sites import CHILD
 
 log = logging.getLogger("sparse_plugin")
 
-_watched: weakref.WeakKeyDictionary[SiteHook, weakref.ref[nn.Module]] = weakref.WeakKeyDictionary()
+class _Watched:
+    """A generator, and which optimizers train it, by the number of their parameters when that was looked up."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        self.generator = weakref.ref(generator)
+        # Inserted parameters that no optimizer seen so far trains.
+        self.untrained = {name for name, p in generator.named_parameters() if f".{CHILD}." in f".{name}"}
+        self.trained_by: weakref.WeakKeyDictionary[Optimizer, tuple[int, bool]] = weakref.WeakKeyDictionary()
+
+
+_watched: weakref.WeakKeyDictionary[SiteHook, _Watched] = weakref.WeakKeyDictionary()
 _handle: Any = None
 
 
 def follow(hook: SiteHook, generator: nn.Module) -> None:
     """Follow the optimizers of generator for hook, until `unfollow` or the generator is gone."""
     global _handle
-    _watched[hook] = weakref.ref(generator)
+    _watched[hook] = _Watched(generator)
     if _handle is None:
         _handle = register_optimizer_step_post_hook(_stepped)
 
@@ -41,35 +51,40 @@ def unfollow(hook: SiteHook) -> None:
 
 
 def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-    trained: set[int] | None = None
-    for hook, ref in list(_watched.items()):
-        generator = ref()
-        if generator is None:
-            unfollow(hook)
+    count = sum(len(group["params"]) for group in optimizer.param_groups)
+    for hook, watched in list(_watched.items()):
+        known, trains = watched.trained_by.get(optimizer, (-1, False))
+        if known != count:
+            trains = _trains(optimizer, watched)
+            watched.trained_by[optimizer] = (count, trains)
+        if not trains:
             continue
-        if trained is None:
-            trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        names = dict(generator.named_parameters())
-        if not any(id(p) in trained for p in names.values()):
-            continue
-        _check(hook, names, trained)
         now = runtime(hook)
+        if watched.untrained and now.steps:  # by the second step every optimizer has been seen
+            raise AttachmentError(
+                f"the generator was trained for a step and its inserted {min(watched.untrained)} was not: attach before the "
+                "optimizer is made, or add attachment.parameters() to it"
+            )
+        _check_penalty(hook)
         now.steps += 1
         now.taken, now.counter.backwards = False, 0
         if now.recorder is not None:
             now.recorder.stepped(now.steps)
 
 
-def _check(hook: SiteHook, names: dict[str, nn.Parameter], trained: set[int]) -> None:
+def _trains(optimizer: Optimizer, watched: _Watched) -> bool:
+    """Whether optimizer trains the generator, noting what was inserted and is trained by it."""
+    generator = watched.generator()
+    if generator is None:
+        return False
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    ours = {name for name, p in generator.named_parameters() if id(p) in trained or not p.requires_grad}
+    watched.untrained -= ours
+    return any(id(p) in trained for p in generator.parameters())
+
+
+def _check_penalty(hook: SiteHook) -> None:
     now = runtime(hook)
-    left = [
-        name for name, p in names.items() if f".{CHILD}." in f".{name}" and p.requires_grad and id(p) not in trained
-    ]
-    if left and now.steps == 0:
-        raise AttachmentError(
-            f"the optimizer that trains the generator does not train the inserted {left[0]}: attach before the optimizer "
-            "is made, or add attachment.parameters() to it"
-        )
     if not isinstance(hook.regularizer, Penalty):
         return
     if hook.delivery == "loss" and not now.taken:
@@ -80,8 +95,8 @@ def _check(hook: SiteHook, names: dict[str, nn.Parameter], trained: set[int]) ->
     if hook.delivery == "gradient":
         if now.counter.backwards:
             hook.took_effect()
-        if now.counter.backwards not in (0, hook.accumulation) and not getattr(now, "said", False):
-            now.said = True  # type: ignore[attr-defined]
+        if now.counter.backwards not in (0, hook.accumulation) and not now.counter.said:
+            now.counter.said = True
             log.warning(
                 "the penalty's gradient was added %d times before one step of the generator's optimizer, each with 1/%d of "
                 "its weight; where the host accumulates gradients and divides its loss, set accumulation to their number",

@@ -261,10 +261,20 @@ class TestTraining:
         optimizer = torch.optim.SGD(generator.parameters(), 0.1)
         attachment = attach(generator, "ml_csc", k=2)
         generator(noise()).mean().backward()
-        with pytest.raises(AttachmentError, match=r"does not train the inserted out\.sparse_plugin"):
+        optimizer.step()  # another optimizer may yet train them
+        with pytest.raises(AttachmentError, match=r"its inserted out\.sparse_plugin.* was not: attach before"):
             optimizer.step()
         optimizer.add_param_group({"params": attachment.parameters()})
         optimizer.step()
+
+    def test_two_optimizers_train_the_generator(self):
+        generator = Residual()
+        body = torch.optim.SGD(generator.parameters(), 0.1)
+        inserted = torch.optim.SGD(attach(generator, "ml_csc", k=2).parameters(), 0.1)
+        for _ in range(3):
+            generator(noise()).mean().backward()
+            body.step()
+            inserted.step()
 
     def test_the_optimizer_trains_the_inserted_dictionaries(self):
         generator = Residual()
