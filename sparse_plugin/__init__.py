@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from sparse_plugin.attachment import Attachment as Attachment
     from sparse_plugin.attachment import attach as attach
     from sparse_plugin.config import SparsityConfig as SparsityConfig
+    from sparse_plugin.detection import detect as detect
     from sparse_plugin.errors import SparsePluginError as SparsePluginError
     from sparse_plugin.hosts import Host as Host
     from sparse_plugin.mlcsc import atoms as atoms
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from sparse_plugin.session import disable as disable
     from sparse_plugin.session import enable as enable
     from sparse_plugin.sites import Site as Site
-    from sparse_plugin.sites import detect as detect
 
 __version__ = "0.1.0"
 
@@ -38,7 +38,7 @@ _HOME = {
     "SparsityConfig": "config",
     "atoms": "mlcsc",
     "attach": "attachment",
-    "detect": "sites",
+    "detect": "detection",
     "disable": "session",
     "effective_atoms": "mlcsc",
     "enable": "session",

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from sparse_plugin.detection import detect
 from sparse_plugin.errors import SiteError
 from sparse_plugin.hooks import remove
-from sparse_plugin.sites import Site, detect, kernel_owners
+from sparse_plugin.sites import Site, kernel_owners
 
 _HINT = 'attach with example_input=... (an input of one forward) or sites=["path"]'
 

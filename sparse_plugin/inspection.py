@@ -22,7 +22,7 @@ def inspect(
     """
     from torch import nn
 
-    from sparse_plugin import adapters, sites
+    from sparse_plugin import adapters, detection, sites
     from sparse_plugin.config import SparsityConfig
     from sparse_plugin.imports import load
     from sparse_plugin.session import Session
@@ -57,7 +57,7 @@ def inspect(
     if not shapes:
         raise ConfigError(f'{generator} needs an input to be run once: give its shape, as in --input "2x128"')
     try:
-        found = sites.trace(made, *map(_input, shapes))
+        found = detection.trace(made, *map(_input, shapes))
     except Exception as error:
         raise ConfigError(f"{generator} does not run on {', '.join(shapes)}: {type(error).__name__}: {error}") from None
     known = adapters.find(made, None)

@@ -77,12 +77,12 @@ class Session:
 
     def built(self, generator: nn.Module, host: Host | None) -> None:
         """A generator was built: attach, unless it holds one that is attached already."""
-        from sparse_plugin import attachment, hooks
+        from sparse_plugin import attachment, hooks, placement
 
         if not self.active or attachment.Attachment.of(generator) is not None:
             return
-        if self._on_installed not in attachment.installed:
-            attachment.installed.append(self._on_installed)
+        if self._on_placed not in placement.placed:
+            placement.placed.append(self._on_placed)
             hooks.effective.append(self._on_effective)
         config = self.config
         if config.delivery is None and host is not None and host.losses:
@@ -116,12 +116,14 @@ class Session:
         chosen = every if config.measure_every is None else config.measure_every
         handle.log_to(config.run_dir or host_dir, chosen)
 
-    def _on_installed(self, handle: Attachment) -> None:
-        if handle.generator not in self._generators:
+    def _on_placed(self, generator: nn.Module) -> None:
+        if generator not in self._generators:
             return
-        from sparse_plugin.attachment import MEASURE_EVERY
+        from sparse_plugin.attachment import Attachment
+        from sparse_plugin.placement import MEASURE_EVERY
         from sparse_plugin.sites import own_kernel
 
+        handle = Attachment(generator)
         if handle.recorder is None and self.default_run_dir:
             every = MEASURE_EVERY if self.config.measure_every is None else self.config.measure_every
             handle.log_to(self.default_run_dir, every)

@@ -19,6 +19,7 @@ from sparse_plugin.sites import CHILD
 
 log = logging.getLogger("sparse_plugin")
 
+
 class _Watched:
     """A generator, and which optimizers train it, by the number of their parameters when that was looked up."""
 

@@ -8,19 +8,20 @@ from third_party import REFUSED as REFUSED_THERE
 
 import sparse_plugin
 from sparse_plugin import sites
+from sparse_plugin.detection import detect, trace
 from sparse_plugin.errors import SiteError
 
 
 @pytest.mark.parametrize(("kind", "path"), DETECTED, ids=lambda v: getattr(v, "__name__", v))
 def test_d1_is_found_by_execution(kind, path):
-    site = sites.detect(kind(), noise())
+    site = detect(kind(), noise())
     assert (site.path, site.side, site.level) == (path, "input", 1)
 
 
 @pytest.mark.parametrize(("kind", "why"), REFUSED, ids=lambda v: getattr(v, "__name__", ""))
 def test_refuses_where_it_cannot_know(kind, why):
     with pytest.raises(SiteError, match=why) as caught:
-        sites.detect(kind(), noise())
+        detect(kind(), noise())
     text = str(caught.value)
     assert 'sites=["path"]' in text
     if kind is not Linear:
@@ -36,7 +37,7 @@ def build(case):
 def test_third_party_generators(case):
     generator, args, kwargs = build(case)
     before = {name: value.clone() for name, value in generator.state_dict().items()}
-    assert sites.detect(generator, *args, **kwargs).path == case.path
+    assert detect(generator, *args, **kwargs).path == case.path
     after = generator.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     with sparse_plugin.attach(generator, "l0_inf", k=2, example_input=(*args, kwargs)) as attachment:
@@ -50,7 +51,7 @@ def test_third_party_generators(case):
 def test_third_party_generators_without_a_dictionary(case):
     generator, args, kwargs = build(case)
     with pytest.raises(SiteError):
-        sites.detect(generator, *args, **kwargs)
+        detect(generator, *args, **kwargs)
     if case.by_hand:
         with sparse_plugin.attach(
             generator, "l0", k=0.1, sites=case.by_hand, example_input=(*args, kwargs)
@@ -68,7 +69,7 @@ def test_a_trace_leaves_the_generator_and_the_random_state_alone():
     before = {name: value.clone() for name, value in generator.state_dict().items()}
     hooks = {name: len(m._forward_hooks) for name, m in generator.named_modules()}
     state, attributes = torch.get_rng_state(), dict(vars(spectral))
-    sites.trace(generator, noise())
+    trace(generator, noise())
     assert all(torch.equal(value, before[name]) for name, value in generator.state_dict().items())
     assert torch.equal(torch.get_rng_state(), state)
     assert hooks == {name: len(m._forward_hooks) for name, m in generator.named_modules()}
@@ -78,7 +79,7 @@ def test_a_trace_leaves_the_generator_and_the_random_state_alone():
 
 def test_frozen_generators_are_found_without_a_graph():
     generator = Residual().requires_grad_(False)
-    assert sites.detect(generator, noise()).path == "out"
+    assert detect(generator, noise()).path == "out"
 
 
 def test_prediction_from_the_modules_alone():

@@ -1,0 +1,197 @@
+"""Automatic site detection: D1 is found by following one forward pass.
+
+By execution, never by registration order: the modules that own a convolution kernel are watched through a forward, and
+among those whose output has the image's shape, the one that the image is computed from is D1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sparse_plugin.errors import SiteError
+from sparse_plugin.probe import forward, undisturbed
+from sparse_plugin.sites import CHILD, Site, climb, image_of, inside, kernel_owners, own_kernel, shape
+
+
+@dataclass
+class Candidate:
+    """A module that owns a convolution kernel, as one forward pass saw it."""
+
+    path: str
+    module: nn.Module
+    calls: int = 0
+    order: int = -1  # position of its last call among all calls; -1 where it never ran
+    gamma: tuple[int, ...] = ()  # shape of its input
+    output: tuple[int, ...] = ()
+    density: float = 0.0  # of its input, before any regularizer
+    verdict: str = ""
+    nodes: list[Any] = field(default_factory=list, repr=False)  # the autograd nodes of its outputs, while tracing
+
+    @property
+    def kernel(self) -> str:
+        """The kernel's owner and shape, for people."""
+        weight = own_kernel(self.module)
+        return type(self.module).__name__ + (f" {'x'.join(map(str, weight.shape))}" if weight is not None else "")
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What one forward pass showed: every candidate in order of execution, and the site that was chosen, if any."""
+
+    candidates: tuple[Candidate, ...]
+    image: tuple[int, ...]
+    site: Site | None
+    why: str
+
+    def table(self) -> str:
+        """The candidates, one a line, for an error message."""
+        if not self.candidates:
+            return "  (no module with a convolution kernel ran)"
+        head = ("path", "kernel", "input (Γ)", "output", "calls", "verdict")
+        rows = [
+            (c.path or "(root)", c.kernel, shape(c.gamma), shape(c.output), str(c.calls), c.verdict)
+            for c in self.candidates
+        ]
+        widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+        return "\n".join(
+            "  " + "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in (head, *rows)
+        )
+
+
+def trace(generator: nn.Module, *args: Any, grad: bool = True, **kwargs: Any) -> Detection:
+    """Follow one undisturbed forward pass of generator on these inputs to D1.
+
+    Returns every candidate and the chosen site, or none with the reason in `why`.
+    """
+    candidates = {path: Candidate(path, module) for path, module in kernel_owners(generator)}
+    fired: dict[str, Candidate] = {path: Candidate(path, module) for path, module in generator.named_modules()}
+    clock = iter(range(1 << 60))
+
+    def watch(path: str) -> Any:
+        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            seen = fired[path]
+            seen.calls, seen.order = seen.calls + 1, next(clock)
+            gamma = next((t for t in inputs if isinstance(t, Tensor)), None)
+            if gamma is not None:
+                seen.gamma = tuple(gamma.shape)
+                if path in candidates:
+                    seen.density = float((gamma.detach() != 0).float().mean()) if gamma.numel() else 0.0
+            image = image_of(output)
+            if image is not None:
+                seen.output = tuple(image.shape)
+                # Taken now: an in-place tanh would put its own node into the tensor.
+                seen.nodes.append(image.grad_fn)
+
+        return hook
+
+    handles = [m.register_forward_hook(watch(p)) for p, m in generator.named_modules() if CHILD not in p.split(".")]
+    try:
+        image = image_of(forward(generator, args, kwargs, grad))
+    finally:
+        for handle in handles:
+            handle.remove()
+    # A kernel whose module never ran was called behind its back by a wrapper: the nearest ancestor that ran stands in.
+    for path in list(candidates):
+        at = path
+        while at and not fired[at].calls:
+            at = at.rpartition(".")[0]
+        del candidates[path]
+        if at or path == "":
+            candidates[at] = fired[at]
+    detection = _choose(generator, candidates, image, lambda path: _matters(generator, path, args, kwargs))
+    for seen in fired.values():
+        seen.nodes.clear()
+    return detection
+
+
+def _choose(generator: nn.Module, candidates: dict[str, Candidate], image: Tensor | None, matters: Any) -> Detection:
+    ran = tuple(sorted((c for c in candidates.values() if c.calls), key=lambda c: c.order))
+    # A module around another candidate owns a kernel by accident; what it makes, the inner one makes.
+    ran = tuple(c for c in ran if not any(o is not c and inside(o.path, c.path) for o in ran))
+    if image is None:
+        return Detection(ran, (), None, "it returned no image, a tensor of shape (N, channels, H, W)")
+    size = tuple(image.shape)
+    if not ran:
+        return Detection(ran, size, None, "no module with a convolution kernel ran, so it has no dictionary")
+    makers = _makers(image, ran)
+    for c in ran:
+        if c.output != size:
+            c.verdict = "output has not the image's shape"
+        elif makers is not None and c not in makers:
+            c.verdict = "the image is not computed from its output directly"
+        elif c.path == "" and list(generator.children()):
+            c.verdict = "the whole generator: its convolution is no module"
+    able = [c for c in ran if not c.verdict]
+    if len(able) > 1:
+        for c in able:
+            if not matters(c.path):
+                c.verdict = "the image is the same without it"
+        able = [c for c in able if not c.verdict]
+    if len(able) > 1:
+        return Detection(ran, size, None, f"{len(able)} convolutions make the image together")
+    if not able:
+        return Detection(ran, size, None, f"no convolution gives the image, {shape(size)}, as its output")
+    d1 = able[0]
+    if d1.calls != 1:
+        d1.verdict = f"called {d1.calls} times in one forward"
+        return Detection(ran, size, None, f"{d1.path} is called {d1.calls} times in one forward")
+    path = climb(generator, d1.path)
+    d1.verdict = "D1" + (f"; Γ is read at {path}, before its padding" if path != d1.path else "")
+    return Detection(ran, size, Site(path), "the only convolution that makes the image")
+
+
+def _makers(image: Tensor, ran: Sequence[Candidate]) -> list[Candidate] | None:
+    """The candidates that the image is computed from with no other candidate between; None where there is no graph."""
+    if image.grad_fn is None:
+        return None
+    owner = {id(node): c for c in ran for node in c.nodes}
+    found: list[Candidate] = []
+    todo: list[Any] = [image.grad_fn]
+    seen: set[int] = set()
+    while todo:
+        node = todo.pop()
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if id(node) in owner:
+            found.append(owner[id(node)])
+        else:
+            todo.extend(parent for parent, _ in node.next_functions)
+    return found
+
+
+def _matters(generator: nn.Module, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether the image changes when the module's output is left out."""
+
+    def silence(module: nn.Module, inputs: Any, output: Any) -> Any:
+        return torch.zeros_like(output) if isinstance(output, Tensor) else output
+
+    with undisturbed(generator):
+        plain = image_of(forward(generator, args, kwargs))
+        handle = generator.get_submodule(path).register_forward_hook(silence)
+        try:
+            without = image_of(forward(generator, args, kwargs))
+        finally:
+            handle.remove()
+    assert plain is not None and without is not None
+    return not torch.equal(plain, without)
+
+
+def detect(generator: nn.Module, *args: Any, **kwargs: Any) -> Site:
+    """The site of Γ_1: the input of the last synthesis convolution before the image.
+
+    generator is run once on args and kwargs (its own inputs), and left as it was. Raises SiteError with the table of
+    candidates where D1 cannot be told.
+    """
+    found = trace(generator, *args, **kwargs)
+    if found.site is None:
+        raise SiteError(
+            f"cannot tell where the representation of {type(generator).__name__} is: {found.why}. "
+            f'Name the module whose input it is, as in sites=["path"]. What ran:\n{found.table()}'
+        )
+    return found.site

@@ -1,0 +1,125 @@
+"""Placing hooks: which sites a generator has, and what stands at them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from torch import nn
+
+from sparse_plugin import adapters, detection, first, hooks, penalty, sites, steps
+from sparse_plugin.config import SparsityConfig
+from sparse_plugin.errors import SiteError
+from sparse_plugin.inserted import Inserted
+from sparse_plugin.record import Recorder
+from sparse_plugin.registry.base import Constraint, Penalty, Regularizer
+from sparse_plugin.sites import CHILD, Site
+
+# Steps between two measurements where nobody says.
+MEASURE_EVERY = 100
+
+# Called with every generator whose hooks have just been placed: at attach, or at the first call.
+placed: list[Callable[[nn.Module], None]] = []
+
+# How D1 is known decides what the first forward checks: named by "hand", only that the site is called once; found by a
+# "trace" or named by an adapter, also that it makes the image; by a "guess" from the modules alone, also that nothing
+# else could be D1.
+KnownBy = Literal["hand", "trace", "guess"]
+
+
+def resolve(
+    generator: nn.Module, config: SparsityConfig, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Site, ...] | None, KnownBy]:
+    """The sites, or None where they wait for the first call, and how they are known."""
+    if config.sites:
+        chosen = tuple(Site.parse(text, level) for level, text in enumerate(config.sites, 1))
+        for site in chosen:
+            sites.check(generator, site)
+        return chosen, "hand"
+    known = adapters.find(generator, config.adapter)
+    if known is not None:
+        chosen = known.sites(generator)
+        for site in chosen:
+            sites.check(generator, site)
+        return chosen, "trace" if len(chosen) == 1 and chosen[0].side == "input" else "hand"
+    if args != (None,):
+        return (detection.detect(generator, *args, **kwargs),), "trace"
+    path = sites.predict(generator)
+    if path is not None:
+        return (Site(path),), "guess"
+    if not any(True for _ in sites.kernel_owners(generator)):
+        raise SiteError(
+            f"{type(generator).__name__} has no convolution, so no dictionary and no representation; "
+            "generators made of linear layers alone are not synthesized from atoms"
+        )
+    return None, "trace"
+
+
+def install(
+    generator: nn.Module,
+    chosen: tuple[Site, ...],
+    *,
+    regularizer: Regularizer,
+    config: SparsityConfig,
+    known_by: KnownBy,
+) -> None:
+    recorder = (
+        None
+        if config.run_dir is None
+        else Recorder(config.run_dir, MEASURE_EVERY if config.measure_every is None else config.measure_every)
+    )
+    standing: list[tuple[str, hooks.SiteHook]] = []
+    for site in chosen:
+        module = generator.get_submodule(site.path)
+        owner = _owner(module, site)
+        synthesis = generator.get_submodule(sites.convolution(generator, site))
+        child = Inserted(regularizer.settings(), _dictionaries(regularizer, synthesis, site))
+        host = module.get_submodule(owner)
+        like = next(host.parameters(), None)
+        if like is not None:
+            child.to(device=like.device, dtype=like.dtype)
+        child.train(host.training)
+        hook: hooks.SiteHook
+        kind = hooks.InputHook if site.side == "input" else hooks.OutputHook
+        hook = kind(regularizer, site, owner, config.delivery or "gradient", config.accumulation)
+        host.add_module(CHILD, child)
+        if isinstance(hook, hooks.InputHook):
+            module.register_forward_pre_hook(hook)
+        else:
+            module.register_forward_hook(hook)
+        standing.append((site.path, hook))
+        hooks.runtime(hook).recorder = recorder
+        steps.follow(hook, generator)
+        if isinstance(regularizer, Penalty) and hook.delivery == "gradient":
+            penalty.follow_loss_scaling(hook)
+    d1 = None if known_by == "hand" else sites.convolution(generator, chosen[0])
+    first.watch(generator, standing, d1, guessed=known_by == "guess")
+    for tell in placed:
+        tell(generator)
+
+
+def _owner(module: nn.Module, site: Site) -> str:
+    """The path, below a site's module, of the module that takes the child: a Sequential would run it."""
+    if not isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict)):
+        return ""
+    for path, inner in module.named_modules():
+        if sites.own_kernel(inner) is not None and CHILD not in path.split("."):
+            return str(path)
+    for path, inner in module.named_modules():
+        if path and not isinstance(inner, nn.Sequential):
+            return str(path)
+    raise SiteError(
+        f"the {site} is an empty {type(module).__name__}, which can hold nothing; name the module before it"
+    )
+
+
+def _dictionaries(regularizer: Regularizer, synthesis: nn.Module, site: Site) -> nn.Module | None:
+    if not isinstance(regularizer, Constraint) or regularizer.dictionaries(1, 2) is None:
+        return None
+    channels, weight = sites.in_channels(synthesis), sites.own_kernel(synthesis)
+    if site.side != "input" or channels is None or weight is None:
+        raise SiteError(
+            f"{regularizer} inserts dictionaries before a convolution, and the {site} is a {type(synthesis).__name__}; "
+            "name the input of a torch.nn convolution"
+        )
+    return regularizer.dictionaries(channels, weight.dim() - 2)
