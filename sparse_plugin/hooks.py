@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sparse_plugin.errors import PenaltyError, SiteError
 from sparse_plugin.measure import Reduction, reduce
-from sparse_plugin.penalty import AddGradient, Counter, Hold, value
+from sparse_plugin.penalty import AddGradient, Counter, Hold, follow_loss_scaling, value
 from sparse_plugin.record import Recorder
 from sparse_plugin.registry.base import Constraint, Observer, Penalty, Regularizer
 from sparse_plugin.sites import CHILD, Site
@@ -32,6 +32,7 @@ class Runtime:
         self.effective = False  # whether Γ was regularized, or its penalty has reached a loss
         self.steps = 0  # of the generator's optimizer
         self.counter = Counter()
+        self.follows_scaling = False
         self.taken = False  # whether the penalty was taken since the last step of the generator's optimizer
         # The node that holds the latest Γ of each device: a DataParallel forward has one a replica.
         self.nodes: dict[torch.device, weakref.ref[Any]] = {}
@@ -152,6 +153,9 @@ class SiteHook:
             with now.lock:
                 now.nodes[gamma.device] = weakref.ref(held.grad_fn)
         else:
+            if not now.follows_scaling:  # here, not at attach: the hook may have been pickled into this process
+                now.follows_scaling = True
+                follow_loss_scaling(self)
             held = AddGradient.apply(gamma, value(penalty, gamma), 1 / self.accumulation, now.counter)
         recorder = now.recorder
         if recorder is not None and recorder.due(now.steps):
@@ -220,6 +224,6 @@ def remove(module: nn.Module, kind: type[Any] | tuple[type[Any], ...]) -> None:
     """Take every hook of this type off this one module (handles do not survive a copy; types do)."""
     for hooks, extra in _DICTS:
         for key in [key for key, hook in getattr(module, hooks).items() if isinstance(hook, kind)]:
-            del getattr(module, hooks)[key]
+            getattr(module, hooks).pop(key, None)  # replicas share the dict, and their threads may be here too
             for name in (extra, "_forward_hooks_always_called"):
                 getattr(module, name, {}).pop(key, None)

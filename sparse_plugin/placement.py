@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 from torch import nn
 
-from sparse_plugin import adapters, detection, first, hooks, penalty, sites, steps
+from sparse_plugin import adapters, detection, first, hooks, sites, steps
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import SiteError
 from sparse_plugin.inserted import Inserted
 from sparse_plugin.record import Recorder
-from sparse_plugin.registry.base import Constraint, Penalty, Regularizer
+from sparse_plugin.registry.base import Constraint, Regularizer
 from sparse_plugin.sites import CHILD, Site
 
 # Steps between two measurements where nobody says.
@@ -63,26 +63,21 @@ def install(
     config: SparsityConfig,
     known_by: KnownBy,
 ) -> None:
-    recorder = (
-        None
-        if config.run_dir is None
-        else Recorder(config.run_dir, MEASURE_EVERY if config.measure_every is None else config.measure_every)
-    )
+    """Place the hooks and children of all sites, after everything that can be wrong with any of them was checked."""
+    owners = [_owner(generator.get_submodule(site.path), site) for site in chosen]
+    children = [Inserted(regularizer.settings(), _dictionaries(regularizer, generator, site)) for site in chosen]
+    every = MEASURE_EVERY if config.measure_every is None else config.measure_every
+    recorder = None if config.run_dir is None else Recorder(config.run_dir, every)
     standing: list[tuple[str, hooks.SiteHook]] = []
-    for site in chosen:
+    for site, owner, child in zip(chosen, owners, children, strict=True):
         module = generator.get_submodule(site.path)
-        owner = _owner(module, site)
-        synthesis = generator.get_submodule(sites.convolution(generator, site))
-        child = Inserted(regularizer.settings(), _dictionaries(regularizer, synthesis, site))
-        host = module.get_submodule(owner)
-        like = next(host.parameters(), None)
+        parent = module.get_submodule(owner)
+        like = next(parent.parameters(), None)
         if like is not None:
             child.to(device=like.device, dtype=like.dtype)
-        child.train(host.training)
-        hook: hooks.SiteHook
-        kind = hooks.InputHook if site.side == "input" else hooks.OutputHook
-        hook = kind(regularizer, site, owner, config.delivery or "gradient", config.accumulation)
-        host.add_module(CHILD, child)
+        parent.add_module(CHILD, child.train(parent.training))
+        place = hooks.InputHook if site.side == "input" else hooks.OutputHook
+        hook = place(regularizer, site, owner, config.delivery or "gradient", config.accumulation)
         if isinstance(hook, hooks.InputHook):
             module.register_forward_pre_hook(hook)
         else:
@@ -90,8 +85,6 @@ def install(
         standing.append((site.path, hook))
         hooks.runtime(hook).recorder = recorder
         steps.follow(hook, generator)
-        if isinstance(regularizer, Penalty) and hook.delivery == "gradient":
-            penalty.follow_loss_scaling(hook)
     d1 = None if known_by == "hand" else sites.convolution(generator, chosen[0])
     first.watch(generator, standing, d1, guessed=known_by == "guess")
     for tell in placed:
@@ -113,9 +106,10 @@ def _owner(module: nn.Module, site: Site) -> str:
     )
 
 
-def _dictionaries(regularizer: Regularizer, synthesis: nn.Module, site: Site) -> nn.Module | None:
+def _dictionaries(regularizer: Regularizer, generator: nn.Module, site: Site) -> nn.Module | None:
     if not isinstance(regularizer, Constraint) or regularizer.dictionaries(1, 2) is None:
         return None
+    synthesis = generator.get_submodule(sites.convolution(generator, site))
     channels, weight = sites.in_channels(synthesis), sites.own_kernel(synthesis)
     if site.side != "input" or channels is None or weight is None:
         raise SiteError(
