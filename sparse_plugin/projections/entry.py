@@ -70,9 +70,7 @@ def _check(gamma: Tensor) -> None:
             f"Γ is of type {gamma.dtype}; a projection takes float64, float32, bfloat16 or float16, so convert it first"
         )
     if gamma.dim() < 2:
-        raise GammaError(
-            f"Γ has shape {tuple(gamma.shape)}; a projection takes (N, C, ...), so give it both"
-        )
+        raise GammaError(f"Γ has shape {tuple(gamma.shape)}; a projection takes (N, C, ...), so give it both")
 
 
 def _apply(project: Callable[[Tensor, int], Tensor], gamma: Tensor, count: int) -> Tensor:

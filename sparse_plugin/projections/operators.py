@@ -83,7 +83,5 @@ for _name in _PROJECTIONS:
 torch.library.register_fake(
     "sparse_plugin::mask_gradient", lambda grad, projected: torch.empty_like(projected), lib=_LIBRARY
 )
-torch.library.register_autograd(
-    "sparse_plugin::mask_gradient", _mask_backward, setup_context=_save_mask, lib=_LIBRARY
-)
+torch.library.register_autograd("sparse_plugin::mask_gradient", _mask_backward, setup_context=_save_mask, lib=_LIBRARY)
 torch.library.register_vmap("sparse_plugin::mask_gradient", _mask_rule, lib=_LIBRARY)
