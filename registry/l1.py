@@ -23,5 +23,8 @@ class L1(Penalty):
 
     def penalty(self, gamma: Tensor) -> Tensor:
         """weight · mean |Γ|. gamma: (N, C, ...). Returns a scalar."""
-        total = gamma.abs().mean() if self.reduction == "mean" else gamma.abs().sum() / max(1, gamma.shape[0])
-        return self.weight * total
+        from torch.linalg import vector_norm
+
+        # The norm reads Γ once; abs() would write it out again.
+        count = gamma.numel() if self.reduction == "mean" else gamma.shape[0]
+        return vector_norm(gamma, 1) * (self.weight / max(1, count))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sparse_plugin.errors import PenaltyError, SiteError
 from sparse_plugin.measure import Reduction, reduce
-from sparse_plugin.penalty import AddGradient, Counter, Hold, follow_loss_scaling, value
+from sparse_plugin.penalty import AddGradient, AddTerm, Counter, Hold, follow_loss_scaling, value
 from sparse_plugin.record import Recorder
 from sparse_plugin.registry.base import Constraint, Observer, Penalty, Regularizer
 from sparse_plugin.sites import CHILD, Site
@@ -140,7 +140,7 @@ class SiteHook:
                 raise PenaltyError(
                     "delivery='loss' cannot follow Γ through torch.compile; attach with delivery='gradient'"
                 )
-            out: Tensor = AddGradient.apply(gamma, value(penalty, gamma), 1 / self.accumulation, Counter())
+            out: Tensor = AddTerm.apply(gamma, value(penalty, gamma), 1 / self.accumulation)
             return out
         if self.delivery == "gradient" and getattr(module, "_is_replica", False):
             raise PenaltyError(
@@ -156,7 +156,7 @@ class SiteHook:
             if not now.follows_scaling:  # here, not at attach: the hook may have been pickled into this process
                 now.follows_scaling = True
                 follow_loss_scaling(self)
-            held = AddGradient.apply(gamma, value(penalty, gamma), 1 / self.accumulation, now.counter)
+            held = AddGradient.apply(gamma, penalty, 1 / self.accumulation, now.counter)
         recorder = now.recorder
         if recorder is not None and recorder.due(now.steps):
             recorder.take(self._weigh(gamma))

@@ -44,23 +44,44 @@ class Hold(torch.autograd.Function):
 
 
 class AddGradient(torch.autograd.Function):
-    """Γ, unchanged; the backward pass runs into the penalty too, as if it had been added to the loss."""
+    """Γ, unchanged; the backward pass adds the penalty's gradient, as if it had been added to the loss.
+
+    The penalty is computed there and only there: forwards that no backward follows (a discriminator's step) cost nothing.
+    """
 
     @staticmethod
-    def forward(ctx: Any, gamma: Tensor, penalty: Tensor, share: float, counter: Counter) -> Tensor:
-        ctx.share, ctx.counter, ctx.like = share, counter, penalty
+    def forward(ctx: Any, gamma: Tensor, penalty: Penalty, share: float, counter: Counter) -> Tensor:
+        ctx.save_for_backward(gamma)
+        ctx.penalty, ctx.share, ctx.counter = penalty, share, counter
         return gamma.view_as(gamma)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
-        share = torch.full_like(ctx.like, ctx.share)
-        if torch.compiler.is_compiling():
-            return grad, share, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
         if torch.is_grad_enabled():
-            _say_once("a gradient penalty on the generator asks for second-order gradients; l1's is left out of it")
+            _say_once("a gradient penalty on the generator asks for second-order gradients; this penalty is left out of them")
             return grad, None, None, None
         ctx.counter.backwards += 1
-        return grad, share if _loss_scale is None else share * _loss_scale.to(share), None, None
+        leaf = ctx.saved_tensors[0].detach().requires_grad_()
+        with torch.enable_grad():
+            term = value(ctx.penalty, leaf)
+        factor = torch.full_like(term, ctx.share)
+        if _loss_scale is not None:
+            factor = factor * _loss_scale.to(term)
+        (slope,) = torch.autograd.grad(term, leaf, factor, allow_unused=True)
+        return grad if slope is None else slope.add_(grad), None, None, None
+
+
+class AddTerm(torch.autograd.Function):
+    """The same for a graph that is being compiled: the penalty is computed in the forward pass, as part of the graph."""
+
+    @staticmethod
+    def forward(ctx: Any, gamma: Tensor, term: Tensor, share: float) -> Tensor:
+        ctx.share, ctx.like = share, term
+        return gamma.view_as(gamma)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+        return grad, torch.full_like(ctx.like, ctx.share), None
 
 
 class Counter:

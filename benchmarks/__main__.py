@@ -1,0 +1,13 @@
+"""Everything: `python benchmarks` runs the projections and the training steps and writes benchmarks/results/."""
+
+import runpy
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(HERE))
+    for name in ("projections", "steps"):
+        sys.argv = [f"{name}.py"]
+        runpy.run_path(str(HERE / f"{name}.py"), run_name="__main__")
