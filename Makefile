@@ -31,7 +31,7 @@ wheel: $(VENV)/.test
 	$(BIN)/python tests/wheel_check.py dist/*.whl
 
 bench: $(VENV)/.test
-	OMP_NUM_THREADS= $(BIN)/python benchmarks
+	env -u OMP_NUM_THREADS $(BIN)/python benchmarks
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
