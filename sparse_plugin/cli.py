@@ -221,7 +221,7 @@ def strip(checkpoint: str, output: str) -> None:
 
 @cli.command()
 @click.option(
-    "--steps", default=250, show_default=True, type=click.IntRange(2), help="Generator steps of each of the two runs."
+    "--steps", default=300, show_default=True, type=click.IntRange(2), help="Generator steps of each of the two runs."
 )
 @click.option("--out", "folder", default="demo", show_default=True, help="Where the page and the picture go.")
 def demo(steps: int, folder: str) -> None:

@@ -68,7 +68,9 @@ class FirstPass:
             if calls != 1:
                 raise SiteError(
                     f"the {site} is called {calls} times in one forward, and a representation is made once; name another "
-                    "site with sites=[...]" + (" (something calls this module's forward directly)" if not calls else "")
+                    "site with sites=[...]"
+                    + (", or attach with example_input=..., which finds it" if self.guessed else "")
+                    + (" (something calls this module's forward directly)" if not calls else "")
                 )
         if self.d1 is not None:
             last = next((size for path, size in reversed(ran) if path == self.d1), ())
