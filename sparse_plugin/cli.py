@@ -132,7 +132,8 @@ def list_(as_json: bool, kernels: bool, imports: tuple[str, ...]) -> None:
     if kernels:
         from sparse_plugin.projections import kernel_status
 
-        rows: list[dict[str, Any]] = [dict(row) for row in kernel_status()]
+        with _busy("loading the kernels"):
+            rows: list[dict[str, Any]] = [dict(row) for row in kernel_status()]
     else:
         rows = [
             {"kind": plugins.kind, "name": plugin.name, "from": plugin.origin, "fields": _fields(plugins, plugin.name)}
@@ -153,6 +154,13 @@ def _fields(plugins: Any, name: str) -> str:
     return ", ".join(
         key if field.is_required() else f"{key}={field.default}" for key, field in plugin.model_fields.items()
     )
+
+
+def _busy(what: str) -> Any:
+    """A spinner on a terminal's stderr while something takes its time; nothing elsewhere."""
+    from rich.console import Console
+
+    return Console(stderr=True).status(f"{what} ...")
 
 
 def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
@@ -192,7 +200,8 @@ def sites(
     """
     from sparse_plugin.inspection import inspect
 
-    report = inspect(generator, arguments, inputs, imports)
+    with _busy(f"running {generator} once"):
+        report = inspect(generator, arguments, inputs, imports)
     if as_json:
         click.echo(json.dumps(report, indent=1))
     else:
@@ -215,7 +224,8 @@ def strip(checkpoint: str, output: str) -> None:
     """
     from sparse_plugin.checkpoint import strip_file
 
-    found = strip_file(checkpoint, output)
+    with _busy(f"reading {checkpoint}"):
+        found = strip_file(checkpoint, output)
     click.echo(f"{output}: without {found}" if found else f"{output}: the checkpoint was trained without sparse_plugin")
 
 
