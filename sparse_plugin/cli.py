@@ -19,11 +19,13 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except SparsePluginError as error:
-            raise _Mistake(str(error)) from None
+            raise _Mistake(error) from None
 
 
 class _Mistake(click.ClickException):
-    exit_code = 2
+    def __init__(self, error: SparsePluginError) -> None:
+        super().__init__(str(error))
+        self.exit_code = error.exit_code
 
     def show(self, file: Any = None) -> None:
         click.echo(f"sparse-plugin: {self.message}", err=True)
@@ -39,7 +41,7 @@ def main() -> None:
 def cli() -> None:
     """Sparse-modeling regularization for image generators that other people wrote.
 
-    Exit codes: 0 done, 2 a mistake in what was asked, 3 the command ran and nothing was regularized.
+    Exit codes: 0 done, 1 failed, 2 a mistake in what was asked, 3 the command ran and nothing was regularized.
     """
 
 

@@ -12,6 +12,8 @@ from difflib import get_close_matches
 class SparsePluginError(Exception):
     """The root of every error that sparse_plugin raises on purpose."""
 
+    exit_code = 2  # of the command line: a mistake in what was asked
+
 
 class ConfigError(SparsePluginError, ValueError):
     """A setting, a name, a file or a version that is not valid."""

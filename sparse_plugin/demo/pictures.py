@@ -54,7 +54,7 @@ def _style(theme: Theme, size: float) -> Iterator[None]:
 
 def _png(figure: Figure, dpi: int) -> bytes:
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=dpi)
+    figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})
     return stream.getvalue()
 
 

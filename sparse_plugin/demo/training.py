@@ -24,6 +24,8 @@ LOOK, LINE = 0.2, 10.0
 class TrainingError(SparsePluginError, RuntimeError):
     """A training run of the demo that failed."""
 
+    exit_code = 1
+
 
 @dataclass(frozen=True)
 class Training:
