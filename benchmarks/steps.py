@@ -1,8 +1,8 @@
 """What the plugin adds to a training step: `python benchmarks/steps.py`. Writes Markdown and JSON to --out.
 
 A step is one update of D and one of G (a DCGAN and mimicry's SNGAN-32, batch 64), or one iteration of Deep Image
-Prior on a 128 x 128 image. Steps with the plugin on and off alternate, and the median of on/off over the pairs is
-given with its quartiles. Where these are further apart than the bound is from 1, the step's noise hides the answer;
+Prior on a 128 x 128 image, with all five encoder scales regularized. Steps with the plugin on and off alternate, and
+the median of on/off over the pairs is given with its quartiles. Where these are further apart than the bound is from 1, the step's noise hides the answer;
 then the last column stands: the time of the regularizer's own work in a step, measured by itself, divided by the time
 of the step without it.
 """
@@ -20,19 +20,23 @@ from typing import Any
 
 import torch
 from projections import keep_memory, machine
+from sparse_plugin.registry import create
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import sparse_plugin
 from sparse_plugin.penalty import AddGradient, Counter
 from sparse_plugin.projections import project_global, project_needles
-from sparse_plugin.registry import create
 
 BOUNDS = {"l0_inf": 1.01, "l0": 1.01, "l1": 1.005}
 SETTINGS: dict[str, dict[str, float]] = {"l0_inf": {"k": 0.25}, "l0": {"k": 0.25}, "l1": {"weight": 1e-3}}
 
 
-def dcgan() -> tuple[nn.Module, Callable[[], None], Tensor, tuple[int, ...], int]:
+# The network, its step, an input, the shapes of its representations, its forwards in a step, and its sites if not D1.
+Run = tuple[nn.Module, Callable[[], None], Tensor, list[tuple[int, ...]], int, list[str]]
+
+
+def dcgan() -> Run:
     """DCGAN for 32 x 32: G of 512, 256 and 128 channels with Γ = (64, 128, 16, 16), D its mirror with spectral norm."""
 
     def up(i: int, o: int, stride: int, padding: int) -> list[nn.Module]:
@@ -46,10 +50,10 @@ def dcgan() -> tuple[nn.Module, Callable[[], None], Tensor, tuple[int, ...], int
     )
     discriminator = nn.Sequential(*down(3, 128), *down(128, 256), *down(256, 512), nn.Flatten(), nn.Linear(8192, 1))
     z = torch.randn(64, 128, 1, 1)
-    return generator, gan_step(generator, discriminator, z), z, (64, 128, 16, 16), 2
+    return generator, gan_step(generator, discriminator, z), z, [(64, 128, 16, 16)], 2, []
 
 
-def sngan() -> tuple[nn.Module, Callable[[], None], Tensor, tuple[int, ...], int]:
+def sngan() -> Run:
     """mimicry's SNGAN for 32 x 32, batch 64, with Γ = (64, 256, 32, 32)."""
     # Switched on for the import only, which needs it: the generator is to be built without the plugin.
     sparse_plugin.enable("mimicry", "l0_inf", k=0.25)
@@ -58,7 +62,7 @@ def sngan() -> tuple[nn.Module, Callable[[], None], Tensor, tuple[int, ...], int
     sparse_plugin.disable()
     generator, discriminator = nets.SNGANGenerator32(), nets.SNGANDiscriminator32()
     z = torch.randn(64, generator.nz)
-    return generator, gan_step(generator, discriminator, z), z, (64, 256, 32, 32), 2
+    return generator, gan_step(generator, discriminator, z), z, [(64, 256, 32, 32)], 2, []
 
 
 def gan_step(generator: nn.Module, discriminator: nn.Module, z: Tensor) -> Callable[[], None]:
@@ -81,15 +85,32 @@ def gan_step(generator: nn.Module, discriminator: nn.Module, z: Tensor) -> Calla
     return step
 
 
-def prior() -> tuple[nn.Module, Callable[[], None], Tensor, tuple[int, ...], int]:
-    """One iteration of Deep Image Prior's shape of network on 128 x 128: five scales of 128 channels, Γ at the full size."""
+class Scale(nn.Module):
+    """One scale of Deep Image Prior's skip network for denoising: 128 channels down and up, 4 across; Γ leaves `down`."""
 
-    def block(i: int, stride: int) -> list[nn.Module]:
-        return [nn.Conv2d(i, 128, 3, stride, 1, padding_mode="reflect"), nn.BatchNorm2d(128), nn.LeakyReLU(0.2)]
+    def __init__(self, channels: int, deeper: nn.Module) -> None:
+        super().__init__()
 
-    encoder = [layer for i in (32, 128, 128, 128, 128) for layer in (*block(i, 2), *block(128, 1))]
-    decoder = [layer for _ in range(5) for layer in (nn.Upsample(scale_factor=2, mode="bilinear"), *block(128, 1))]
-    network = nn.Sequential(*encoder, *decoder, nn.Conv2d(128, 3, 1), nn.Sigmoid())
+        def unit(i: int, o: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+            conv = nn.Conv2d(i, o, kernel, stride, kernel // 2, padding_mode="reflect" if kernel > 1 else "zeros")
+            return [conv, nn.BatchNorm2d(o), nn.LeakyReLU(0.2, inplace=True)]
+
+        self.skip = nn.Sequential(*unit(channels, 4, 1))
+        self.down = nn.Sequential(*unit(channels, 128, 3, 2), *unit(128, 128, 3))
+        self.deeper = deeper
+        self.up = nn.Sequential(nn.BatchNorm2d(132), *unit(132, 128, 3), *unit(128, 128, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        below = F.interpolate(self.deeper(self.down(x)), scale_factor=2, mode="bilinear")
+        return self.up(torch.cat([self.skip(x), below], 1))
+
+
+def prior() -> Run:
+    """One iteration of Deep Image Prior at 128 x 128: five scales, each scale's encoder output a representation."""
+    network: nn.Module = nn.Identity()
+    for scale in reversed(range(5)):
+        network = Scale(128 if scale else 32, network)
+    network = nn.Sequential(network, nn.Conv2d(128, 3, 1), nn.Sigmoid())
     z, image = torch.rand(1, 32, 128, 128) * 0.1, torch.rand(1, 3, 128, 128)
     optimizer = torch.optim.Adam(network.parameters(), 0.01)
 
@@ -99,24 +120,27 @@ def prior() -> tuple[nn.Module, Callable[[], None], Tensor, tuple[int, ...], int
         loss.backward()
         optimizer.step()
 
-    return network, step, z, (1, 128, 128, 128), 1
+    sites = [f"0.{'deeper.' * scale}down.5:output" for scale in range(5)]
+    return network, step, z, [(1, 128, 64 >> scale, 64 >> scale) for scale in range(5)], 1, sites
 
 
-def own_work(name: str, shape: tuple[int, ...], forwards: int) -> Callable[[], object]:
+def own_work(name: str, shapes: list[tuple[int, ...]], forwards: int) -> Callable[[], object]:
     """What the regularizer computes in one step: its forwards, all but the last without a gradient, and one backward.
 
     For l1 it is what an attachment puts into the backward pass.
     """
-    gamma, grad = torch.randn(shape, requires_grad=True), torch.randn(shape)
+    pairs = [(torch.randn(shape, requires_grad=True), torch.randn(shape)) for shape in shapes]
     l1 = create("l1", SETTINGS["l1"])
 
+    project = {"l0_inf": project_needles, "l0": project_global}.get(name)
+
     def run() -> object:
-        if name == "l1":
-            return torch.autograd.grad(AddGradient.apply(gamma, l1, 1.0, Counter()), gamma, grad)
-        project = project_needles if name == "l0_inf" else project_global
+        if project is None:
+            return [torch.autograd.grad(AddGradient.apply(g, l1, 1.0, Counter()), g, grad) for g, grad in pairs]
         for _ in range(forwards - 1):
-            project(gamma.detach(), 0.25)
-        return torch.autograd.grad(project(gamma, 0.25), gamma, grad)
+            for g, _grad in pairs:
+                project(g.detach(), 0.25)
+        return [torch.autograd.grad(project(g, 0.25), g, grad) for g, grad in pairs]
 
     return run
 
@@ -129,11 +153,11 @@ def timed(run: Callable[[], object]) -> float:
 
 def compare(make: Callable[[], Any], name: str, pairs: int) -> dict[str, Any]:
     torch.manual_seed(0)
-    generator, step, z, shape, forwards = make()
-    alone = own_work(name, shape, forwards)
+    generator, step, z, shapes, forwards, sites = make()
+    alone = own_work(name, shapes, forwards)
 
     def on() -> float:
-        attachment = sparse_plugin.attach(generator, name, example_input=z, **SETTINGS[name])
+        attachment = sparse_plugin.attach(generator, name, example_input=z, sites=sites, **SETTINGS[name])
         try:
             return timed(step)
         finally:
@@ -153,7 +177,7 @@ def compare(make: Callable[[], Any], name: str, pairs: int) -> dict[str, Any]:
     off = statistics.median(off_times)
     return {
         "regularizer": name,
-        "gamma": list(shape),
+        "gamma": [list(shape) for shape in shapes],
         "step seconds": off,
         "on / off": {"median": middle, "low": low, "high": high},
         "own milliseconds": 1e3 * statistics.median(own),
@@ -162,8 +186,12 @@ def compare(make: Callable[[], Any], name: str, pairs: int) -> dict[str, Any]:
     }
 
 
+STEPS = {"DCGAN": dcgan, "SNGAN-32": sngan, "DIP 128": prior}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=sorted(STEPS), help="one of the steps")
     parser.add_argument("--pairs", type=int, default=9, help="pairs of steps, on and off (default 9)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "steps")
     options = parser.parse_args()
@@ -187,14 +215,17 @@ def main() -> None:
         "| step | regularizer | Γ | off, s | on / off, median (quartiles) | own work, ms | 1 + own / step | bound |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for title, make in (("DCGAN", dcgan), ("SNGAN-32", sngan), ("DIP 128", prior)):
+    for title, make in STEPS.items():
+        if options.only not in (None, title):
+            continue
         for name in BOUNDS:
             row = compare(make, name, options.pairs)
             report["steps"].append({"step": title, **row})
             pair = row["on / off"]
+            gammas = " + ".join("x".join(map(str, shape)) for shape in row["gamma"])
             met = "" if row["1 + own / step"] <= row["bound"] else " (missed)"
             text.append(
-                f"| {title} | {name} | {tuple(row['gamma'])} | {row['step seconds']:.3f} | {pair['median']:.3f} "
+                f"| {title} | {name} | {gammas} | {row['step seconds']:.3f} | {pair['median']:.3f} "
                 f"({pair['low']:.3f}-{pair['high']:.3f}) | {row['own milliseconds']:.2f} | "
                 f"{row['1 + own / step']:.4f}{met} | {row['bound']:g} |"
             )
