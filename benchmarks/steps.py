@@ -2,9 +2,9 @@
 
 A step is one update of D and one of G (a DCGAN and mimicry's SNGAN-32, batch 64), or one iteration of Deep Image
 Prior on a 128 x 128 image, with all five encoder scales regularized. Steps with the plugin on and off alternate, and
-the median of on/off over the pairs is given with its quartiles. Where these are further apart than the bound is from 1, the step's noise hides the answer;
-then the last column stands: the time of the regularizer's own work in a step, measured by itself, divided by the time
-of the step without it.
+the median of on/off over the pairs is given with its quartiles. Where these are further apart than the bound is from 1,
+the step's noise hides the answer; then the last column stands: the time of the regularizer's own work in a step,
+measured by itself, divided by the time of the step without it.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def main() -> None:
     cli(prog_name="sparse-plugin")
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "terminal_width": 80})
 @click.version_option(__version__, package_name="sparse-plugin")
 def cli() -> None:
     """Sparse-modeling regularization for image generators that other people wrote.
