@@ -27,4 +27,5 @@ class L1(Penalty):
 
         # The norm reads Γ once; abs() would write it out again.
         count = gamma.numel() if self.reduction == "mean" else gamma.shape[0]
-        return vector_norm(gamma, 1) * (self.weight / max(1, count))
+        term: Tensor = vector_norm(gamma, 1) * (self.weight / max(1, count))
+        return term

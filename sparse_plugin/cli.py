@@ -25,7 +25,7 @@ class _Group(click.Group):
 class _Mistake(click.ClickException):
     def __init__(self, error: SparsePluginError) -> None:
         super().__init__(str(error))
-        self.exit_code = error.exit_code
+        self.exit_code = error.exit_code  # type: ignore[misc]
 
     def show(self, file: Any = None) -> None:
         click.echo(f"sparse-plugin: {self.message}", err=True)

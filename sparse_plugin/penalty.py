@@ -56,7 +56,7 @@ class AddGradient(torch.autograd.Function):
         return gamma.view_as(gamma)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         if torch.is_grad_enabled():
             _say_once("a gradient penalty on the generator asks for second-order gradients; this penalty is left out of them")
             return grad, None, None, None
@@ -80,7 +80,7 @@ class AddTerm(torch.autograd.Function):
         return gamma.view_as(gamma)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         return grad, torch.full_like(ctx.like, ctx.share), None
 
 
