@@ -71,6 +71,7 @@ class SiteHook:
         self.delivery = delivery
         self.accumulation = accumulation
         self.is_copy = False
+        self.compiled = False  # whether the penalty's gradient is part of a compiled graph
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SiteHook:
         # A copied generator (EMA) keeps its constraint and never feeds the penalty.
@@ -140,6 +141,7 @@ class SiteHook:
                 raise PenaltyError(
                     "delivery='loss' cannot follow Γ through torch.compile; attach with delivery='gradient'"
                 )
+            self.compiled = True
             out: Tensor = AddTerm.apply(gamma, value(penalty, gamma), 1 / self.accumulation)
             return out
         if self.delivery == "gradient" and getattr(module, "_is_replica", False):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from wrapt import wrap_function_wrapper
 
+from sparse_plugin.errors import PenaltyError
 from sparse_plugin.registry.base import Penalty
 
 log = logging.getLogger("sparse_plugin")
@@ -102,6 +103,11 @@ def _scaled(wrapped: Any, scaler: Any, args: Any, kwargs: Any) -> Any:
     out = wrapped(*args, **kwargs)
     factor = getattr(scaler, "_scale", None)
     if scaler.is_enabled() and factor is not None:
+        if any(hook.compiled for hook in _followed):
+            raise PenaltyError(
+                "the gradient of a penalty inside torch.compile cannot follow a GradScaler; train in bfloat16, which needs "
+                "none, or compile what comes before the generator's last convolution only"
+            )
         at = factor.detach().clone()
         for loss in [out] if isinstance(out, Tensor) else [o for o in out if isinstance(o, Tensor)]:
             if loss.requires_grad:

@@ -11,8 +11,9 @@ from sparse_plugin import adapters, detection, first, hooks, sites, steps
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import SiteError
 from sparse_plugin.inserted import Inserted
+from sparse_plugin.penalty import follow_loss_scaling
 from sparse_plugin.record import Recorder
-from sparse_plugin.registry.base import Constraint, Regularizer
+from sparse_plugin.registry.base import Constraint, Penalty, Regularizer
 from sparse_plugin.sites import CHILD, Site
 
 # Steps between two measurements where nobody says.
@@ -85,6 +86,8 @@ def install(
         standing.append((site.path, hook))
         hooks.runtime(hook).recorder = recorder
         steps.follow(hook, generator)
+        if isinstance(regularizer, Penalty) and hook.delivery == "gradient":
+            follow_loss_scaling(hook)
     d1 = None if known_by == "hand" else sites.convolution(generator, chosen[0])
     first.watch(generator, standing, d1, guessed=known_by == "guess")
     for tell in placed:

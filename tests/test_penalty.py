@@ -176,3 +176,13 @@ def test_memory_is_not_held_between_steps():
     attachment = attach(generator, "l1", weight=WEIGHT, delivery="loss")
     gan_step(generator, critic, attachment.penalty)
     assert not attachment.pending
+
+
+def test_loss_scaling_of_a_compiled_penalty_is_refused():
+    """Its gradient is a constant of the graph: scaled down with the rest, it would be as good as off."""
+    generator, _ = models()
+    attach(generator, "l1", weight=WEIGHT, example_input=noise())
+    compiled = torch.compile(generator, backend="eager")
+    loss = compiled(noise()).square().mean()
+    with pytest.raises(PenaltyError, match="cannot follow a GradScaler"):
+        torch.amp.GradScaler("cpu", init_scale=8.0).scale(loss)
