@@ -69,7 +69,7 @@ def attach(
                 )
         else:
             raise ConfigError(f"the regularizer is {regularizer!r}; give a registered name, a Constraint or a Penalty")
-        named = [sites] if isinstance(sites, str) else [str_site(site) for site in sites]
+        named = [sites] if isinstance(sites, str) else [_text(site) for site in sites]
         config = SparsityConfig.of(
             made,
             sites=named,
@@ -109,7 +109,7 @@ def attach(
     return attachment
 
 
-def str_site(site: str | Site) -> str:
+def _text(site: str | Site) -> str:
     """A site as it stands in a config."""
     return site if isinstance(site, str) else f"{site.path}:{site.side}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,15 +26,6 @@ class Host:
         self.name = name
         self.generators = tuple(generators)
         self.losses = tuple(losses)
-
-    @property
-    def package(self) -> str:
-        """The top-level module by which the framework is known."""
-        return self.generators[0].partition(":")[0].partition(".")[0]
-
-    def installed(self) -> bool:
-        """Whether the framework can be imported."""
-        return importlib.util.find_spec(self.package) is not None
 
     def prepare(self, session: Session) -> None:
         """What this framework needs to be imported, with the plugin disabled too. Undo with session.undo."""
