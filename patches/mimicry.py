@@ -8,16 +8,20 @@ import importlib.util
 import sys
 import types
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wrapt import register_post_import_hook
 
 from sparse_plugin.adapters import Adapter
-from sparse_plugin.hosts import Host, wrap
+from sparse_plugin.hosts import Example, Host
 from sparse_plugin.session import say
+from sparse_plugin.sources import Source
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from sparse_plugin.attachment import Attachment
     from sparse_plugin.session import Session
 
@@ -53,6 +57,19 @@ class Mimicry(Host):
             "mimicry",
             generators=["torch_mimicry.nets.gan.gan:BaseGenerator"],
             losses=["torch_mimicry.nets.gan.gan:BaseGenerator.compute_gan_loss"],
+            marks=["torch_mimicry.training.trainer:Trainer.train"],
+            sources=[
+                Source(
+                    "kwotsin/mimicry",
+                    "a7fda06c4aff1e6af8dc4c4a35ed6636e434c766",
+                    files={
+                        "torch_mimicry/nets/gan/gan.py": "9630d30f09ad",
+                        "torch_mimicry/nets/sngan/sngan_32.py": "20a0cd73b33d",
+                        "torch_mimicry/training/trainer.py": "c0c93c62e811",
+                        "torch_mimicry/training/logger.py": "becd1cd7229e",
+                    },
+                ),
+            ],
         )
         # By the logger, whose trainer knows the generator.
         self._logged: weakref.WeakKeyDictionary[Any, Attachment] = weakref.WeakKeyDictionary()
@@ -73,8 +90,24 @@ class Mimicry(Host):
                 session.log_to(handle, trainer.log_dir, trainer.log_steps)
                 self._logged[trainer.logger] = handle
 
-        wrap(session, "torch_mimicry.training.trainer", "Trainer.__init__", trainer_built)
-        wrap(session, "torch_mimicry.training.logger", "Logger.write_summaries", self._summarize)
+        self.wrap(session, "torch_mimicry.training.trainer:Trainer.__init__", trainer_built)
+        self.wrap(session, "torch_mimicry.training.logger:Logger.write_summaries", self._summarize)
+
+    def examples(self, root: Path) -> Iterator[Example]:
+        """One generator a kind of net, at its smallest."""
+        del root
+
+        def build(module: str, name: str) -> tuple[nn.Module, tuple[Any, ...]]:
+            import torch
+
+            conditional = name in ("CGANPD", "SAGAN")
+            kind = getattr(importlib.import_module(f"torch_mimicry.nets.{module}"), f"{name}Generator32")
+            generator = kind(**({"num_classes": 10} if conditional else {}))
+            return generator, (torch.randn(2, generator.nz), *([torch.randint(10, (2,))] if conditional else []))
+
+        for net in _NETS:
+            module, _, name = net.partition(":")
+            yield Example(f"{name}32", lambda module=module, name=name: build(module, name))  # type: ignore[misc]
 
     def _summarize(self, wrapped: Any, logger: Any, args: Any, kwargs: Any) -> Any:
         """Add the latest measurements to the metrics that mimicry writes to TensorBoard and prints."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from sparse_plugin.errors import ConfigError
@@ -11,19 +12,27 @@ from sparse_plugin.plugins import ADAPTERS
 if TYPE_CHECKING:
     from torch import nn
 
+    from sparse_plugin.hosts import Host
     from sparse_plugin.sites import Site
+
+
+# The path of D1, or of D1's and further sites; or what tells it of a generator, where it depends on its size.
+Row = str | list[str] | Callable[["nn.Module"], str | list[str]]
 
 
 class Adapter:
     """A table of generator classes: `"package.module:Class"` or `"Class"` -> the path of D1, as in `"c5"`.
 
-    A value may name a side, `"down1:output"`, or be a list of such, one a representation. A key's module also stands
-    for the modules below it. Subclass and override `matches` and `sites` where a table is not enough.
+    A value may name a side, `"down1:output"`, or be a list of such, one a representation, or a function of the generator
+    that returns one of these. A key's module also stands for the modules below it. host: the host whose classes these
+    are, where other codebases have modules of the same names. Subclass and override `matches` and `sites` where a table
+    is not enough.
     """
 
-    def __init__(self, name: str, table: Mapping[str, str | list[str]]) -> None:
+    def __init__(self, name: str, table: Mapping[str, Row], host: Host | None = None) -> None:
         self.name = name
         self.table = dict(table)
+        self.host = host
 
     def matches(self, generator: nn.Module) -> bool:
         """Whether this adapter knows generator's class or one that it derives from."""
@@ -38,13 +47,17 @@ class Adapter:
             raise ConfigError(
                 f"adapter {self.name!r} does not know {type(generator).__name__}; it knows {', '.join(self.table)}"
             )
-        return tuple(Site.parse(text) for text in ([row] if isinstance(row, str) else row))
+        if callable(row):
+            row = row(generator)
+        return tuple(Site.parse(text, level) for level, text in enumerate([row] if isinstance(row, str) else row, 1))
 
-    def _row(self, generator: nn.Module) -> str | list[str] | None:
+    def _row(self, generator: nn.Module) -> Row | None:
         for cls in type(generator).__mro__:
             for key, row in self.table.items():
                 module, _, name = key.rpartition(":")
-                if cls.__name__ == name and (not module or f"{cls.__module__}.".startswith(f"{module}.")):
+                if cls.__name__ != name or (module and not f"{cls.__module__}.".startswith(f"{module}.")):
+                    continue
+                if self.host is None or self.host.owns(sys.modules.get(cls.__module__)):
                     return row
         return None
 

@@ -162,6 +162,18 @@ class Attachment:
         return next((hook.delivery for hook in self._hooks), None)
 
     @property
+    def loss_is_known(self) -> bool:
+        """Whether a host patch takes the penalty wherever the generator's loss is computed: then a step without one is
+        one for another term. Settable.
+        """
+        return any(hooks.runtime(hook).loss_is_known for hook in self._hooks)
+
+    @loss_is_known.setter
+    def loss_is_known(self, known: bool) -> None:
+        for hook in self._hooks:
+            hooks.runtime(hook).loss_is_known = known
+
+    @property
     def pending(self) -> bool:
         """Whether a forward pass with gradients is alive whose penalty can be taken (delivery="loss")."""
         return any(hooks.runtime(hook).alive() for hook in self._hooks)

@@ -70,7 +70,6 @@ def _config(
     import os
 
     from sparse_plugin.config import SparsityConfig, assign, read
-    from sparse_plugin.errors import ConfigError
 
     mapping: dict[str, Any] = {}
     if config_file is not None:
@@ -84,12 +83,10 @@ def _config(
         mapping = {**{key: value for key, value in mapping.items() if key in kept}, "regularizer": sparse}
     mapping = assign(mapping, assignments)
     mapping.update({key: value for key, value in own.items() if value is not None})
-    if "regularizer" not in mapping and not mapping:
-        raise ConfigError("no regularizer is named; give --sparse NAME, --set sparse.regularizer=NAME or --config FILE")
     named = [*mapping.get("imports", []), *imports]
     if named:
         mapping["imports"] = [os.path.abspath(name) if name.endswith(".py") else name for name in named]
-    return SparsityConfig.from_mapping(mapping, config_file or "the command line")
+    return SparsityConfig.from_mapping(mapping, config_file or "the command line", waiting=True)
 
 
 @cli.command(context_settings={"ignore_unknown_options": False})
@@ -212,6 +209,42 @@ def sites(
             f"\n{report['generator']}: image {report['image']}; site: {report['site'] or 'none'} ({report['why']})"
         )
     sys.exit(0 if report["site"] else 3)
+
+
+@cli.command()
+@click.argument("folder", metavar="HOST_DIR")
+@click.option("--host", metavar="NAME", help="The host patch to use.  [default: the one that knows the folder]")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def check(folder: str, host: str | None, as_json: bool) -> None:
+    """Whether the plugin fits somebody's code: which host it is, where Γ is, how its loss is reached, how to turn it on.
+
+    Nothing is trained. Exits 3 where it would not attach.
+    """
+    from sparse_plugin.checking import check as look
+
+    with _busy(f"building and running the generators in {folder}"):
+        reports = look(folder, host)
+    if as_json:
+        click.echo(json.dumps(reports, indent=1, ensure_ascii=False))
+    else:
+        for report in reports:
+            _print_check(report)
+    sys.exit(0 if all(report["attaches"] for report in reports) else 3)
+
+
+def _print_check(report: dict[str, Any]) -> None:
+    click.echo(f"host    {report['host'] or 'none that is known'}, in {report['root']}")
+    click.echo(f"source  {report['source']}" + "".join(f"; it has no {spec}" for spec in report["missing"]))
+    click.echo(f"loss    {report['loss']}")
+    for line in report["switch"]:
+        click.echo(f"on      {line}")
+    click.echo()
+    rows = []
+    for generator in report["generators"]:
+        for site in generator["sites"] or [{"gamma": "", "where": generator["error"], "shape": "", "density": ""}]:
+            rows.append({"generator": generator["name"], **site})
+    _print(rows, False)
+    click.echo(f"\n{'It attaches.' if report['attaches'] else 'IT WOULD NOT ATTACH: ' + report['why']}\n")
 
 
 @cli.command()

@@ -33,6 +33,7 @@ class SparsityConfig(BaseModel):
           regularizer: l0_inf
           k: 16
 
+    regularizer: a registered name; None where the host's own configuration or a checkpoint is to say (`waiting=True`).
     enabled: whether anything is attached at all. host: the only host to patch; else every installed one.
     generator: "module:Class" to attach to in a host that is not known. sites: paths of modules whose input is Γ, or
     "path:output". adapter: the name of one. delivery, accumulation: see `attach`; the default is "loss" where a host
@@ -43,7 +44,7 @@ class SparsityConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    regularizer: str
+    regularizer: str | None = None
     settings: dict[str, Any] = {}
     enabled: bool = True
     host: str | None = None
@@ -59,11 +60,16 @@ class SparsityConfig(BaseModel):
     _made: Any = PrivateAttr(default=None)
 
     @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any], source: str = "the settings") -> SparsityConfig:
-        """From the flat mapping under `sparse`. Raises ConfigError, naming source, for what is not valid."""
+    def from_mapping(
+        cls, mapping: Mapping[str, Any], source: str = "the settings", *, waiting: bool = False
+    ) -> SparsityConfig:
+        """From the flat mapping under `sparse`. Raises ConfigError, naming source, for what is not valid.
+
+        waiting: whether it may do without a regularizer.
+        """
         mapping = dict(mapping)
         own = {key: mapping.pop(key) for key in list(mapping) if key in cls.model_fields and key != "settings"}
-        if "regularizer" not in own:
+        if own.get("regularizer") is None and not (waiting and not mapping):
             near = one_of("key", next(iter(mapping)), ["regularizer"]) if mapping else ""
             raise ConfigError(
                 f"{source}: no regularizer is named; write `regularizer: l0_inf`, for instance. {near}".strip()
@@ -89,7 +95,7 @@ class SparsityConfig(BaseModel):
         if not text:
             return None
         if text.lstrip().startswith("{"):
-            return cls.from_mapping(json.loads(text), ENVIRONMENT)
+            return cls.from_mapping(json.loads(text), ENVIRONMENT, waiting=True)
         return cls.from_file(text)
 
     @classmethod
@@ -110,18 +116,21 @@ class SparsityConfig(BaseModel):
 
         for name in self.imports:
             load(name)
+        if self.regularizer is None:
+            raise ConfigError("no regularizer is named; give one, such as l0_inf")
         return create(self.regularizer, self.settings)
 
     def with_(self, **own: Any) -> SparsityConfig:
         """A copy with these of its own fields changed (not the regularizer's)."""
-        twin = type(self).from_mapping({**self.flat(), **own})
+        twin = type(self).from_mapping({**self.flat(), **own}, waiting=self.regularizer is None)
         twin._made = self._made
         return twin
 
     def flat(self) -> dict[str, Any]:
         """As `from_mapping` reads it, without what has its default value."""
-        own = self.model_dump(mode="json", exclude_defaults=True, exclude={"settings"})
-        return {"regularizer": self.regularizer, **self.settings, **own}
+        own = self.model_dump(mode="json", exclude_defaults=True, exclude={"settings", "regularizer"})
+        named = {} if self.regularizer is None else {"regularizer": self.regularizer}
+        return {**named, **self.settings, **own}
 
     def to_environment(self) -> str:
         """The value of SPARSE_PLUGIN_CONFIG that carries this config to other processes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,23 +16,52 @@ def named(spec: str, cls: type) -> bool:
     )
 
 
+_GENERATOR = r"_?(net)?_?(g|gen|generator)(_?net)?_?\d*"
+
+
+def named_generator(cls: type) -> bool:
+    """Whether the name of cls says generator and nothing else: Generator, G, netG, _netG, generator32."""
+    return re.fullmatch(_GENERATOR, cls.__name__, re.IGNORECASE) is not None
+
+
+def generator_like(name: str) -> bool:
+    """Whether name is one that generators have: also SNGANGenerator, GeneratorResNet, DCGAN_G."""
+    ends = re.search(r"(generator\d*|_(net)?G)$|^generator_?((res|u)?net)?\d*$", name, re.IGNORECASE)
+    return ends is not None or re.fullmatch(_GENERATOR, name, re.IGNORECASE) is not None
+
+
+def looks_like_a_generator(cls: type) -> bool:
+    """Whether cls has the name of a generator; torch and torchvision have classes of such names that make no images."""
+    return generator_like(cls.__name__) and cls.__module__.partition(".")[0] not in ("torch", "torchvision")
+
+
+def when_any_defined(base: type, then: Callable[[type], None]) -> Callable[[], None]:
+    """Call then(cls) for every class below base: now for those that exist, else when they are defined.
+
+    Returns a function that stops waiting.
+    """
+    for cls in _below(base):
+        then(cls)
+    return _on_subclass(base, then)
+
+
 def when_defined(base: type, spec: str, then: Callable[[type], None]) -> Callable[[], None]:
     """Call then(cls) for the class that spec names: now, where it exists below base, else when it is defined.
 
     Returns a function that stops waiting.
     """
-    for cls in _below(base):
-        if named(spec, cls):
-            then(cls)
-    return _on_subclass(base, lambda cls: then(cls) if named(spec, cls) else None)
+    return when_any_defined(base, lambda cls: then(cls) if named(spec, cls) else None)
 
 
-def after_construction(cls: Any, then: Callable[[Any], None]) -> Callable[[], None]:
+def after_construction(cls: Any, then: Callable[[Any], None], building: set[int] | None = None) -> Callable[[], None]:
     """Call then(instance) when an instance of cls, or of a class derived from it, is completely built.
 
-    Copies and unpickled instances are not built. Returns a function that gives the classes back their `__init__`.
+    Copies and unpickled instances are not built. Where several calls share one set `building`, an instance that is built
+    inside another's constructor is a part of it, and passed over. Returns a function that gives the classes back their
+    `__init__`.
     """
-    building: set[int] = set()
+    outermost = building is not None
+    building = set() if building is None else building
     originals: list[tuple[Any, Any]] = []
 
     def wrap(kind: Any) -> None:
@@ -41,7 +71,7 @@ def after_construction(cls: Any, then: Callable[[Any], None]) -> Callable[[], No
 
         @functools.wraps(original)
         def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-            if id(self) in building:
+            if id(self) in building or (outermost and building):
                 original(self, *args, **kwargs)
                 return
             building.add(id(self))

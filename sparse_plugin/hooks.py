@@ -30,9 +30,11 @@ class Runtime:
         self.lock = threading.Lock()
         self.recorder: Recorder | None = None
         self.effective = False  # whether Γ was regularized, or its penalty has reached a loss
+        self.penalizable = False  # whether Γ has passed with gradients
         self.steps = 0  # of the generator's optimizer
         self.counter = Counter()
         self.follows_scaling = False
+        self.loss_is_known = False  # whether a host patch takes the penalty wherever the generator's loss is computed
         self.taken = False  # whether the penalty was taken since the last step of the generator's optimizer
         # The node that holds the latest Γ of each device: a DataParallel forward has one a replica.
         self.nodes: dict[torch.device, weakref.ref[Any]] = {}
@@ -45,6 +47,8 @@ class Runtime:
 
 # Called once a hook, when it takes effect: Γ is projected, or its penalty reaches a loss.
 effective: list[Callable[[SiteHook], None]] = []
+# Called once a hook, when its generator runs with gradients, so that a penalty is due.
+penalizable: list[Callable[[SiteHook], None]] = []
 
 
 _runtimes: weakref.WeakKeyDictionary[SiteHook, Runtime] = weakref.WeakKeyDictionary()
@@ -113,7 +117,9 @@ class SiteHook:
         found: list[Reduction] = []
         if isinstance(self.regularizer, Constraint):
             self.regularizer.represent(
-                gamma, self._dictionaries(module), lambda *seen: found.append(reduce(self.site.path, *seen))
+                gamma,
+                self._dictionaries(module),
+                lambda level, *seen: found.append(reduce(self.site.path, self._level(level), *seen)),
             )
         else:
             found.append(self._weigh(gamma))
@@ -129,7 +135,11 @@ class SiteHook:
         recorder = now.recorder
         if recorder is None or not recorder.due(now.steps) or not torch.is_grad_enabled():
             return None
-        return lambda level, before, after: recorder.take(reduce(self.site.path, level, before, after))
+        return lambda level, *seen: recorder.take(reduce(self.site.path, self._level(level), *seen))
+
+    def _level(self, level: int) -> int:
+        """Which Γ of the generator is the one of this level at this site."""
+        return self.site.level + level - 1
 
     def _penalize(self, module: nn.Module, gamma: Tensor) -> Tensor:
         penalty = self.regularizer
@@ -150,6 +160,10 @@ class SiteHook:
                 "attachment.penalty() to the generator's loss, or use DistributedDataParallel"
             )
         now = runtime(self)
+        if not now.penalizable:
+            now.penalizable = True
+            for tell in penalizable:
+                tell(self)
         if self.delivery == "loss":
             held: Tensor = Hold.apply(gamma)
             with now.lock:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from sparse_plugin.config import ENVIRONMENT, SparsityConfig
 from sparse_plugin.errors import ConfigError
+from sparse_plugin.hosts import identify
 from sparse_plugin.session import STATUS, default_run_dir, say, verdict
 
 BOOT = Path(__file__).parent / "boot"
@@ -41,24 +42,38 @@ def environment(config: SparsityConfig, run_dir: str | None) -> dict[str, str]:
 def run(command: Sequence[str], config: SparsityConfig) -> int:
     """Run command with the plugin on, and return its exit code, or NOTHING_ATTACHED.
 
-    `python` means the interpreter that runs this. A command that dies of a signal takes this process along. Raises
-    ConfigError for a command, a script or settings that are not valid, before anything runs.
+    A config without a regularizer waits for the host's own configuration, or a checkpoint, to name it. `python` means the
+    interpreter that runs this. A command that dies of a signal takes this process along. Raises ConfigError for a command,
+    a script, settings or a host's source that are not valid, before anything runs.
     """
-    regularizer = config.build()
+    regularizer = None if config.regularizer is None else config.build()
     command = _checked(list(command))
+    _check_host(command, config)
     if not config.enabled:
-        say(f"{regularizer} is disabled; running without it")
+        say(f"{regularizer or 'the plugin'} is disabled; running without it")
     with tempfile.TemporaryDirectory(prefix="sparse-plugin-") as status:
         run_dir = config.run_dir or default_run_dir()
         code = _supervise(command, {**os.environ, **environment(config, run_dir), STATUS: status})
         events = [json.loads(line) for file in Path(status).glob("*.jsonl") for line in file.read_text().splitlines()]
-    attached = [event["attached"] for event in events if "attached" in event]
-    text = config.enabled and verdict(attached, any("effective" in event for event in events), config)
+    if code == 1 and any("mistake" in event for event in events):
+        return ConfigError.exit_code
+    text, failed = verdict(events, config)
     if text:
         say(text)
     if code < 0:
         _die_of(-code)
-    return NOTHING_ATTACHED if text and code == 0 else code
+    return NOTHING_ATTACHED if failed and code == 0 else code
+
+
+def _check_host(command: list[str], config: SparsityConfig) -> None:
+    """Refuse a host whose source two patches claim, or whose generators are not where its patch looks for them."""
+    script = next((word for word in command[1:] if word.endswith(".py") and os.path.exists(word)), None)
+    if script is None or config.generator is not None or not config.enabled:
+        return
+    folder = Path(script).resolve().parent
+    for host, recognition in identify(folder, config.host):
+        if recognition.root == folder and (lost := host.lost(recognition)):
+            raise ConfigError(lost)
 
 
 def _checked(command: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ penalty's gradient, so that no host code need know.
 
 from __future__ import annotations
 
+import gc
 import logging
 import weakref
 from typing import Any
@@ -54,12 +55,19 @@ class AddGradient(torch.autograd.Function):
     def forward(ctx: Any, gamma: Tensor, penalty: Penalty, share: float, counter: Counter) -> Tensor:
         ctx.save_for_backward(gamma)
         ctx.penalty, ctx.share, ctx.counter = penalty, share, counter
+        ctx.differentiated = False
         return gamma.view_as(gamma)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         if torch.is_grad_enabled():
-            _say_once("a gradient penalty on the generator asks for second-order gradients; this penalty is left out of them")
+            ctx.differentiated = True
+            return grad, None, None, None
+        if ctx.differentiated:
+            _say_once(
+                "second-order gradients are taken through a forward pass of the generator, as path-length regularization "
+                "does; the penalty belongs to its loss, and its gradient is left out of that pass"
+            )
             return grad, None, None, None
         ctx.counter.backwards += 1
         leaf = ctx.saved_tensors[0].detach().requires_grad_()
@@ -103,7 +111,7 @@ def _scaled(wrapped: Any, scaler: Any, args: Any, kwargs: Any) -> Any:
     out = wrapped(*args, **kwargs)
     factor = getattr(scaler, "_scale", None)
     if scaler.is_enabled() and factor is not None:
-        if any(hook.compiled for hook in _followed):
+        if _any_compiled():
             raise PenaltyError(
                 "the gradient of a penalty inside torch.compile cannot follow a GradScaler; train in bfloat16, which needs "
                 "none, or compile what comes before the generator's last convolution only"
@@ -113,6 +121,13 @@ def _scaled(wrapped: Any, scaler: Any, args: Any, kwargs: Any) -> Any:
             if loss.requires_grad:
                 loss.register_hook(lambda grad: _enter(at))  # type: ignore[no-untyped-call]
     return out
+
+
+def _any_compiled() -> bool:
+    """Whether a penalty is part of a compiled graph that is in use; one that is only waiting to be collected is not."""
+    if any(hook.compiled for hook in _followed):
+        gc.collect()
+    return any(hook.compiled for hook in _followed)
 
 
 def _enter(factor: Tensor) -> None:

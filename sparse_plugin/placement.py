@@ -96,7 +96,7 @@ def install(
 
 def _owner(module: nn.Module, site: Site) -> str:
     """The path, below a site's module, of the module that takes the child: a Sequential would run it."""
-    if not isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict)):
+    if not isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict)) or not list(module.children()):
         return ""
     for path, inner in module.named_modules():
         if sites.own_kernel(inner) is not None and CHILD not in path.split("."):
@@ -113,10 +113,10 @@ def _dictionaries(regularizer: Regularizer, generator: nn.Module, site: Site) ->
     if not isinstance(regularizer, Constraint) or regularizer.dictionaries(1, 2) is None:
         return None
     synthesis = generator.get_submodule(sites.convolution(generator, site))
-    channels, weight = sites.in_channels(synthesis), sites.own_kernel(synthesis)
-    if site.side != "input" or channels is None or weight is None:
+    channels = sites.in_channels(synthesis)
+    if site.side != "input" or channels is None or sites.own_kernel(synthesis) is None:
         raise SiteError(
             f"{regularizer} inserts dictionaries before a convolution, and the {site} is a {type(synthesis).__name__}; "
-            "name the input of a torch.nn convolution"
+            "name the input of a convolution"
         )
-    return regularizer.dictionaries(channels, weight.dim() - 2)
+    return regularizer.dictionaries(channels, sites.spatial_dimensions(synthesis))

@@ -8,13 +8,21 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from sparse_plugin.config import SparsityConfig
-from sparse_plugin.construction import after_construction, when_defined
-from sparse_plugin.errors import AttachmentError, ConfigError
+from sparse_plugin.config import ENVIRONMENT, SparsityConfig
+from sparse_plugin.construction import (
+    after_construction,
+    looks_like_a_generator,
+    named_generator,
+    when_any_defined,
+    when_defined,
+)
+from sparse_plugin.errors import AttachmentError, CheckpointError, ConfigError, SiteError, SparsePluginError
 from sparse_plugin.imports import load
 from sparse_plugin.plugins import HOSTS
 
@@ -30,16 +38,21 @@ _current: Session | None = None
 
 
 class Session:
-    """What is switched on in this process, and how to switch it off again."""
+    """What is switched on in this process, and how to switch it off again.
+
+    A config without a regularizer waits for one: from the host's own configuration (`configure`), or from the checkpoint
+    that is loaded into a generator.
+    """
 
     def __init__(self, config: SparsityConfig, default_run_dir: str | None = None) -> None:
         self.config = config
         self.default_run_dir = default_run_dir
         self.active = False
         self.undo: list[Callable[[], None]] = []
-        self.attached = self.effective = 0
+        self.events: list[dict[str, str]] = []
         self._said: set[str] = set()
-        self._generators: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+        self._generators: weakref.WeakKeyDictionary[nn.Module, Host | None] = weakref.WeakKeyDictionary()
+        self._watched: weakref.WeakKeyDictionary[type, Host | None] = weakref.WeakKeyDictionary()
 
     def start(self) -> None:
         """Patch the hosts, now or when they are imported."""
@@ -50,8 +63,10 @@ class Session:
         names = [config.host] if config.host else list(HOSTS.all())
         for name in names:
             HOSTS.get(name).install(self)
-        if config.generator and config.enabled:
+        if config.generator:
             self.attach_instances_of(config.generator, None)
+        elif not config.host:
+            self._attach_generators()
 
     def stop(self) -> None:
         """Take every patch back. Generators that were attached stay so."""
@@ -59,55 +74,183 @@ class Session:
         while self.undo:
             self.undo.pop()()
 
+    def configure(self, mapping: Mapping[str, Any], source: str) -> None:
+        """Take settings that the host's own configuration holds, for this process and those that it starts.
+
+        Raises ConfigError, naming source, where they are not valid or differ from what the launcher was given.
+        """
+        given = SparsityConfig.from_mapping(mapping, source)
+        try:
+            given.build()
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {error}") from None
+        ours, theirs = self.config.flat(), given.flat()
+        clash = sorted(key for key in ours.keys() & theirs.keys() if ours[key] != theirs[key])
+        if clash or (self.config.regularizer and self.config.settings != given.settings):
+            key = clash[0] if clash else "settings"
+            raise ConfigError(
+                f"{source} and the command that launched this run differ in {key}: {theirs.get(key, given.settings)!r} and "
+                f"{ours.get(key, self.config.settings)!r}; give it in one place"
+            )
+        self.config = SparsityConfig.from_mapping({**theirs, **ours}, source)
+        os.environ[ENVIRONMENT] = self.config.to_environment()
+        if not self.config.enabled:
+            say(f"{source} disables {given.build()}; running without it")
+            self.note("off", source)
+
     def attach_instances_of(self, spec: str, host: Host | None) -> None:
         """Attach to every instance of the class that spec, "module:Class", names, once the class exists."""
+        self._when_torch(lambda torch: when_defined(torch.Module, spec, lambda cls: self._watch(cls, host)))
+
+    def _attach_generators(self) -> None:
+        """Attach to every instance of a class that is named like a generator and is no part of another."""
+        building: set[int] = set()
+
+        def defined(cls: type) -> None:
+            if looks_like_a_generator(cls) and not any(base in self._watched for base in cls.__mro__):
+                self.undo.append(after_construction(cls, self._built_unasked, building))
+
+        self._when_torch(lambda torch: when_any_defined(torch.Module, defined))
+
+    def _when_torch(self, watch: Callable[[Any], Callable[[], None]]) -> None:
         from wrapt import register_post_import_hook
 
-        def watch(torch_module: Any) -> None:
+        def imported(module: Any) -> None:
             if self.active:
-                self.undo.append(
-                    when_defined(
-                        torch_module.Module,
-                        spec,
-                        lambda cls: self.undo.append(after_construction(cls, lambda built: self.built(built, host))),
-                    )
-                )
+                self.undo.append(watch(module))
 
-        register_post_import_hook(watch, "torch.nn.modules.module")
+        register_post_import_hook(imported, "torch.nn.modules.module")
+
+    def _watch(self, cls: type, host: Host | None) -> None:
+        if host is not None and not host.owns(sys.modules.get(cls.__module__)):
+            return
+        other = self._watched.get(cls, host)
+        if other is not None and host is not None and other is not host:
+            raise ConfigError(
+                f"the host patches {other.name!r} and {host.name!r} both claim {cls.__module__}:{cls.__name__}; choose one "
+                f"with --host {other.name} or --host {host.name}"
+            )
+        if cls in self._watched:
+            return
+        self._watched[cls] = host
+        self.undo.append(after_construction(cls, lambda built: self.built(built, host)))
+
+    def after_factory(self, host: Host) -> Callable[..., Any]:
+        """A wrapt wrapper around a function that returns a generator."""
+
+        def built(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+            generator = wrapped(*args, **kwargs)
+            self.built(generator, host)
+            return generator
+
+        return built
+
+    def _built_unasked(self, generator: nn.Module) -> None:
+        """An instance of a class that is named like a generator was built, whose host is not known."""
+        from sparse_plugin.sites import kernel_owners
+
+        cls = type(generator)
+        if not any(True for _ in kernel_owners(generator)) and not named_generator(cls):
+            return
+        try:
+            self.built(generator, None)
+        except SiteError as error:
+            raise SiteError(
+                f"{error}. {cls.__module__}:{cls.__name__} was taken for the generator by its name; name another class with "
+                '--generator "module:Class"'
+            ) from None
 
     def built(self, generator: nn.Module, host: Host | None) -> None:
         """A generator was built: attach, unless it holds one that is attached already."""
-        from sparse_plugin import attachment, hooks, placement
-
-        if not self.active or attachment.Attachment.of(generator) is not None:
-            return
-        if self._on_placed not in placement.placed:
-            placement.placed.append(self._on_placed)
-            hooks.effective.append(self._on_effective)
-        config = self.config
-        if config.delivery is None and host is not None and host.losses:
-            config = config.with_(delivery="loss")
-        self._generators.add(generator)
-        handle = attachment.attach(generator, config)
-        if not handle.sites:
-            self._attached(f"{handle.regularizer} waits for the first call of {type(generator).__name__}")
-
-    def add_penalty(self, wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
-        """A wrapt wrapper around the host's loss: its value with the penalties of the generators at work added."""
-        import torch
-
+        from sparse_plugin import from_checkpoint
         from sparse_plugin.attachment import Attachment
+
+        if not self.active or Attachment.of(generator) is not None:
+            return
+        self._generators[generator] = host
+        if self.config.regularizer is None or not self.config.enabled:
+            from_checkpoint.watch(generator)
+            self.note("waiting", type(generator).__name__)
+            return
+        self.attach(generator)
+
+    def attach(self, generator: nn.Module) -> Attachment:
+        """Attach to a generator that was built in this session."""
+        from sparse_plugin import attachment
         from sparse_plugin.registry.base import Penalty
 
-        loss = wrapped(*args, **kwargs)
+        self._listen()
+        config, host = self.config, self._generators.get(generator)
+        if config.delivery is None and host is not None and host.knows_loss:
+            config = config.with_(delivery="loss")
+        handle = attachment.attach(generator, config)
+        if isinstance(handle.regularizer, Penalty):
+            self.note("kind", "penalty")
+        if not handle.sites:
+            self._attached(f"{handle.regularizer} waits for the first call of {type(generator).__name__}")
+        _train_inserted(generator, handle)
+        return handle
+
+    def _listen(self) -> None:
+        from sparse_plugin import hooks, placement
+
+        listeners: list[tuple[list[Any], Callable[[Any], None]]] = [
+            (placement.placed, self._on_placed),
+            (hooks.effective, self._on_effective),
+            (hooks.penalizable, self._on_penalizable),
+        ]
+        for told, tell in listeners:
+            if tell not in told:
+                told.append(tell)
+                self.undo.append(partial(told.remove, tell))
+
+    def from_checkpoint(self, generator: nn.Module, settings: Mapping[str, Any]) -> Attachment:
+        """Attach what a checkpoint, which is being loaded into generator, was trained with.
+
+        Raises CheckpointError where the plugin is disabled.
+        """
+        from sparse_plugin.inserted import sentence
+
+        if not self.config.enabled:
+            raise CheckpointError(
+                f"this checkpoint was trained with {sentence(dict(settings))} and the plugin is disabled; run with it enabled, "
+                "or take it out of the checkpoint with `sparse-plugin strip`"
+            )
+        fields = SparsityConfig.model_fields.keys() - {"regularizer", "settings"}
+        own = {key: value for key, value in self.config.flat().items() if key in fields}
+        self.config = SparsityConfig.from_mapping({**settings, **own}, "the checkpoint")
+        say(f"the checkpoint was trained with {self.config.build()}, which is attached again")
+        return self.attach(generator)
+
+    def attachments(self) -> list[Attachment]:
+        """Of the generators that were built in this session and are alive."""
+        from sparse_plugin.attachment import Attachment
+
+        return [handle for generator in list(self._generators) if (handle := Attachment.of(generator)) is not None]
+
+    def add_penalty(self, share: float = 1.0) -> Callable[..., Any]:
+        """A wrapt wrapper around the host's loss: its value with share of the penalty of the generator at work added."""
+
+        def with_penalty(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+            return self.with_penalty(wrapped(*args, **kwargs), instance, share)
+
+        return with_penalty
+
+    def with_penalty(self, loss: Any, instance: Any = None, share: float = 1.0) -> Any:
+        """A generator's loss with share of the penalty added: of instance where it is a generator, else of those that ran."""
+        import torch
+
+        from sparse_plugin.registry.base import Penalty
+
         if not torch.is_grad_enabled():
             return loss
-        own = instance in self._generators
-        found = [Attachment.of(generator) for generator in ([instance] if own else list(self._generators))]
-        mine = [h for h in found if h is not None and isinstance(h.regularizer, Penalty) and h.delivery == "loss"]
+        found = self.attachments()
+        if isinstance(instance, torch.nn.Module) and instance in self._generators:
+            found = [handle for handle in found if handle.generator is instance]
+        mine = [handle for handle in found if isinstance(handle.regularizer, Penalty) and handle.delivery == "loss"]
         # A function's loss belongs to the generators that have just run; EMA twins were built too, and did not.
         for handle in [h for h in mine if h.pending] or mine:
-            loss = loss + handle.penalty()
+            loss = loss + share * handle.penalty()
         return loss
 
     def log_to(self, handle: Attachment, host_dir: str | os.PathLike[str], every: int) -> None:
@@ -124,6 +267,8 @@ class Session:
         from sparse_plugin.sites import own_kernel
 
         handle = Attachment(generator)
+        host = self._generators[generator]
+        handle.loss_is_known = host is not None and host.knows_loss
         if handle.recorder is None and self.default_run_dir:
             every = MEASURE_EVERY if self.config.measure_every is None else self.config.measure_every
             handle.log_to(self.default_run_dir, every)
@@ -136,21 +281,37 @@ class Session:
         self._attached(f"{handle.regularizer} attached to {type(handle.generator).__name__} at {', '.join(places)}")
 
     def _attached(self, text: str) -> None:
-        self.attached += 1
         if text not in self._said:
             self._said.add(text)
             say(f"{text} [process {os.getpid()}]")
-        self._status({"attached": text})
+        self.note("attached", text)
 
     def _on_effective(self, hook: Any) -> None:
-        self.effective += 1
-        self._status({"effective": str(hook.site)})
+        self.note("effective", str(hook.site))
 
-    def _status(self, event: dict[str, str]) -> None:
+    def _on_penalizable(self, hook: Any) -> None:
+        self.note("penalizable", str(hook.site))
+
+    def note(self, kind: str, text: str) -> None:
+        """Remember what happened, here and for the launcher, which gathers it from every process."""
+        self.events.append({kind: text})
         folder = os.environ.get(STATUS)
         if folder and Path(folder).is_dir():
             with open(Path(folder) / f"{os.getpid()}.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(event) + "\n")
+                file.write(json.dumps({kind: text}) + "\n")
+
+
+def _train_inserted(generator: nn.Module, handle: Attachment) -> None:
+    """Hand inserted dictionaries to an optimizer that the generator's own constructor made."""
+    added = handle.parameters()
+    if not added:
+        return
+    from torch.optim import Optimizer
+
+    for optimizer in vars(generator).values():
+        if isinstance(optimizer, Optimizer):
+            # Into its group, so that the host's schedules and the layout of its checkpoints stay as they are.
+            optimizer.param_groups[0]["params"].extend(added)
 
 
 def say(text: str) -> None:
@@ -158,18 +319,29 @@ def say(text: str) -> None:
     print(f"sparse_plugin: {text}", file=sys.stderr, flush=True)
 
 
-def verdict(attached: Sequence[str], effective: bool, config: SparsityConfig) -> str | None:
-    """The sentence for a run in which the regularizer did nothing; None where it acted."""
-    if effective:
-        return None
-    if attached:
-        return f"NOTHING WAS REGULARIZED: {attached[0]}, but the generator never ran with it (or its loss was never computed)"
+def verdict(events: Sequence[Mapping[str, str]], config: SparsityConfig) -> tuple[str, bool]:
+    """What to say of a run in which the regularizer did nothing, and whether that is a failure; "" where it acted."""
+    of = {kind: text for event in reversed(events) for kind, text in event.items()}  # the first of each kind
+    if "effective" in of or "off" in of or not config.enabled:
+        return "", False
+    if "attached" in of:
+        if "penalizable" not in of and of.get("kind") == "penalty":
+            return f"{of['attached']}; a penalty acts in training, and this run trained nothing", False
+        return (
+            f"NOTHING WAS REGULARIZED: {of['attached']}, but the generator never ran with it (or its loss was never "
+            "computed)"
+        ), True
+    if "waiting" in of:
+        return (
+            f"NO REGULARIZER WAS NAMED: a {of['waiting']} was built, and neither --sparse, nor the host's own configuration, "
+            "nor a checkpoint says which"
+        ), True
     hosts = ", ".join(HOSTS.all()) or "none"
     return (
         f"NOTHING WAS ATTACHED: no generator of a known host ({hosts}) was built"
         + (f", nor one of class {config.generator}" if config.generator else "")
         + '; name the class with --generator "module:Class" ("__main__:Class" where the script defines it)'
-    )
+    ), True
 
 
 def enable(
@@ -233,8 +405,8 @@ def disable() -> None:
 
 
 def _at_exit(session: Session) -> None:
-    if session.active and session.config.enabled:
-        text = verdict(["a regularizer was attached"] * bool(session.attached), bool(session.effective), session.config)
+    if session.active:
+        text, _ = verdict(session.events, session.config)
         if text:
             say(text)
 
@@ -251,4 +423,30 @@ def boot() -> None:
     if config is None:
         return
     _current = Session(config, os.environ.get("SPARSE_PLUGIN_RUN_DIR"))
+    previous = sys.excepthook
+
+    def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        text = _mistake(error)
+        if text and _current is not None:
+            say(text)
+            _current.note("mistake", text)
+        else:
+            previous(kind, error, trace)
+
+    sys.excepthook = excepthook
     _current.start()
+
+
+def _mistake(error: BaseException) -> str:
+    """The sentence of one of our errors, or of one that ended a process which torch spawned; else ""."""
+    if isinstance(error, SparsePluginError):
+        return str(error)
+    if type(error).__name__ != "ProcessRaisedException":
+        return ""
+    lines = [line for line in str(error).splitlines() if line.startswith("sparse_plugin.errors.")]
+    return lines[-1].partition(": ")[2] if lines else ""
+
+
+def current() -> Session | None:
+    """The session of this process, if the plugin is switched on."""
+    return _current if _current is not None and _current.active else None

@@ -108,12 +108,22 @@ def _out_channels(module: nn.Module) -> int | None:
 
 def in_channels(module: nn.Module) -> int | None:
     """The channels of the Γ that module consumes, where its kernel tells."""
-    if isinstance(module, nn.modules.conv._ConvNd):
-        return module.in_channels
     for owner in module.modules():
         if isinstance(owner, nn.modules.conv._ConvNd):
             return owner.in_channels
-    return None
+    weight = own_kernel(module)
+    if weight is None:
+        return None
+    # A kernel of somebody's own makes an image of few channels out of more; a modulated one has a leading 1.
+    return max(weight.shape[-4:-2])
+
+
+def spatial_dimensions(module: nn.Module) -> int:
+    """Over how many dimensions the convolution of module runs; 0 where it has no kernel."""
+    weight = own_kernel(module)
+    if isinstance(module, nn.modules.conv._ConvNd) and weight is not None:
+        return weight.dim() - 2
+    return 0 if weight is None else 2
 
 
 def climb(generator: nn.Module, path: str) -> str:

@@ -88,7 +88,8 @@ def _check_penalty(hook: SiteHook) -> None:
     now = runtime(hook)
     if not isinstance(hook.regularizer, Penalty):
         return
-    if hook.delivery == "loss" and not now.taken:
+    # A host whose loss function is known steps for other terms too (path-length regularization), without calling it.
+    if hook.delivery == "loss" and not now.taken and not (now.loss_is_known and now.effective):
         raise PenaltyError(
             f"the generator took a step without its penalty {hook.regularizer}: add attachment.penalty() to its loss, or "
             "attach with delivery='gradient'"

@@ -1,0 +1,72 @@
+"""Generators that wait for a checkpoint: what it was trained with is attached before its weights are loaded.
+
+So a host's sampling and evaluation scripts project as in training, and nobody has to say again how.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from torch import nn
+from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
+
+from sparse_plugin import session
+from sparse_plugin.errors import CheckpointError, ConfigError
+from sparse_plugin.inserted import KEY, Inserted, decode, sentence
+
+_waiting: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+_guarded = False
+
+
+class Remember:
+    """A load_state_dict pre-hook of a generator; picklable, and the same for all of them."""
+
+    def __call__(self, module: nn.Module, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Attach the settings in state_dict. Raises CheckpointError where they do not fit the generator."""
+        del rest
+        now = session.current()
+        keys = {key[len(prefix) :] for key in state_dict if key.startswith(prefix) and key.endswith(KEY)}
+        if now is None or not keys or any(isinstance(m, Inserted) for m in module.modules()):
+            return
+        _waiting.discard(module)
+        settings = decode(state_dict[prefix + min(keys)])
+        now.from_checkpoint(module, settings)
+        ours = {f"{path}._extra_state" for path, m in module.named_modules() if isinstance(m, Inserted)}
+        if ours != keys:
+            raise CheckpointError(
+                f"this checkpoint was trained with {sentence(settings)} at {_places(keys)}, and here it would be attached at "
+                f"{_places(ours)}; name the sites it was trained with, as in --set 'sparse.sites=[{_places(keys)}]'"
+            )
+
+
+def _places(keys: set[str]) -> str:
+    return ", ".join(sorted(key[: -len(KEY)].rstrip(".") for key in keys)) or "no place yet"
+
+
+def watch(generator: nn.Module) -> None:
+    """Attach to generator when a checkpoint that was trained with the plugin is loaded into it, and refuse to train it
+    without: a run that was launched to regularize must not go on unregularized.
+    """
+    global _guarded
+    generator.register_load_state_dict_pre_hook(Remember())  # type: ignore[no-untyped-call]
+    now = session.current()
+    if now is None or not now.config.enabled:
+        return
+    _waiting.add(generator)
+    if not _guarded:
+        _guarded = True
+        register_optimizer_step_pre_hook(_refuse_to_train)
+
+
+def _refuse_to_train(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    now = session.current()
+    if now is None or not _waiting:
+        return
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    for generator in _waiting:
+        if any(id(p) in trained for p in generator.parameters()):
+            raise ConfigError(
+                f"{type(generator).__name__} is about to be trained and no regularizer is named; give --sparse NAME to "
+                "sparse-plugin run, or name one in the host's own configuration"
+            )
