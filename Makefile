@@ -7,7 +7,7 @@ PIP = $(BIN)/pip --disable-pip-version-check install --quiet
 # One thread: two on a busy machine can be many times slower.
 export OMP_NUM_THREADS = 1
 
-.PHONY: demo test lint types wheel bench clean
+.PHONY: demo test lint types wheel support bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sparse-plugin demo
@@ -29,6 +29,10 @@ wheel: $(VENV)/.test
 	rm -rf build dist
 	$(BIN)/python -m build --quiet --wheel
 	$(BIN)/python tests/wheel_check.py dist/*.whl
+
+# The README's table of hosts, from real checkouts in the folder HOSTS.
+support: $(VENV)/.test
+	$(BIN)/python tests/support_table.py $(HOSTS)
 
 bench: $(VENV)/.test
 	env -u OMP_NUM_THREADS $(BIN)/python benchmarks

@@ -20,13 +20,13 @@ from typing import Any
 
 import torch
 from projections import keep_memory, machine
-from sparse_plugin.registry import create
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import sparse_plugin
 from sparse_plugin.penalty import AddGradient, Counter
 from sparse_plugin.projections import project_global, project_needles
+from sparse_plugin.registry import create
 
 BOUNDS = {"l0_inf": 1.01, "l0": 1.01, "l1": 1.005}
 SETTINGS: dict[str, dict[str, float]] = {"l0_inf": {"k": 0.25}, "l0": {"k": 0.25}, "l1": {"weight": 1e-3}}

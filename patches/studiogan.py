@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-from sparse_plugin.patches.stylegan import last_layer, torgb
-
 from sparse_plugin.adapters import Adapter, Row
+from sparse_plugin.config import load_yaml
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.hosts import Example, Host, allow_loading
+from sparse_plugin.patches.stylegan import last_layer, torgb
 from sparse_plugin.sources import Source
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ class StudioGAN(Host):
         def overwrite(wrapped: Any, cfgs: Any, args: Any, kwargs: Any) -> None:
             file = args[0] if args else kwargs["cfg_file"]
             with open(file, encoding="utf-8") as stream:
-                sections = yaml.safe_load(stream) or {}
+                sections = load_yaml(stream.read()) or {}
             if SECTION in sections:
                 keys = sections[SECTION]
                 if not isinstance(keys, dict):

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from sparse_plugin.errors import ConfigError
+from sparse_plugin.plugins import REGULARIZERS, caller_origin
 from sparse_plugin.registry.base import Constraint as Constraint
 from sparse_plugin.registry.base import Penalty as Penalty
 from sparse_plugin.registry.base import Regularizer as Regularizer
-
-from sparse_plugin.errors import ConfigError
-from sparse_plugin.plugins import REGULARIZERS, caller_origin
 
 R = TypeVar("R", bound=type[Regularizer])
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pydantic import Field
-from sparse_plugin.registry.base import Constraint, K
 
 from sparse_plugin.projections.sizes import resolve_k
+from sparse_plugin.registry.base import Constraint, K
 
 if TYPE_CHECKING:
     from torch import Tensor

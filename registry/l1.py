@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
+
 from sparse_plugin.registry.base import Penalty
 
 if TYPE_CHECKING:

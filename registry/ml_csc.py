@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pydantic import Field, model_validator
+
 from sparse_plugin.registry.base import Constraint, K, Observer
 
 if TYPE_CHECKING:

@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.construction import generator_like
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.hosts import Host, identify
+from sparse_plugin.imports import load
 from sparse_plugin.plugins import HOSTS
 from sparse_plugin.sources import Recognition, classes
 
@@ -23,25 +24,28 @@ if TYPE_CHECKING:
 SECONDS = 300  # for building and running all the examples of a host once
 
 
-def check(folder: str, name: str | None = None) -> list[dict[str, Any]]:
+def check(folder: str, name: str | None = None, imports: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Look at the code in folder, and build and run each of its host's generators once, on the CPU, in a process of its own.
 
-    name: the host patch to use, else any that knows the folder. Returns a report for each host that is there, or one for
-    code that no patch knows; `attaches` says whether the plugin would attach. Raises ConfigError for what is no folder, an
-    unknown name, or source that two patches claim.
+    name: the host patch to use, else any that knows the folder. imports: files or modules that register hosts. Returns a
+    report for each host that is there, or one for code that no patch knows; `attaches` says whether the plugin would.
+    Raises ConfigError for what is no folder, an unknown name, or source that two patches claim.
     """
+    imports = [os.path.abspath(each) if each.endswith(".py") else each for each in imports]
+    for each in imports:
+        load(each)
     path = Path(folder).resolve()
     if not path.is_dir():
         raise ConfigError(f"{folder} is no folder; give the one that holds the host's source")
     found = identify(path, name)
     if not found and name is not None:
         raise ConfigError(f"{folder} is not {name}: it has less than half of what its patch looks for")
-    return [_report(host, recognition) for host, recognition in found] or [_unknown(path)]
+    return [_report(host, recognition, imports) for host, recognition in found] or [_unknown(path)]
 
 
-def _report(host: Host, found: Recognition) -> dict[str, Any]:
+def _report(host: Host, found: Recognition, imports: Sequence[str]) -> dict[str, Any]:
     lost = host.lost(found)
-    generators = [] if lost else _examine(host, found)
+    generators = [] if lost else _examine(host, found, imports)
     why = lost or next((row["error"] for row in generators if row["error"]), "")
     return {
         "host": host.name,
@@ -85,14 +89,14 @@ def _loss(host: Host, found: Recognition) -> str:
     )
 
 
-def _examine(host: Host, found: Recognition) -> list[dict[str, Any]]:
+def _examine(host: Host, found: Recognition, imports: Sequence[str]) -> list[dict[str, Any]]:
     """Rows for the host's generators, from a process of its own: module names such as `models` are anybody's."""
     with tempfile.TemporaryDirectory(prefix="sparse-plugin-") as folder:
         out, log = Path(folder) / "rows.json", Path(folder) / "log"
         env = {key: value for key, value in os.environ.items() if not key.startswith("SPARSE_PLUGIN_")}
         # Large networks are built and dropped one after another: glibc then keeps their pages.
         env |= {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 36)}
-        command = [sys.executable, "-m", "sparse_plugin.checking", host.name, str(found.root), str(out)]
+        command = [sys.executable, "-m", "sparse_plugin.checking", host.name, str(found.root), str(out), *imports]
         with open(log, "wb") as stream:
             try:
                 code = subprocess.run(
@@ -112,12 +116,14 @@ def _examine(host: Host, found: Recognition) -> list[dict[str, Any]]:
         return [{"name": "all", "class": "", "sites": [], "error": why}]
 
 
-def main(name: str, root: str, out: str) -> None:
+def main(name: str, root: str, out: str, *imports: str) -> None:
     """Build, attach and run the examples of a host below root, and write a row for each."""
     from sparse_plugin.config import SparsityConfig
     from sparse_plugin.session import Session
 
     sys.path.insert(0, root)
+    for each in imports:
+        load(each)
     host = HOSTS.get(name)
     session = Session(SparsityConfig(enabled=False))
     session.start()  # hosts that need help to be imported get it; nothing is attached

@@ -214,8 +214,9 @@ def sites(
 @cli.command()
 @click.argument("folder", metavar="HOST_DIR")
 @click.option("--host", metavar="NAME", help="The host patch to use.  [default: the one that knows the folder]")
+@click.option("--import", "imports", multiple=True, metavar="FILE", help="A .py file or module that registers hosts.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def check(folder: str, host: str | None, as_json: bool) -> None:
+def check(folder: str, host: str | None, imports: tuple[str, ...], as_json: bool) -> None:
     """Whether the plugin fits somebody's code: which host it is, where Γ is, how its loss is reached, how to turn it on.
 
     Nothing is trained. Exits 3 where it would not attach.
@@ -223,7 +224,7 @@ def check(folder: str, host: str | None, as_json: bool) -> None:
     from sparse_plugin.checking import check as look
 
     with _busy(f"building and running the generators in {folder}"):
-        reports = look(folder, host)
+        reports = look(folder, host, imports)
     if as_json:
         click.echo(json.dumps(reports, indent=1, ensure_ascii=False))
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -137,6 +138,19 @@ class SparsityConfig(BaseModel):
         return json.dumps(self.flat())
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads 1e-3, without a point, as a word."""
+
+
+_Loader.yaml_implicit_resolvers = {key: list(value) for key, value in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789"))
+
+
+def load_yaml(text: str | bytes) -> Any:
+    """The value of a YAML text. Raises yaml.YAMLError."""
+    return yaml.load(text, Loader=_Loader)
+
+
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The mapping under `sparse` in a YAML or TOML file."""
     path = Path(path)
@@ -146,7 +160,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"the config file {path} cannot be read: {reason}") from None
     try:
-        whole = _toml(text) if path.suffix == ".toml" else yaml.safe_load(text)
+        whole = _toml(text) if path.suffix == ".toml" else load_yaml(text)
     except (ValueError, yaml.YAMLError) as error:
         line = " ".join(str(error).split())
         raise ConfigError(f"the config file {path} is malformed: {line}") from None
@@ -180,7 +194,7 @@ def assign(mapping: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any
         if not equals or section != "sparse" or not field.isidentifier():
             raise ConfigError(f"--set takes sparse.KEY=VALUE, as in sparse.k=16; {text!r} was given")
         try:
-            mapping[field] = yaml.safe_load(value)
+            mapping[field] = load_yaml(value)
         except yaml.YAMLError:
             raise ConfigError(f"--set {key}: {value!r} is no YAML value; quote it") from None
     return mapping

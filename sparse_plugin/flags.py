@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from sparse_plugin.config import load_yaml
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.plugins import REGULARIZERS
 
@@ -36,7 +37,7 @@ def add(parser: argparse.ArgumentParser, session: Session) -> None:
         settings = {key[len(_PREFIX) :]: value for key, value in given.items() if value is not None}
         try:
             if name is not None:
-                read = {key: yaml.safe_load(value) for key, value in settings.items()}
+                read = {key: load_yaml(value) for key, value in settings.items()}
                 session.configure({"regularizer": name, **read}, "the command line")
             elif settings:
                 raise ConfigError(f"--{_PREFIX}{next(iter(settings))} is given without --sparse NAME")

@@ -77,3 +77,13 @@ def test_malformed_toml_and_binary(tmp_path):
 def test_bad_assignments(text):
     with pytest.raises(ConfigError, match="--set"):
         assign({}, [text])
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "0.001", "1.0e-3"])
+def test_numbers_as_people_write_them(text, tmp_path):
+    """YAML 1.1 takes 1e-3 for a word."""
+    assert assign({}, [f"sparse.weight={text}"]) == {"weight": 0.001}
+    file = tmp_path / "a.yaml"
+    file.write_text(f"sparse:\n  regularizer: l1\n  weight: {text}\n")
+    assert SparsityConfig.from_file(file).build().weight == 0.001
+    assert assign({}, ["sparse.run_dir=run1e", "sparse.k=12"]) == {"run_dir": "run1e", "k": 12}

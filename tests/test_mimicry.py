@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from sparse_plugin.patches.mimicry import ADAPTER
 
 import sparse_plugin
 from sparse_plugin import Attachment
 from sparse_plugin.errors import CheckpointError
+from sparse_plugin.patches.mimicry import ADAPTER
 from sparse_plugin.record import FILE, read
 
 pytest.importorskip("torchvision")
