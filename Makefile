@@ -13,7 +13,7 @@ demo: $(VENV)/.demo
 	$(BIN)/sparse-plugin demo
 
 test: $(VENV)/.test
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

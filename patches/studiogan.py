@@ -51,7 +51,8 @@ class StudioGAN(Host):
             wrapped(*args, **kwargs)
 
         self.wrap(session, "config:Configurations._overwrite_cfgs", overwrite)
-        self.wrap(session, "utils.ckpt:load_StudioGAN_ckpts", allow_loading(_numpy_scalars))
+        for function in ("load_ckpt", "load_StudioGAN_ckpts", "load_best_model"):
+            self.wrap(session, f"utils.ckpt:{function}", allow_loading(_numpy_scalars))
 
     def patch(self, session: Session) -> None:
         """The loss, which it binds when its worker is built, and the log's folder, which it knows by then."""

@@ -1,0 +1,29 @@
+"""Stand-in written for the tests: names and call structure of mit-han-lab/data-efficient-gans, none of its text."""
+
+import numpy as np
+import torch
+from torch.utils import data
+
+
+class CIFAR10(data.Dataset):
+    """Random images; nothing is read from the disk."""
+
+    classes = 10
+
+    def __init__(self, root, train=True, transform=None, seed=0, load_in_mem=True, num_samples=None, **kwargs):
+        source = torch.Generator().manual_seed(0)
+        self.data = torch.rand(64, 3, 32, 32, generator=source) * 2 - 1
+        self.labels = torch.randint(self.classes, (64,), generator=source).tolist()
+        if train and num_samples is not None:
+            chosen = np.random.RandomState(seed).choice(len(self.data), num_samples, replace=False)
+            self.data, self.labels = self.data[chosen], [self.labels[i] for i in chosen]
+
+    def __getitem__(self, index):
+        return self.data[index], self.labels[index]
+
+    def __len__(self):
+        return len(self.data)
+
+
+class CIFAR100(CIFAR10):
+    classes = 100

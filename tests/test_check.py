@@ -1,0 +1,152 @@
+"""`sparse-plugin check`: what a folder with somebody's code is, and whether the plugin would attach."""
+
+import json
+import shutil
+
+import pytest
+from click.testing import CliRunner
+from host_roots import is_real, root
+from test_hosts import BIGGAN, DIFFAUG, DIP, MSGAN, STUDIO, STYLEGAN
+from test_launch import sparse_plugin
+
+from sparse_plugin.cli import cli
+
+KNOWN = {
+    "biggan": (BIGGAN, {"BigGAN", "BigGANdeep"}, "output_layer.2", "losses:generator_loss"),
+    "diffaugment": (DIFFAUG, {"BigGAN"}, "output_layer.2", "losses:generator_loss"),
+    "msgan": (MSGAN, {"DCGAN"}, "deconv4", "half a penalty is added to what model:CDCGAN.backward_G"),
+    "stylegan": (STYLEGAN, {"networks"}, "synthesis.b32.torgb", "gradient"),
+    "deep_image_prior": (DIP, {"skip, denoising", "skip, library", "UNet"}, "output of 1.1.6", "gradient"),
+    "studiogan": (
+        STUDIO,
+        {"DCGAN", "WGAN-GP", "SNGAN", "SAGAN", "BigGAN", "BigGAN-Deep", "BigGAN-Deep-StudioGAN", "StyleGAN2"},
+        "conv2d5",
+        "config:Configurations.define_losses",
+    ),
+}
+
+
+def check(*words):
+    done = CliRunner().invoke(cli, ["check", *map(str, words)])
+    return done.exit_code, done.output
+
+
+@pytest.mark.parametrize("host", KNOWN)
+def test_known_hosts(host, record_property):
+    folder, names, place, loss = KNOWN[host]
+    record_property("host", folder.name)
+    code, out = check(folder, "--json")
+    (report,) = json.loads(out)
+    if "cannot be imported here" in report["why"]:
+        pytest.skip(f"needs what the host requires: {report['why']}")
+    assert code == 0 and report["attaches"], report["why"]
+    assert names <= {generator["name"] for generator in report["generators"]}
+    assert any(place in site["where"] for generator in report["generators"] for site in generator["sites"])
+    assert loss in report["loss"]
+    for generator in report["generators"]:
+        levels = [site["gamma"] for site in generator["sites"]]
+        assert len(levels) >= 2 and levels == [f"Γ{n}" for n in range(1, len(levels) + 1)]
+    real = "as the patch was written for" in report["source"]
+    assert real or "differs from" in report["source"]
+
+
+def test_it_is_printed_for_people():
+    code, out = check(MSGAN)
+    assert code == 0
+    for word in ("host    msgan", "input of deconv4", "x16x16  ", "--sparse l0_inf --sparse_k 16", "It attaches."):
+        assert word in out
+
+
+def test_several_hosts_in_one_repository():
+    code, out = check(root("mit-han-lab+data-efficient-gans"))
+    assert code == 0 and "host    biggan" in out and "host    stylegan" in out
+
+
+@pytest.fixture
+def moved(tmp_path):
+    """A revision of BigGAN-PyTorch whose generator has another name."""
+    copy = shutil.copytree(BIGGAN, tmp_path / "host", ignore=shutil.ignore_patterns(".git"))
+    for file in ("BigGAN.py", "BigGANdeep.py"):
+        path = copy / file
+        path.write_text(path.read_text().replace("class Generator", "class SynthesisNet"))
+    return copy
+
+
+def test_a_revision_with_moved_classes(moved):
+    code, out = check(moved)
+    assert code == 3 and "does not define BigGAN:Generator" in out and '--generator "module:Class"' in out
+    done = sparse_plugin("run", "--sparse", "l0", "--set", "sparse.k=1", "--", "python", "train.py", cwd=moved)
+    assert done.returncode == 2 and "does not define BigGAN:Generator" in done.stderr
+
+
+def test_a_loss_that_moved_is_said(tmp_path):
+    copy = shutil.copytree(MSGAN, tmp_path / "host")
+    path = copy / "model.py"
+    path.write_text(path.read_text().replace("backward_G", "generator_step"))
+    code, out = check(copy)
+    assert code == 0 and "model:CDCGAN.backward_G IS NOT THERE" in out.replace("\n", " ")
+
+
+def test_an_unknown_host_with_a_generator():
+    code, out = check(root("pytorch+examples") / "dcgan")
+    assert code == 0 and "main.py:Generator" in out and "none that is known" in out
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("class Net: pass", "no class that is named like a generator"),
+        (
+            "from torch import nn\nclass Generator(nn.Module):\n    def __init__(self):\n        self.model = nn.Linear(3, 4)",
+            "train.py:Generator: no convolution, so no dictionary",
+        ),
+    ],
+)
+def test_an_unknown_host_without(tmp_path, source, sentence):
+    (tmp_path / "train.py").write_text(source)
+    code, out = check(tmp_path)
+    assert code == 3 and sentence in " ".join(out.split())
+
+
+def test_what_is_no_folder(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "none", tmp_path / "file"):
+        code, out = check(path)
+        assert code == 2 and "is no folder" in out
+    code, out = check(tmp_path, "--host", "bigan")
+    assert code == 2 and "Did you mean 'biggan'?" in out
+    code, out = check(tmp_path, "--host", "biggan")
+    assert code == 2 and "is not biggan" in out
+
+
+RIVAL = """
+from sparse_plugin import Host, register_host
+
+register_host(Host("rival", generators=["BigGAN:Generator"], marks=["losses:generator_loss"]))
+"""
+
+
+def test_two_patches_that_claim_one_host(tmp_path):
+    file = tmp_path / "rival.py"
+    file.write_text(RIVAL)
+    done = sparse_plugin("check", BIGGAN, "--import", file, cwd=tmp_path)
+    assert done.returncode == 2 and "'biggan' and 'rival' both claim" in done.stderr and "--host rival" in done.stderr
+    on = ["--sparse", "l0", "--set", "sparse.k=1", "--import", file, "--", "python"]
+    done = sparse_plugin("run", *on, BIGGAN / "train.py", cwd=tmp_path)
+    assert done.returncode == 2 and "both claim" in done.stderr
+    # The same where nothing tells it beforehand.
+    (tmp_path / "own.py").write_text(
+        f"import sys; sys.path.insert(0, {str(BIGGAN)!r}); import BigGAN; print('went on')"
+    )
+    done = sparse_plugin("run", *on, "own.py", cwd=tmp_path)
+    assert done.returncode == 2 and "both claim BigGAN:Generator" in done.stderr and not done.stdout
+
+
+def test_the_revision_is_told_from_another(tmp_path):
+    if not is_real("HelenMao+MSGAN"):
+        pytest.skip("needs a checkout: SPARSE_PLUGIN_HOSTS names a folder with HelenMao+MSGAN in it")
+    assert "as the patch was written for" in check(MSGAN)[1]
+    copy = shutil.copytree(MSGAN, tmp_path / "host")
+    with open(copy / "networks.py", "a") as f:
+        f.write("# another revision\n")
+    assert "in networks.py" in check(copy)[1]
