@@ -25,10 +25,12 @@ class Site:
     @classmethod
     def parse(cls, text: str, level: int = 1) -> Site:
         """From `path` or `path:side`. Raises SiteError for another side than input and output."""
-        path, _, side = text.partition(":")
-        if side not in ("", "input", "output"):
+        path, colon, side = text.rpartition(":")
+        if side in ("input", "output"):
+            return cls(path, side, level)
+        if colon and ":" not in path:  # with more of them, they are part of a module's name
             raise SiteError(f"site {text!r} names the side {side!r}; write {path}:input or {path}:output")
-        return cls(path, side or "input", level)
+        return cls(text, "input", level)
 
     def __str__(self) -> str:
         return f"{self.side} of {self.path or 'the generator'}"

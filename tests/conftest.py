@@ -13,6 +13,7 @@ try:
 except ModuleNotFoundError as error:
     pytest.exit(f"{error}. The checkout hides the installed package: run `pip install -e .`, or plain `pytest`.", 2)
 
+from host_roots import driven
 from hosts_report import skips_by_reason
 
 
@@ -28,6 +29,15 @@ def _off_afterwards():
     from sparse_plugin import session
 
     session.disable()
+
+
+@pytest.fixture(autouse=True)
+def _drives(record_property):
+    """What the table of hosts counts: which code a test ran on."""
+    driven.clear()
+    yield
+    for host in sorted(driven):
+        record_property("host", host)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+# The hosts' folders and scripts that the running test has driven.
+driven: set[str] = set()
+
 STAND_INS = Path(__file__).parent / "hosts"
 
 

@@ -49,21 +49,16 @@ def row(report, run):
         sites = [site["where"] for site in generator["sites"] if not site["where"].startswith("the same")]
         places.setdefault(sites[0] if len(sites) == 1 else f"outputs of {len(sites)} encoder scales", None)
     how = "added to the loss" if "added to what" in report["loss"] or "binds" in report["loss"] else "gradient of Γ"
-    return f"| {name} | {generators} | {', '.join(places)} | {how} | {run.get(Path(report['root']).name, 0)} |"
+    return f"| {name} | {generators} | {', '.join(places)} | {how} | {run.get(report['root'], 0)} |"
 
 
 def tests(checkouts):
     """How many host tests passed on real code, by the import root they ran on."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "report.xml"
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            *map(str, sorted(HERE.glob("test_hosts*.py"))),
-            f"--junitxml={out}",
-        ]
+        files = [*sorted(HERE.glob("test_hosts*.py")), HERE / "test_check.py", HERE / "test_mimicry.py"]
+        options = ["-q", "-n", "auto", "--dist", "loadfile", f"--junitxml={out}"]
+        command = [sys.executable, "-m", "pytest", *options, *map(str, files)]
         code = subprocess.run(command, env={**os.environ, "SPARSE_PLUGIN_HOSTS": str(checkouts)}).returncode
         if code:
             sys.exit("the host tests failed on these checkouts; the table stays as it was")

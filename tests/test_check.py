@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from click.testing import CliRunner
-from host_roots import is_real, root
+from host_roots import driven, is_real, root
 from test_hosts import BIGGAN, DIFFAUG, DIP, MSGAN, STUDIO, STYLEGAN
 from test_launch import sparse_plugin
 
@@ -32,9 +32,9 @@ def check(*words):
 
 
 @pytest.mark.parametrize("host", KNOWN)
-def test_known_hosts(host, record_property):
+def test_known_hosts(host):
     folder, names, place, loss = KNOWN[host]
-    record_property("host", folder.name)
+    driven.add(str(folder))
     code, out = check(folder, "--json")
     (report,) = json.loads(out)
     if "cannot be imported here" in report["why"]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from host_roots import driven
 
 import sparse_plugin
 from sparse_plugin import Attachment
@@ -273,6 +274,7 @@ def test_its_own_tests_pass_with_the_plugin_disabled(tests, tmp_path):
     checkout = Path(HOSTS) / "kwotsin+mimicry"
     if not (checkout / tests).is_dir():
         pytest.skip("needs a checkout: SPARSE_PLUGIN_HOSTS has no kwotsin+mimicry with its tests")
+    driven.add(str(checkout))
     code = (
         "import sparse_plugin, sys; sparse_plugin.enable('mimicry', 'l0_inf', k=1, enabled=False);"
         f"import pytest; sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', {tests!r}]))"

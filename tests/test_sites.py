@@ -101,3 +101,11 @@ def test_prediction_from_the_modules_alone():
 def test_explicit_sites_are_checked(site, why):
     with pytest.raises(SiteError, match=why):
         sparse_plugin.attach(Residual(), "l0_inf", k=2, sites=[site])
+
+
+def test_sites_as_text():
+    """Some name their modules with colons."""
+    named = "main.final:8-3:convt"
+    for text, path, side in (("c5", "c5", "input"), ("c5:output", "c5", "output"), (named, named, "input")):
+        assert sites.Site.parse(text) == sites.Site(path, side)
+    assert sites.Site.parse(f"{named}:output", 2) == sites.Site(named, "output", 2)
