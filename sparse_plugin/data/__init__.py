@@ -1,0 +1,9 @@
+"""Image data sets, decoded once into memory: CIFAR-10, zips, folders, npz, parquet, and photographs that are built in."""
+
+from __future__ import annotations
+
+from sparse_plugin.data.images import DataError as DataError
+from sparse_plugin.data.images import Images as Images
+from sparse_plugin.data.images import to_uint8 as to_uint8
+from sparse_plugin.data.load import Split as Split
+from sparse_plugin.data.load import load as load

@@ -1,0 +1,214 @@
+"""Image files in a folder or in a zip, with the classes that their folders or a StyleGAN dataset.json give them.
+
+Nothing of an archive is ever written to disk, and a name in it that could lead anywhere is refused all the same: such an
+archive was not made to be read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import zipfile
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sparse_plugin.data.decode import MAX_BYTES
+from sparse_plugin.data.images import DataError, numbered
+
+LABELS = "dataset.json"
+
+# What file managers leave behind.
+_LITTER = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
+
+# Images are compressed already: an archive that unpacks to this many times its own size is a bomb.
+_MAX_RATIO = 100
+
+
+class Files(ABC):
+    """The image files of one data set: names (relative, with slashes, sorted) and their content."""
+
+    name: str
+    names: list[str]
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """The content of a file. Raises DataError, with its name, where it cannot be read or is too large."""
+
+    def labelled(self) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...] | None]:
+        """The labels of all images and the classes: of dataset.json where there is one, else the folders' names.
+
+        Both None where all images lie at the top. Raises DataError where only some have a class.
+        """
+        text = self.read(LABELS) if LABELS in self.names else None
+        self.names = [name for name in self.names if name != LABELS]
+        if not self.names:
+            raise DataError(f"{self.name} holds no images; name a folder, a zip, an npz or a parquet file of images")
+        if text is not None:
+            return _of_json(self.name, text, self.names)
+        folders = [name.partition("/")[0] if "/" in name else "" for name in self.names]
+        classes = tuple(sorted(set(folders)))
+        if classes == ("",):
+            return None, None
+        if classes[0] == "":
+            loose = self.names[folders.index("")]
+            raise DataError(
+                f"{self.name} holds class folders ({classes[1]}) and images beside them ({loose}); give every image a "
+                "class folder, or none"
+            )
+        index = {name: i for i, name in enumerate(classes)}
+        return np.array([index[folder] for folder in folders]), classes
+
+
+class Folder(Files):
+    """Image files below a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, path.name or str(path)
+        self.names = sorted(self._walk())
+
+    def _walk(self) -> Sequence[str]:
+        found = []
+        root = self.path.resolve()
+
+        def fail(error: OSError) -> None:
+            raise DataError(f"the folder {error.filename} cannot be read: {error.strerror}") from None
+
+        for here, folders, names in os.walk(root, onerror=fail):
+            folders[:] = [name for name in folders if not _is_litter(name)]
+            for name in (*folders, *names):
+                path = Path(here, name)
+                if path.is_symlink() and (path.is_dir() or not path.resolve().is_relative_to(root)):
+                    raise DataError(
+                        f"{self.name}: {path.relative_to(root).as_posix()} is a link that leads out of the folder; "
+                        "name the folder that it leads to, or copy what it points at"
+                    )
+            found += [Path(here, name).relative_to(root).as_posix() for name in names if not _is_litter(name)]
+        return found
+
+    def read(self, name: str) -> bytes:
+        """The content of a file."""
+        path = self.path / name
+        try:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise DataError(f"{self.name}: {name} is no plain file; take it out")
+            _check_size(self.name, name, status.st_size)
+            return path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{self.name}: {name} cannot be read: {error.strerror}") from None
+
+
+class Archive(Files):
+    """Image files in a zip; a context manager that closes it."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.name
+        self._zip = open_zip(path)
+        try:
+            entries = [entry for entry in self._zip.infolist() if not entry.is_dir()]
+            for entry in entries:
+                _check_entry(self.name, entry)
+            entries = [entry for entry in entries if not any(map(_is_litter, entry.filename.split("/")))]
+            whole, claimed = path.stat().st_size, sum(entry.file_size for entry in entries)
+            if claimed > _MAX_RATIO * whole:
+                worst = max(entries, key=lambda entry: entry.file_size)
+                raise DataError(
+                    f"{self.name} unpacks to {claimed // whole} times its size ({worst.filename} alone to "
+                    f"{worst.file_size:,} bytes); it is a decompression bomb and is not read"
+                )
+            self._entries = {entry.filename: entry for entry in entries}
+            if len(self._entries) < len(entries):
+                names = [entry.filename for entry in entries]
+                twice = next(name for name in names if names.count(name) > 1)
+                raise DataError(f"{self.name} holds {twice} twice; pack it again")
+        except BaseException:
+            self._zip.close()
+            raise
+        self.names = sorted(self._entries)
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._zip.close()
+
+    def read(self, name: str) -> bytes:
+        """The content of a file."""
+        entry = self._entries[name]
+        _check_size(self.name, name, entry.file_size)
+        try:
+            return self._zip.read(entry)
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+            raise DataError(f"{self.name}: {name} cannot be unpacked: {error}") from None
+
+
+def open_zip(path: Path) -> zipfile.ZipFile:
+    """A zip, its directory read. Raises DataError where it is none, or is cut short."""
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
+        raise DataError(f"{path.name} is no zip archive, or is cut short: {error}") from None
+
+
+def _check_entry(archive: str, entry: zipfile.ZipInfo) -> None:
+    name = entry.filename
+    misleads = "\\" in name or re.match("[A-Za-z]:", name) or not {"", ".", ".."}.isdisjoint(name.split("/"))
+    if misleads or not name.isprintable():
+        raise DataError(
+            f"{archive}: the name {name!r} is no plain path inside an archive; it may be hostile and is refused"
+        )
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        raise DataError(f"{archive}: {name} is a symbolic link; pack the image itself")
+    if entry.flag_bits & 1:
+        raise DataError(f"{archive}: {name} is encrypted; pack it without a password")
+
+
+def _check_size(where: str, name: str, size: int) -> None:
+    if size > MAX_BYTES:
+        raise DataError(f"{where}: {name} has {size:,} bytes, more than any image of a data set; take it out")
+
+
+def _is_litter(part: str) -> bool:
+    return part.startswith(".") or part in _LITTER
+
+
+def _of_json(where: str, text: bytes, names: list[str]) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...] | None]:
+    """What StyleGAN's dataset.json says: {"labels": [["00000/img0.png", 6], ...] or null, "classes": [names], optional}."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: {LABELS} is no JSON: {error}") from None
+    pairs = content.get("labels") if isinstance(content, dict) else ()
+    if pairs is None:
+        return None, None
+    if not isinstance(pairs, list) or not all(map(_is_pair, pairs)):
+        raise DataError(f'{where}: {LABELS} has no "labels" of the form [["name", index], ...]')
+    labels = {name.replace("\\", "/"): index for name, index in pairs}
+    for unmatched, what in ((set(names) - labels.keys(), "label"), (labels.keys() - set(names), "image")):
+        if unmatched:
+            raise DataError(f"{where}: {min(unmatched)} has no {what}; {LABELS} and the images do not fit together")
+    array = np.array([labels[name] for name in names], np.int64)
+    if "classes" not in content:
+        return array, numbered(array, where)
+    classes = content["classes"]
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise DataError(f'{where}: "classes" of {LABELS} is no list of names')
+    return array, tuple(classes)
+
+
+def _is_pair(pair: Any) -> bool:
+    return (
+        isinstance(pair, list)
+        and len(pair) == 2
+        and isinstance(pair[0], str)
+        and type(pair[1]) is int
+        and abs(pair[1]) < 2**63
+    )

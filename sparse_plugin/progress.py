@@ -1,0 +1,45 @@
+"""Progress on a terminal's stderr, nothing elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def busy(what: str) -> AbstractContextManager[Any]:
+    """A spinner beside what, while something takes its time."""
+    from rich.console import Console
+
+    return Console(stderr=True).status(f"{what} ...")
+
+
+def track(batches: Sequence[T], what: str, total: int, size: int) -> Iterator[T]:
+    """The batches, of size items each but the last, while a bar counts total items, with their pace and the time left."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("gone,"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=total)
+        for batch in batches:
+            yield batch
+            progress.advance(task, min(size, total - progress.tasks[task].completed))

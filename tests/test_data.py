@@ -1,0 +1,580 @@
+"""Image data: every source gives the same images, subsets are balanced, and hostile files are refused by name."""
+
+import io
+import json
+import os
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sparse_plugin.data import DataError, Images, load, to_uint8
+from sparse_plugin.data.images import choose
+from sparse_plugin.errors import ConfigError
+
+CLASSES = ("cat", "dog", "newt")
+CIFAR = Path(__file__).parents[2] / "shared" / "data" / "cifar10-train.zip"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("SPARSE_PLUGIN_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    """(30, 8, 8, 3), uint8, ten a class, in order of class."""
+    return np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def labels():
+    return np.repeat(np.arange(3), 10)
+
+
+def png(image, format="PNG", **options):
+    file = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, format, **options)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def files(pixels, labels):
+    """Name -> content, in class folders."""
+    return {f"{CLASSES[c]}/{i:02}.png": png(p) for i, (p, c) in enumerate(zip(pixels, labels, strict=True))}
+
+
+def write_zip(path, files, compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return str(path)
+
+
+def write_folder(path, files):
+    for name, content in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(content)
+    return str(path)
+
+
+def stylegan(files, **more):
+    """The same images under names without classes, and their dataset.json."""
+    listed = {f"00000/img{i:08}.png": content for i, content in enumerate(files.values())}
+    pairs = [[name, CLASSES.index(old.split("/")[0])] for name, old in zip(listed, files, strict=True)]
+    return {**listed, "dataset.json": json.dumps({"labels": pairs, **more}).encode()}
+
+
+def parquet(path, files, column="image", names=CLASSES, label="label"):
+    pyarrow, files_of = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table(
+        {
+            column: [{"bytes": content, "path": name} for name, content in files.items()],
+            label: [CLASSES.index(name.split("/")[0]) for name in files],
+        }
+    )
+    if names:
+        features = {column: {"_type": "Image"}, label: {"_type": "ClassLabel", "names": list(names)}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    files_of.write_table(table, path, row_group_size=7)
+    return str(path)
+
+
+SOURCES = {
+    "zip of class folders": lambda path, files, pixels, labels: write_zip(path / "a.zip", files),
+    "deflated zip": lambda path, files, pixels, labels: write_zip(path / "a.zip", files, zipfile.ZIP_DEFLATED),
+    "StyleGAN zip": lambda path, files, pixels, labels: write_zip(path / "a.zip", stylegan(files, classes=CLASSES)),
+    "folder": lambda path, files, pixels, labels: write_folder(path / "a", files),
+    "StyleGAN folder": lambda path, files, pixels, labels: write_folder(path / "a", stylegan(files, classes=CLASSES)),
+    "npz, channels last": lambda path, files, pixels, labels: _npz(path, pixels, labels),
+    "npz, channels first": lambda path, files, pixels, labels: _npz(
+        path, pixels.transpose(0, 3, 1, 2), labels[:, None]
+    ),
+    "parquet": lambda path, files, pixels, labels: parquet(path / "a.parquet", files),
+    "parquet of CIFAR's column": lambda path, files, pixels, labels: parquet(path / "a.parquet", files, "img"),
+}
+
+
+def _npz(path, images, labels):
+    np.savez_compressed(path / "a.npz", images=images, labels=labels, classes=np.array(CLASSES))
+    return str(path / "a.npz")
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_source_gives_the_same_images(source, tmp_path, files, pixels, labels):
+    path = SOURCES[source](tmp_path, files, pixels, labels)
+    data = load(path, 8)
+    assert data.images.dtype == torch.uint8 and data.images.is_contiguous() and len(data) == 30
+    assert np.array_equal(data.images.permute(0, 2, 3, 1), pixels)
+    assert data.labels.dtype == torch.int64 and data.labels.tolist() == labels.tolist()
+    assert data.classes == CLASSES and data.size == (8, 8) and data.name == Path(path).name
+    reference = Images(torch.from_numpy(pixels.transpose(0, 3, 1, 2)), torch.from_numpy(labels), CLASSES, "reference")
+    assert data.fingerprint == reference.fingerprint
+
+    some = load(path, 8, 0.3, seed=5)
+    assert some.labels.bincount().tolist() == [3, 3, 3] and some.name == f"0.3 of {data.name} (seed 5)"
+    assert some.fingerprint == data.subset(0.3, 5).fingerprint != data.fingerprint
+
+
+def test_nothing_is_written(tmp_path, files, monkeypatch):
+    path = write_zip(tmp_path / "a.zip", files)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    load(path, 8)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["a.zip"]
+
+
+def test_labels_without_names_and_images_without_labels(tmp_path, files, pixels):
+    numbered = load(write_zip(tmp_path / "numbers.zip", stylegan(files)), 8)
+    assert numbered.classes == ("0", "1", "2")
+    flat = {name.replace("/", "-"): content for name, content in files.items()}
+    none = {**flat, "dataset.json": b'{"labels": null}'}
+    np.savez(tmp_path / "a.npz", pixels)
+    for path in (
+        write_zip(tmp_path / "flat.zip", flat),
+        write_zip(tmp_path / "null.zip", none),
+        write_folder(tmp_path / "flat", flat),
+        str(tmp_path / "a.npz"),
+    ):
+        data = load(path, 8)
+        assert data.labels is None and data.classes is None and len(data) == 30
+        assert len(load(path, 8, 0.2)) == 6
+        with pytest.raises(
+            DataError, match=rf"cgan needs class labels, and {data.name} has none; give a folder of class"
+        ):
+            data.require_labels("cgan")
+    assert numbered.require_labels("cgan") is numbered.labels
+
+
+def test_subsets_are_balanced_nested_and_seeded(pixels, labels):
+    images = torch.from_numpy(pixels.transpose(0, 3, 1, 2))
+    data = Images(images, torch.from_numpy(labels), CLASSES, "x")
+    rows = [set(map(bytes, data.subset(f, 1).images.flatten(1).numpy())) for f in (0.1, 0.2, 0.5, 1.0)]
+    assert [len(r) for r in rows] == [3, 6, 15, 30]
+    assert rows[0] < rows[1] < rows[2] < rows[3]
+    assert data.subset(0.2, 1).images.equal(data.subset(0.2, 1).images)
+    assert not data.subset(0.2, 1).images.equal(data.subset(0.2, 2).images)
+    assert data.subset(0.001).labels.tolist() == [0, 1, 2]  # one of each at least
+    # The stream is numpy's legacy one, which never changes: these are the same everywhere and for ever.
+    assert choose(30, labels, 0.2, 0).tolist() == [2, 8, 13, 15, 22, 23]
+    for fraction in (0, -1, 1.5, float("nan")):
+        with pytest.raises(DataError, match=r"the fraction of the data is .*; give one in \(0, 1\]"):
+            data.subset(fraction)
+
+
+def test_only_what_is_chosen_is_decoded(tmp_path, files):
+    chosen = load(write_zip(tmp_path / "a.zip", files), 8, 0.2)
+    kept = {bytes(image) for image in chosen.images.flatten(1).numpy()}
+    spoilt = {}
+    for name, content in files.items():
+        image = np.asarray(Image.open(io.BytesIO(content))).transpose(2, 0, 1)
+        spoilt[name] = content if image.tobytes() in kept else b"spoilt"
+    assert load(write_zip(tmp_path / "b.zip", spoilt), 8, 0.2).fingerprint == chosen.fingerprint
+
+
+def test_sizes(tmp_path, files, pixels):
+    path = write_folder(tmp_path / "a", files)
+    assert load(path, None).size == (8, 8)
+    with pytest.raises(
+        DataError, match=r"^a: cat/00\.png is 8x8 and 32x32 was asked; ask for the size .*, or for resizing"
+    ):
+        load(path)
+    resized = load(path, 4, resize=True)
+    expected = np.asarray(Image.fromarray(pixels[0]).resize((4, 4), Image.Resampling.LANCZOS))
+    assert np.array_equal(resized.images[0].permute(1, 2, 0), expected)
+
+    wide = np.zeros((4, 8, 3), np.uint8)
+    wide[:, 2:6] = 200
+    (tmp_path / "wide").mkdir()
+    (tmp_path / "wide" / "w.png").write_bytes(png(wide))
+    with pytest.raises(DataError, match=r"wide: w\.png is 8x4, which is no square; name a size and ask for resizing"):
+        load(str(tmp_path / "wide"), None)
+    assert load(str(tmp_path / "wide"), 4, resize=True).images.unique().tolist() == [200]  # its central square
+
+    np.savez(tmp_path / "a.npz", pixels)
+    assert load(str(tmp_path / "a.npz"), None).size == (8, 8)
+    assert load(str(tmp_path / "a.npz"), 4, resize=True).images.equal(resized.images)
+    with pytest.raises(DataError, match=r"a\.npz: image 0 is 8x8 and 32x32 was asked"):
+        load(str(tmp_path / "a.npz"))
+    np.savez(tmp_path / "b.npz", pixels[:, :4])
+    with pytest.raises(DataError, match=r"b\.npz is of 8x4, which is no square"):
+        load(str(tmp_path / "b.npz"), None)
+
+
+def test_pixels_of_other_modes(tmp_path):
+    grey = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8))
+    colour = Image.fromarray(np.random.default_rng(1).integers(0, 256, (8, 8, 3), np.uint8))
+    content = {
+        "a.png": png(grey),
+        "b.png": png(colour.convert("RGBA")),
+        "c.png": png(colour.quantize(16)),
+        "d.jpg": png(colour.convert("CMYK"), "JPEG"),
+        "e.webp": png(colour, "WEBP", lossless=True),
+        "f.bmp": png(colour, "BMP"),
+    }
+    images = load(write_zip(tmp_path / "a.zip", content), 8).images
+    assert images[0, 0].equal(images[0, 2]) and images[0, 1].flatten().tolist() == list(range(64))
+    assert images[1].equal(images[4]) and images[4].equal(images[5])
+    deep = {"deep.png": png(Image.fromarray(np.zeros((8, 8), np.uint16)))}
+    with pytest.raises(DataError, match=r"deep\.png has pixels of mode I;16; convert it to 8 bits a channel"):
+        load(write_zip(tmp_path / "b.zip", deep), 8)
+
+
+def test_what_file_managers_leave_behind_is_passed_over(tmp_path, files):
+    litter = {".DS_Store": b"x", "__MACOSX/cat/._00.png": b"x", "cat/Thumbs.db": b"x", ".git/config": b"x"}
+    for path in (write_zip(tmp_path / "a.zip", {**litter, **files}), write_folder(tmp_path / "a", {**litter, **files})):
+        assert len(load(path, 8)) == 30
+
+
+# Of an archive: what is in it besides good images, and what is said of it.
+GOOD = png(np.zeros((8, 8, 3), np.uint8))
+NOISE = np.random.default_rng(2).integers(0, 256, (8, 8, 3), np.uint8)
+TRUNCATED, NOISE_JPEG = png(NOISE)[:-60], png(NOISE, "JPEG")
+BOMB = GOOD.replace(struct.pack(">II", 8, 8), struct.pack(">II", 30000, 30000))  # its header claims 30000 x 30000
+HOSTILE = {
+    "../evil.png": (
+        GOOD,
+        r"the name '\.\./evil\.png' is no plain path inside an archive; it may be hostile and is refused",
+    ),
+    "a/../../evil.png": (GOOD, r"'a/\.\./\.\./evil\.png' is no plain path"),
+    "/etc/evil.png": (GOOD, "'/etc/evil.png' is no plain path"),
+    "C:/evil.png": (GOOD, "'C:/evil.png' is no plain path"),
+    "new\nline.png": (GOOD, r"'new\\nline\.png' is no plain path"),
+    "..\\evil.png": (GOOD, "is no plain path"),
+}
+NO_IMAGE = {
+    "notes.txt": (b"hello", r"notes\.txt is no image \(JPEG, PNG, WEBP, BMP, PPM\) that can be read: unknown content"),
+    "empty.png": (b"", r"empty\.png is no image"),
+    "script.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", r"script\.eps is no image"),
+    "cut.png": (TRUNCATED, r"cut\.png is damaged: .+"),
+    "cut.jpg": (NOISE_JPEG[:-20], r"cut\.jpg is damaged: image file is truncated"),
+    "bomb.png": (BOMB, r"bomb\.png (claims 30000x30000 pixels; it is not decoded|is no image)"),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("zip", n) for n in (*HOSTILE, *NO_IMAGE)] + [("folder", n) for n in NO_IMAGE]
+)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_hostile_files_are_refused_by_name(kind, name, tmp_path):
+    content, said = {**HOSTILE, **NO_IMAGE}[name]
+    files = {"good.png": GOOD, name: content}
+    if kind == "folder":
+        path = write_folder(tmp_path / "set", files)
+    else:
+        path = write_zip(tmp_path / "set.zip", files)
+    with pytest.raises(DataError, match=said) as error:
+        load(path, 8)
+    assert str(error.value).startswith(Path(path).name) and "\n" not in str(error.value)
+    assert not (tmp_path.parent / "evil.png").exists()
+    with pytest.raises(DataError):
+        load(path, 8, resize=True)
+
+
+def test_a_link_in_a_zip(tmp_path):
+    link = zipfile.ZipInfo("link.png")
+    link.create_system, link.external_attr = 3, 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(DataError, match=r"a\.zip: link\.png is a symbolic link; pack the image itself"):
+        load(str(tmp_path / "a.zip"), 8)
+
+
+def test_links_in_a_folder(tmp_path, files):
+    path = write_folder(tmp_path / "set", files)
+    (tmp_path / "secret.png").write_bytes(GOOD)
+    os.symlink(tmp_path / "set" / "cat" / "00.png", tmp_path / "set" / "cat" / "inside.png")
+    assert len(load(path, 8)) == 31
+    os.symlink(tmp_path / "secret.png", tmp_path / "set" / "cat" / "outside.png")
+    with pytest.raises(
+        DataError, match=r"set: cat/outside\.png is a link that leads out of the folder; name the folder"
+    ):
+        load(path, 8)
+    (tmp_path / "set" / "cat" / "outside.png").unlink()
+    os.symlink(tmp_path / "set", tmp_path / "set" / "round")
+    with pytest.raises(DataError, match="set: round is a link"):
+        load(path, 8)
+    (tmp_path / "set" / "round").unlink()
+    os.mkfifo(tmp_path / "set" / "cat" / "pipe.png")
+    with pytest.raises(DataError, match=r"set: cat/pipe\.png is no plain file"):
+        load(path, 8)
+    os.symlink(path, tmp_path / "named")  # what the user names may be a link
+    (tmp_path / "set" / "cat" / "pipe.png").unlink()
+    assert len(load(str(tmp_path / "named"), 8)) == 31
+
+
+def test_archives_that_are_bombs_or_damaged(tmp_path, files):
+    with pytest.raises(
+        DataError, match=r"bomb\.zip unpacks to \d+ times its size \(z\.png alone to 20,000,000 bytes\)"
+    ):
+        load(write_zip(tmp_path / "bomb.zip", {**files, "z.png": bytes(20_000_000)}, zipfile.ZIP_DEFLATED), 8)
+    whole = Path(write_zip(tmp_path / "whole.zip", files)).read_bytes()
+    (tmp_path / "cut.zip").write_bytes(whole[:-100])
+    with pytest.raises(DataError, match=r"cut\.zip is no zip archive, or is cut short"):
+        load(str(tmp_path / "cut.zip"), 8)
+    spot = whole.index(files["dog/15.png"]) + 50
+    (tmp_path / "bad.zip").write_bytes(whole[:spot] + bytes([whole[spot] ^ 255]) + whole[spot + 1 :])
+    with pytest.raises(DataError, match=r"bad\.zip: dog/15\.png cannot be unpacked: Bad CRC-32"):
+        load(str(tmp_path / "bad.zip"), 8)
+    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(tmp_path / "twice.zip", "w") as archive:
+        archive.writestr("a.png", GOOD)
+        archive.writestr("a.png", GOOD)
+    with pytest.raises(DataError, match=r"twice\.zip holds a\.png twice"):
+        load(str(tmp_path / "twice.zip"), 8)
+    entry = bytearray(Path(write_zip(tmp_path / "secret.zip", {"a.png": GOOD})).read_bytes())
+    entry[entry.index(b"PK\1\2") + 8] |= 1  # the flag of an encrypted entry, in the directory
+    (tmp_path / "secret.zip").write_bytes(entry)
+    with pytest.raises(DataError, match=r"secret\.zip: a\.png is encrypted"):
+        load(str(tmp_path / "secret.zip"), 8)
+
+
+def test_a_file_larger_than_any_image(tmp_path, monkeypatch):
+    monkeypatch.setattr("sparse_plugin.data.files.MAX_BYTES", 50)
+    for path in (write_zip(tmp_path / "a.zip", {"a.png": GOOD}), write_folder(tmp_path / "a", {"a.png": GOOD})):
+        with pytest.raises(DataError, match=rf"a\.png has {len(GOOD)} bytes, more than any image of a data set"):
+            load(path, 8)
+
+
+def test_a_set_larger_than_the_memory(tmp_path, files, monkeypatch):
+    path = write_zip(tmp_path / "a.zip", files)
+    monkeypatch.setattr(os, "sysconf", lambda name: 100)  # 100 pages of 100 bytes
+    with pytest.raises(
+        DataError, match=r"a\.zip: 30 images of 8x8 would take 0\.0 GiB of memory; .* so take fewer images"
+    ):
+        load(path, 8)
+    assert len(load(path, 8, 0.1)) == 3
+
+
+JSON = {
+    "no json": "dataset.json is no JSON",
+    "[]": 'dataset.json has no "labels" of the form',
+    '{"labels": [["a.png"]]}': 'has no "labels" of the form',
+    '{"labels": [["a.png", 1.5]]}': 'has no "labels" of the form',
+    '{"labels": [["a.png", true]]}': 'has no "labels" of the form',
+    '{"labels": [["a.png", [0, 1]]]}': 'has no "labels" of the form',
+    '{"labels": []}': "a.png has no label; dataset.json and the images do not fit together",
+    '{"labels": [["a.png", 0], ["b.png", 0]]}': "b.png has no image",
+    '{"labels": [["a.png", -1]]}': "the labels are no class numbers",
+    '{"labels": [["a.png", 2000000000]]}': "the labels are no class numbers, from 0 to below 1,000,000",
+    '{"labels": [["a.png", 3]], "classes": ["cat"]}': "the labels go from 3 to 3, and there are 1 classes",
+    '{"labels": [["a.png", 0]], "classes": "cat"}': '"classes" of dataset.json is no list of names',
+    "[" * 100000: "dataset.json is no JSON",
+}
+
+
+@pytest.mark.parametrize("text", JSON, ids=lambda text: text[:30])
+def test_a_dataset_json_that_does_not_fit(text, tmp_path):
+    with pytest.raises(DataError, match=f"^a.zip: .*{JSON[text]}"):
+        load(write_zip(tmp_path / "a.zip", {"a.png": GOOD, "dataset.json": text}), 8)
+
+
+def test_sources_that_are_missing_or_empty(tmp_path, files):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("x")
+    for path, said in (
+        (str(tmp_path / "empty"), "^empty holds no images; name a folder"),
+        (write_zip(tmp_path / "empty.zip", {}), r"^empty\.zip holds no images"),
+        (write_zip(tmp_path / "json.zip", {"dataset.json": '{"labels": []}'}), r"^json\.zip holds no images"),
+        (str(tmp_path / "none.zip"), r"there is no file or folder .*none\.zip"),
+        ("cifer10", "there is no file or folder cifer10; the data are cifar10, a folder, or"),
+        (str(tmp_path / "notes.txt"), r"notes\.txt is no data set; the data are cifar10, a folder, or a \.zip"),
+        (
+            write_folder(tmp_path / "mixed", {**files, "loose.png": GOOD}),
+            r"class folders \(cat\) and images beside them \(loose",
+        ),
+    ):
+        with pytest.raises(DataError, match=said):
+            load(path, 8)
+    with pytest.raises(DataError, match="a has no splits, and 'test' was asked"):
+        load(write_folder(tmp_path / "a", files), 8, split="test")
+
+
+def test_npz_that_is_not_as_it_should_be(tmp_path, pixels, labels):
+    def refused(said, **arrays):
+        np.savez(tmp_path / "a.npz", **arrays)
+        with pytest.raises(DataError, match=rf"^a\.npz.*{said}"):
+            load(str(tmp_path / "a.npz"), 8)
+
+    refused("has no four-dimensional uint8 array of images; it has x .* float32", x=pixels.astype(np.float32))
+    refused("has several arrays that could be images: x, y; name one `images`", x=pixels, y=pixels)
+    refused("has several arrays that could be labels: l, m; name one `labels`", x=pixels, l=labels, m=labels)
+    refused("30 images and 29 labels", x=pixels, labels=labels[:-1])
+    refused("the labels are no class numbers", x=pixels, labels=labels - 1)
+    refused(r"write \(N, H, W, 3\) or \(N, 3, H, W\)", x=np.zeros((2, 8, 8, 4), np.uint8))
+    refused("x.npy is no plain array", x=np.array([{}], dtype=object))
+    refused("holds no images", images=pixels[:0])
+    np.savez(tmp_path / "b.npz", train=pixels, images=pixels[:2], y=labels[:2], step=7)
+    assert load(str(tmp_path / "b.npz"), 8).labels.tolist() == [0, 0]
+
+    class Evil:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "pwned"),))
+
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("images.npy", pickle.dumps(Evil()))
+    with pytest.raises(DataError, match=r"images\.npy is no plain array"):
+        load(str(tmp_path / "a.npz"), 8)
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        file, {"shape": (10**6, 10**5, 10**5, 3), "fortran_order": False, "descr": "|u1"}
+    )
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("images.npy", file.getvalue())
+    with pytest.raises(
+        DataError, match=r"images\.npy is no plain array: its header says .* and it unpacks to \d+ bytes"
+    ):
+        load(str(tmp_path / "a.npz"), 8)
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_parquet_of_the_hub(tmp_path, files, monkeypatch):
+    (tmp_path / "set" / "data").mkdir(parents=True)
+    half = dict(list(files.items())[::2])
+    parquet(tmp_path / "set" / "data" / "train-00000-of-00002.parquet", half)
+    parquet(tmp_path / "set" / "data" / "train-00001-of-00002.parquet", half)
+    parquet(tmp_path / "set" / "data" / "test-00000-of-00001.parquet", files)
+    assert len(load(str(tmp_path / "set"), 8)) == 30
+    test = load(str(tmp_path / "set"), 8, split="test")
+    assert test.labels.bincount().tolist() == [10, 10, 10]
+    plain = load(parquet(tmp_path / "plain.parquet", files, names=None), 8, 0.2)
+    assert plain.classes == ("0", "1", "2") and plain.images.equal(test.subset(0.2).images)
+    unlabelled = load(parquet(tmp_path / "none.parquet", files, names=None, label="score"), 8)
+    assert unlabelled.labels is None
+    with pytest.raises(DataError, match=r"plain\.parquet has no test-\*\.parquet"):
+        load(str(tmp_path / "plain.parquet"), 8, split="test")
+    monkeypatch.setattr("sparse_plugin.extras.find_spec", lambda name: None)
+    with pytest.raises(
+        ConfigError, match=r"reading parquet needs pyarrow, not installed here; run `pip install 'sparse-pl"
+    ):
+        load(str(tmp_path / "plain.parquet"), 8)
+
+
+def test_parquet_that_is_not_as_it_should_be(tmp_path, files):
+    pyarrow, parquet_file = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "a.parquet"
+    whole = Path(parquet(path, files)).read_bytes()
+    for content in (b"PAR1", whole[:-50], b""):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"a\.parquet is no parquet that can be read: "):
+            load(str(path), 8)
+    parquet_file.write_table(pyarrow.table({"text": ["x"]}), path)
+    with pytest.raises(DataError, match=r"a\.parquet has no column of encoded images; its columns are text"):
+        load(str(path), 8)
+    parquet_file.write_table(
+        pyarrow.table({"image": [{"bytes": GOOD, "path": ""}, {"bytes": None, "path": "x"}]}), path
+    )
+    with pytest.raises(DataError, match=r"a\.parquet: row 1 holds no image file"):
+        load(str(path), 8)
+    parquet_file.write_table(pyarrow.table({"image": [GOOD, TRUNCATED]}), path)
+    with pytest.raises(DataError, match=r"a\.parquet: row 1 is damaged"):
+        load(str(path), 8)
+    spoilt = bytearray(whole)
+    spoilt[100:300] = bytes(200)  # within the first column's pages
+    path.write_bytes(spoilt)
+    with pytest.raises(DataError, match=r"a\.parquet"):
+        load(str(path), 8)
+
+
+def make_cifar10(root, monkeypatch):
+    """torchvision's CIFAR-10 with 20 random images a batch, its checksums replaced by theirs."""
+    from hashlib import md5
+
+    from torchvision.datasets import CIFAR10
+
+    rng = np.random.default_rng(0)
+    folder = root / CIFAR10.base_folder
+    folder.mkdir(parents=True)
+
+    def write(name, content):
+        (folder / name).write_bytes(pickle.dumps(content))
+        return name, md5((folder / name).read_bytes()).hexdigest()
+
+    def batch(name):
+        images = rng.integers(0, 256, (20, 3072), np.uint8)
+        return write(name, {"data": images, "labels": [i % 10 for i in range(20)]})
+
+    monkeypatch.setattr(CIFAR10, "train_list", [list(batch(f"data_batch_{i}")) for i in range(1, 6)])
+    monkeypatch.setattr(CIFAR10, "test_list", [list(batch("test_batch"))])
+    name, digest = write("batches.meta", {"label_names": list("0123456789")})
+    monkeypatch.setattr(CIFAR10, "meta", {"filename": name, "key": "label_names", "md5": digest})
+    return folder
+
+
+def test_cifar10_by_torchvision(tmp_path, monkeypatch):
+    import socket
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("nothing may be downloaded unasked")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    with pytest.raises(
+        DataError, match=r"CIFAR-10 is not in .*cache.data, or not whole; name the folder that holds cifar-10"
+    ):
+        load("cifar10")
+    folder = make_cifar10(tmp_path / "cache" / "data", monkeypatch)
+    data = load("cifar10")
+    assert data.images.shape == (100, 3, 32, 32) and data.labels.bincount().tolist() == [10] * 10
+    raw = pickle.loads((folder / "data_batch_1").read_bytes())["data"]
+    assert np.array_equal(data.images[0].flatten(), raw[0]) and data.classes == tuple("0123456789")
+    assert load("cifar10", fraction=0.2).labels.bincount().tolist() == [2] * 10
+    test = load("cifar10", split="test")
+    assert len(test) == 20 and test.name == "the test images of CIFAR-10"
+    assert load(str(folder)).fingerprint == load(str(folder.parent)).fingerprint == data.fingerprint
+    with pytest.raises(DataError, match="CIFAR-10: image 0 is 32x32 and 64x64 was asked"):
+        load("cifar10", 64)
+    (folder / "data_batch_3").write_bytes(b"spoilt")
+    with pytest.raises(DataError, match="or not whole"):
+        load("cifar10")
+    monkeypatch.setattr(
+        "torchvision.datasets.CIFAR10.download", lambda self: (_ for _ in ()).throw(OSError("no network"))
+    )
+    with pytest.raises(DataError, match="CIFAR-10 cannot be downloaded: no network"):
+        load("cifar10", download=True)
+
+
+def test_the_built_in_photographs_are_those_of_the_demo():
+    from sparse_plugin.demo.result import crops
+
+    data = load(None)
+    assert data.images.shape == (4096, 3, 32, 32) and data.name == "4096 built-in photograph crops"
+    assert data.classes == ("astronaut", "cat", "coffee", "motorcycle", "rocket")
+    assert data.labels.bincount(minlength=5).min() > 700
+    assert data.images[:256].equal(crops(256, 0).add(1).mul(127.5).round().to(torch.uint8))
+    assert load(None, 64).size == (64, 64) and len(load(None, 16, 0.1)) == pytest.approx(410, abs=3)
+    with pytest.raises(DataError, match="cut at 8x8 to 128x128, and 256x256 was asked"):
+        load(None, 256)
+    with pytest.raises(DataError, match="the built-in photographs have no splits"):
+        load(None, split="train")
+
+
+@pytest.mark.skipif(not CIFAR.exists(), reason="needs shared data: cifar10-train.zip")
+def test_a_tenth_of_cifar10():
+    data = load(str(CIFAR), fraction=0.1, seed=1)
+    assert data.images.shape == (5000, 3, 32, 32) and data.labels.bincount().tolist() == [500] * 10
+    assert data.classes[:3] == ("airplane", "automobile", "bird")
+
+
+def test_images_by_hand():
+    with pytest.raises(DataError, match=r"x: the images are \(2, 1, 8, 8\), torch.uint8; give \(N, 3, H, W\)"):
+        Images(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), None, None, "x")
+    with pytest.raises(DataError, match="the labels go from 0 to 2, and there are 2 classes"):
+        Images(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 2]), ("a", "b"), "x")
+    one = Images(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), None, None, "x")
+    assert one.fingerprint != Images(torch.zeros(2, 3, 4, 16, dtype=torch.uint8), None, None, "x").fingerprint
+
+
+def test_to_uint8():
+    images = torch.tensor([-2.0, -1.0, -1 + 1 / 255.1, 0.0, 1.0, 7.0])
+    assert to_uint8(images).tolist() == [0, 0, 0, 128, 255, 255]
+    assert to_uint8(torch.tensor([0.0, 0.5, 1.0]), low=0).tolist() == [0, 128, 255]
+    every = torch.arange(256, dtype=torch.uint8)
+    assert to_uint8(every.float() / 127.5 - 1).equal(every)
+    assert images.tolist()[0] == -2.0  # untouched
+    for bad in (float("nan"), float("inf")):
+        with pytest.raises(DataError, match="the generator's images are not finite"):
+            to_uint8(torch.tensor([0.0, bad]))
