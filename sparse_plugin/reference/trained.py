@@ -1,0 +1,124 @@
+"""Trained generators: read from a run's directory, and sampled from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sparse_plugin.attachment import Attachment, attach
+from sparse_plugin.config import SparsityConfig
+from sparse_plugin.data.images import to_uint8
+from sparse_plugin.errors import CheckpointError, ConfigError
+from sparse_plugin.measure import Measurement
+from sparse_plugin.probe import undisturbed
+from sparse_plugin.reference import checkpoints
+from sparse_plugin.reference.batches import key
+from sparse_plugin.reference.games import noise
+from sparse_plugin.reference.networks import build
+from sparse_plugin.reference.recipes import MultiClassMinimax, Recipe
+from sparse_plugin.reference.rundir import RunDirectory
+
+
+def images(generator: nn.Module, recipe: Recipe, z: Tensor, labels: Tensor | None) -> Tensor:
+    """What a generator makes of z (N, Z) and labels (N,): uint8 (N, 3, size, size), on its device. It is left as it was.
+
+    Normalised by running statistics, or by the batch's own where the recipe says so.
+    """
+    with undisturbed(generator), torch.no_grad():
+        generator.train(recipe.batch_statistics)
+        return to_uint8(generator(z, labels), recipe.low)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A generator (the averaged one, where the recipe keeps one) after so many steps, attached as it was trained, and in the
+    mode in which it is sampled from.
+    """
+
+    recipe: Recipe
+    config: dict[str, Any]
+    step: int
+    generator: nn.Module
+    device: torch.device
+
+    @property
+    def classes(self) -> int:
+        """How many classes labels have, 0 for an unconditional GAN."""
+        return int(self.config["classes"])
+
+    def inputs(self, count: int, seed: int = 0) -> tuple[Tensor, Tensor | None]:
+        """Noise (count, Z) and labels (count,), uniform over classes; a function of count and seed on every device."""
+        source = torch.Generator().manual_seed(key("samples", seed))
+        z = noise(self.recipe, count, torch.device("cpu"), source)
+        labels = torch.randint(self.classes, (count,), generator=source) if self.classes else None
+        return z.to(self.device), None if labels is None else labels.to(self.device)
+
+    def sample(self, count: int, seed: int = 0, batch: int = 100) -> Iterator[Tensor]:
+        """count samples in batches: uint8 (N, 3, size, size) on the generator's device."""
+        z, labels = self.inputs(count, seed)
+        for start in range(0, count, batch):
+            part = slice(start, start + batch)
+            yield images(self.generator, self.recipe, z[part], None if labels is None else labels[part])
+
+    def measure(self, count: int = 64, seed: int = 0) -> list[Measurement]:
+        """Γ of so many samples, one measurement a level; where nothing is attached, Γ as D1 consumes it."""
+        inputs = self.inputs(count, seed)
+        attachment = Attachment.of(self.generator)
+        if attachment is not None:
+            return attachment.measure(*inputs)
+        with attach(self.generator, "l0_inf", k=1.0, example_input=inputs) as everything_kept:
+            return everything_kept.measure(*inputs)
+
+
+def load(run_dir: str | Path, step: int | None = None, device: str | None = None) -> Trained:
+    """The generator of a run, from its latest checkpoint or that of a step.
+
+    Raises ConfigError where there is no such run or step, CheckpointError where the checkpoint is damaged.
+    """
+    directory, on = (
+        RunDirectory(Path(run_dir)),
+        torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")),
+    )
+    config = directory.config()
+    there = checkpoints.steps(directory.checkpoints)
+    if not there or (step is not None and step not in there):
+        asked = "a checkpoint" if step is None else f"the checkpoint of step {step}"
+        what = f"those of steps {', '.join(map(str, there))}" if there else "none"
+        raise ConfigError(f"{asked} of {run_dir} was asked for, and there are {what}; name another step, or train on")
+    step = there[-1] if step is None else step
+    recipe = read_recipe(config["recipe"])
+    generator = build(recipe, config["width"], config["classes"]).generator.to(on)
+    if config["sparse"] is not None:
+        labels = torch.zeros(2, dtype=torch.int64, device=on) if config["classes"] else None
+        example = (torch.zeros(2, recipe.z, device=on), labels)
+        attach(generator, SparsityConfig.from_mapping(config["sparse"], str(run_dir)), example_input=example)
+    name = "generator_average" if recipe.ema else "generator"
+    _, tensors = checkpoints.load(directory.checkpoints, step, (name,))
+    fill(generator, tensors[name], name)
+    generator.requires_grad_(False).train(recipe.batch_statistics)
+    return Trained(recipe, config, step, generator, on)
+
+
+def fill(module: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
+    """Load a state_dict. Raises CheckpointError where it is of another network."""
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f"the checkpoint's {name} is of another network: {' '.join(str(error).split())}"
+        ) from None
+
+
+def read_recipe(mapping: dict[str, Any]) -> Recipe:
+    """A recipe as it stands in a run's configuration."""
+    known = {f.name: mapping[f.name] for f in fields(Recipe)}
+    minimax = known.pop("minimax")
+    lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
+    return Recipe(**{**known, **lists}, minimax=minimax and MultiClassMinimax(**minimax))

@@ -1,0 +1,398 @@
+"""The losses against their formulas, written down independently in NumPy, on small tensors."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sparse_plugin.reference import losses, recipe, ssgan
+from sparse_plugin.reference.augment import augment, cutout, flip, translate
+from sparse_plugin.reference.games import Batch, Game, Networks, Play, noise
+from sparse_plugin.reference.networks import game
+
+
+def array(tensor):
+    return tensor.detach().double().numpy()
+
+
+def number(scalar):
+    return float(scalar.detach())
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+R, F = torch.tensor([-1.5, 0.2, 3.0]), torch.tensor([0.5, -2.0, 0.1])
+
+
+def test_adversarial_losses():
+    r, f = array(R), array(F)
+    expected = {
+        "bce": (-np.log(sigmoid(r)).mean() - np.log(1 - sigmoid(f)).mean(), -np.log(sigmoid(f)).mean()),
+        "hinge": (np.mean([max(0, 1 - x) for x in r]) + np.mean([max(0, 1 + x) for x in f]), -f.mean()),
+        "wasserstein": (f.mean() - r.mean(), -f.mean()),
+    }
+    for kind, (d, g) in expected.items():
+        assert number(losses.discriminator_loss(kind, R, F)) == pytest.approx(d)
+        assert number(losses.generator_loss(kind, F)) == pytest.approx(g)
+
+
+def test_gradient_penalty_and_its_own_gradient():
+    """For D(x) = <w, x> the norm is ‖w‖ everywhere, and d/dw (‖w‖ - 1)² = 2 (1 - 1/‖w‖) w."""
+    w = torch.randn(3, 4, 4).requires_grad_()
+    real, fake = torch.randn(5, 3, 4, 4), torch.randn(5, 3, 4, 4)
+    norms = losses.gradient_norms(lambda x: (w * x).sum((1, 2, 3)), real, fake)
+    length = float(w.detach().norm())
+    assert array(norms) == pytest.approx(np.full(5, length), rel=1e-5)
+    penalty = losses.gradient_penalty(norms)
+    assert number(penalty) == pytest.approx((length - 1) ** 2, rel=1e-4)
+    penalty.backward()
+    assert torch.allclose(w.grad, 2 * (1 - 1 / length) * w.detach(), atol=1e-4)
+    mean = losses.gradient_norms(lambda x: (w * x).sum((1, 2, 3)), real, fake, mean=True)
+    assert array(mean) == pytest.approx(np.full(5, length / 48**0.5), rel=1e-5)
+
+
+def test_gradients_are_taken_between_real_and_fake():
+    seen = []
+
+    def discriminator(x):
+        seen.append(x.detach())
+        return x.square().sum((1, 2, 3))
+
+    real, fake = torch.zeros(64, 3, 2, 2), torch.ones(64, 3, 2, 2)
+    norms = losses.gradient_norms(discriminator, real, fake)
+    alpha = seen[0][:, 0, 0, 0]  # one a sample
+    assert torch.equal(seen[0], alpha[:, None, None, None].expand_as(real)) and alpha.min() >= 0 and alpha.max() <= 1
+    assert alpha.std() > 0.2
+    assert torch.allclose(norms, 2 * alpha * 12**0.5, atol=1e-5)
+
+
+def test_mode_seeking():
+    images = torch.randn(2, 4, 3, 5, 5).tanh()
+    z = torch.randn(2, 4, 7)
+    pixels = np.mean([abs(a - b) for a, b in zip(array(images[1]).ravel(), array(images[0]).ravel(), strict=True)])
+    moved = np.mean([abs(a - b) for a, b in zip(array(z[1]).ravel(), array(z[0]).ravel(), strict=True)])
+    found = losses.mode_seeking((images[0], images[1]), (z[0], z[1]))
+    assert float(found) == pytest.approx(1 / (pixels / moved + 1e-5), rel=1e-5)
+    collapsed = losses.mode_seeking((images[0], images[0]), (z[0], z[1]))
+    assert float(collapsed) == pytest.approx(1e5, rel=1e-5)
+
+
+# --- games, on networks small enough to be followed by hand
+
+
+class LinearGenerator(nn.Module):
+    """Images of size x size from z and, if there are classes, a label; in [0, 1]."""
+
+    def __init__(self, z, size, classes=0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(z, 3 * size * size) / 3)
+        self.classes = nn.Parameter(torch.randn(max(1, classes), 3 * size * size))
+        self.size = size
+
+    def forward(self, z, labels=None):
+        h = z @ self.weight
+        if labels is not None:
+            h = h + self.classes[labels]
+        return h.sigmoid().view(-1, 3, self.size, self.size)
+
+
+class LinearDiscriminator(nn.Module):
+    def __init__(self, size, classes=0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3 * size * size) / 3)
+        self.classes = nn.Parameter(torch.randn(max(1, classes)))
+        self.calls = []
+
+    def forward(self, images, labels=None):
+        self.calls.append((images.detach().clone(), labels))
+        logits = images.flatten(1) @ self.weight
+        return logits if labels is None else logits + self.classes[labels]
+
+
+def duel(arch, size=8, n=4, classes=3, keep=True, **changes):
+    torch.manual_seed(1)
+    r = replace(recipe(arch), **changes)
+    classes = classes if r.conditional else 0
+    networks = Networks(LinearGenerator(r.z, size, classes), LinearDiscriminator(size, classes))
+    real = Batch(torch.rand(n, 3, size, size), torch.arange(n) % 3 if classes else None)
+    return Game(r, classes, keep), networks, real
+
+
+def logits(networks, images, labels):
+    d = networks.discriminator
+    out = array(images).reshape(len(images), -1) @ array(d.weight)
+    return out if labels is None else out + array(d.classes)[labels.numpy()]
+
+
+def test_msgan_sums_two_games_and_mode_seeking():
+    play, networks, real = duel("msgan")
+    torch.manual_seed(7)
+    terms = play.terms("discriminator", networks, real, 0.0)
+    torch.manual_seed(7)
+    z = torch.randn(8, 100)
+    labels = real.labels.repeat(2)
+    with torch.no_grad():
+        fake = networks.generator(z, labels)
+    r = logits(networks, real.images, real.labels)
+    f1, f2 = (logits(networks, part, real.labels) for part in fake.split(4))
+
+    def bce_d(r, f):
+        return -np.log(sigmoid(r)).mean() - np.log(1 - sigmoid(f)).mean()
+
+    assert set(terms) == {"adversarial"}
+    assert number(terms["adversarial"]) == pytest.approx(bce_d(r, f1) + bce_d(r, f2), rel=1e-5)
+    terms = play.terms("generator", networks, real, 0.0)  # on the same fakes
+    assert number(terms["adversarial"]) == pytest.approx(
+        -np.log(sigmoid(f1)).mean() - np.log(sigmoid(f2)).mean(), rel=1e-5
+    )
+    ratio = np.abs(array(fake[4:]) - array(fake[:4])).mean() / np.abs(array(z[4:]) - array(z[:4])).mean()
+    assert number(terms["mode_seeking"]) == pytest.approx(1 / (ratio + 1e-5), rel=1e-5)
+
+
+def test_real_and_generated_images_are_judged_apart_where_d_normalises():
+    play, networks, real = duel("dcgan")
+    play.terms("discriminator", networks, real, 0.0)
+    assert [len(images) for images, _ in networks.discriminator.calls] == [4, 4]
+    play, networks, real = duel("biggan")
+    play.terms("discriminator", networks, real, 0.0)
+    assert [len(images) for images, _ in networks.discriminator.calls] == [8]
+
+
+def test_kept_fakes_carry_the_generators_graph_once():
+    play, networks, real = duel("dcgan")
+    assert play.plays == (Play("discriminator", 0, 0), Play("generator", 0, 0))
+    play.terms("discriminator", networks, real, 0.0)["adversarial"].backward()
+    assert networks.generator.weight.grad is None
+    kept = play._kept.images
+    sum(play.terms("generator", networks, real, 0.0).values()).backward()
+    assert networks.generator.weight.grad is not None and play._kept is None
+    torch.manual_seed(3)
+    again, other, real = duel("dcgan", keep=False)
+    torch.manual_seed(3)
+    again.terms("discriminator", other, real, 0.0)
+    assert again._kept is None and kept.requires_grad
+
+
+def test_updates_of_a_step():
+    assert Game(recipe("sngan"), 0, True).plays == (
+        *(Play("discriminator", i, i) for i in range(5)),
+        Play("generator", 4, 5),
+    )
+    assert [p.role for p in game(recipe("ssgan"), 0, True).plays] == ["encoder", "discriminator", "generator"]
+    assert {p.batch for p in game(recipe("ssgan"), 0, True).plays} == {0, 1, 2}
+
+
+def test_labels_of_fakes():
+    play, networks, real = duel("cgan")
+    play.terms("discriminator", networks, real, 0.0)
+    assert torch.equal(networks.discriminator.calls[1][1], real.labels)  # those of the data
+    play, networks, real = duel("sagan", n=300)
+    play.terms("discriminator", networks, real, 0.0)
+    drawn = networks.discriminator.calls[1][1]
+    assert not torch.equal(drawn, real.labels) and set(drawn.tolist()) == {0, 1, 2}  # uniform ones
+
+
+def test_wgan_gp_takes_the_norm_over_all_pixels_with_weight_10():
+    play, networks, real = duel("wgan_gp")
+    terms = play.terms("discriminator", networks, real, 0.0)
+    length = np.linalg.norm(array(networks.discriminator.weight))
+    assert number(terms["gradient_penalty"]) == pytest.approx(10 * (length - 1) ** 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("again", [("flip", "translation"), ()])
+def test_consistency_of_two_views(monkeypatch, again):
+    """10 E (D(T'(T(x))) - D(T(x)))², or against D(x) where there is no T' (the recipes for limited data)."""
+    seen = {"cutout": lambda x: x * 0.5, "flip": lambda x: x.flip(3), "translation": lambda x: x + 0.25}
+    monkeypatch.setattr("sparse_plugin.reference.augment.POLICIES", seen)
+    play, networks, real = duel("diffcrbiggan", consistency_augment=again)
+    terms = play.terms("discriminator", networks, real, 0.0)
+    first = logits(networks, real.images * 0.5, real.labels)
+    second = logits(networks, (real.images * 0.5).flip(3) + 0.25 if again else real.images, real.labels)
+    assert number(terms["consistency"]) == pytest.approx(10 * np.mean((second - first) ** 2), rel=1e-5)
+    images, _ = networks.discriminator.calls[0]
+    assert len(images) == 12 and torch.equal(images[:4], real.images * 0.5)
+    assert set(play.terms("generator", networks, real, 0.0)) == {"adversarial"}
+    assert len(networks.discriminator.calls[1][0]) == 4
+
+
+# --- SSGAN*: the formulas of tntrung/msgan msdistgan.py, in NumPy
+
+
+class Judge(nn.Module):
+    """Logit, features, and five class logits, all linear in the pixels."""
+
+    def __init__(self, size):
+        super().__init__()
+        pixels = 3 * size * size
+        self.logit = nn.Parameter(torch.randn(pixels) / 5)
+        self.feature = nn.Parameter(torch.randn(pixels, 6) / 5)
+        self.classes = nn.Parameter(torch.randn(6, 5))
+
+    def forward(self, images, labels=None):
+        x = images.flatten(1)
+        return x @ self.logit, x @ self.feature, x @ self.feature @ self.classes
+
+
+class LinearEncoder(nn.Module):
+    def __init__(self, size, z):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3 * size * size, z) / 5)
+
+    def forward(self, images):
+        return images.flatten(1) @ self.weight
+
+
+@pytest.fixture
+def trio(monkeypatch):
+    """SSGAN*'s game on linear networks; the subset of rotated images is drawn in the test."""
+    torch.manual_seed(2)
+    size, n, r = 4, 6, recipe("ssgan")
+    networks = Networks(LinearGenerator(r.z, size), Judge(size), LinearEncoder(size, r.z))
+    order = {4 * n: torch.randperm(4 * n), 5 * n: torch.randperm(5 * n)}
+    monkeypatch.setattr(torch, "randperm", lambda count, device=None: order[count])
+    return game(r, 0, True), networks, Batch(torch.rand(n, 3, size, size), None), order
+
+
+def judged(networks, images):
+    x, d = images.reshape(len(images), -1), networks.discriminator
+    f = x @ array(d.feature)
+    return x @ array(d.logit), f, f @ array(d.classes)
+
+
+def made_from(networks, z):
+    n = len(z)
+    return sigmoid(z @ array(networks.generator.weight)).reshape(n, 3, 4, 4)
+
+
+def turned(images):
+    return np.concatenate([np.rot90(images, k, (2, 3)) for k in range(4)])
+
+
+def cross_entropy(scores, labels):
+    return np.mean([np.log(np.exp(s).sum()) - s[label] for s, label in zip(scores, labels, strict=True)])
+
+
+def drawn(play):
+    torch.manual_seed(11)
+    return array(noise(play.recipe, 6, torch.device("cpu")))
+
+
+def of(play, role, networks, real, progress=0.0):
+    torch.manual_seed(11)
+    return {name: number(term) for name, term in play.terms(role, networks, real, progress).items()}
+
+
+def test_ssgan_encoder(trio):
+    play, networks, real, _ = trio
+    terms, z, x = of(play, "encoder", networks, real), drawn(play), array(real.images)
+    encoded = x.reshape(6, -1) @ array(networks.encoder.weight)
+    f_real, f_again = (judged(networks, images)[1] for images in (x, made_from(networks, encoded)))
+    f_fake = judged(networks, made_from(networks, z))[1]
+    assert terms["reconstruction"] == pytest.approx(((f_real - f_again) ** 2).mean(), rel=1e-4)
+    distance = (f_again - f_fake).mean() - np.sqrt(128 / 6) * (encoded - z).mean()
+    assert terms["latent"] == pytest.approx(distance**2, rel=1e-3)
+
+
+@pytest.mark.parametrize(("progress", "share"), [(0.0, 0.05), (0.5, 0.05), (0.6, 0.03), (0.75, 0.0), (1.0, 0.0)])
+def test_ssgan_discriminator(trio, progress, share):
+    play, networks, real, order = trio
+    terms, z, x = of(play, "discriminator", networks, real, progress), drawn(play), array(real.images)
+    fake, again = made_from(networks, z), made_from(networks, x.reshape(6, -1) @ array(networks.encoder.weight))
+    s_real, s_fake, s_again = (sigmoid(judged(networks, images)[0]) for images in (x, fake, again))
+    braces = (
+        (1 - share) * np.minimum(0, -1 + s_real).mean()
+        + share * np.minimum(0, -1 + s_again).mean()
+        + np.minimum(0, -1 - s_fake).mean()
+    )
+    assert terms["adversarial"] == pytest.approx(-braces, rel=1e-4)
+    # The logit is linear: its gradient is the weight, the norm the root of the mean square; the released sign is minus.
+    slope = np.sqrt((array(networks.discriminator.logit) ** 2).mean())
+    assert terms["gradient_penalty"] == pytest.approx(-0.5 * (slope - 1) ** 2, rel=1e-4)
+    chosen = order[30][:6].numpy()
+    scores = judged(networks, np.concatenate([turned(x), fake]))[2]
+    labels = np.repeat(np.arange(5), 6)  # the rotations, then the generated ones, unturned
+    assert terms["classification"] == pytest.approx(0.5 * cross_entropy(scores[chosen], labels[chosen]), rel=1e-4)
+
+
+def test_ssgan_generator(trio):
+    play, networks, real, order = trio
+    terms, z, x = of(play, "generator", networks, real), drawn(play), array(real.images)
+    fake = made_from(networks, z)
+    gap = sigmoid(judged(networks, x)[0]).mean() - sigmoid(judged(networks, fake)[0]).mean()
+    assert terms["adversarial"] == pytest.approx(abs(gap), rel=1e-3)
+    chosen, labels = order[24][:6].numpy(), np.repeat(np.arange(4), 6)
+    entropies = [cross_entropy(judged(networks, turned(i))[2][chosen], labels[chosen]) for i in (fake, x)]
+    assert terms["classification"] == pytest.approx(0.1 * abs(entropies[0] - entropies[1]), rel=1e-3)
+
+
+@pytest.mark.parametrize("role", ["encoder", "discriminator", "generator"])
+def test_ssgan_gradients_reach_the_player(trio, role):
+    play, networks, real, _ = trio
+    module = getattr(networks, role)
+    for other in ("encoder", "discriminator", "generator"):
+        getattr(networks, other).requires_grad_(other == role)
+    torch.stack(list(play.terms(role, networks, real, 0.0).values())).sum().backward()
+    missing = [name for name, p in module.named_parameters() if p.grad is None]
+    assert missing == (["classes"] if role == "generator" else [])  # the stand-in's table, which nobody asks here
+
+
+def test_ssgan_noise_is_uniform():
+    torch.manual_seed(0)
+    z = noise(recipe("ssgan"), 1000, torch.device("cpu"))
+    assert z.min() > -1 and z.max() < 1 and abs(float(z.std()) - 3**-0.5) < 0.01
+    assert abs(float(noise(recipe("sngan"), 1000, torch.device("cpu")).std()) - 1) < 0.01
+    assert torch.equal(ssgan.rotated(z.view(-1, 2, 8, 8)).split(1000)[2], z.view(-1, 2, 8, 8).flip((2, 3)))
+
+
+# --- augmentation
+
+
+def marked(n=400, side=32):
+    """Images without zeros, in which every pixel differs."""
+    return (torch.arange(side * side, dtype=torch.float32) + 1).view(1, 1, side, side).repeat(n, 3, 1, 1)
+
+
+def test_translation_moves_by_up_to_an_eighth_and_fills_with_zeros():
+    torch.manual_seed(0)
+    images = marked()
+    moved = translate(images)
+    shifts = set()
+    for image, out in zip(images, moved, strict=True):
+        centre = out[0, 16, 16] - 1  # the pixel that came to the middle
+        dy, dx = 16 - int(centre) // 32, 16 - int(centre) % 32
+        expected = torch.zeros_like(image)
+        ys, xs = slice(max(0, dy), 32 + min(0, dy)), slice(max(0, dx), 32 + min(0, dx))
+        from_y, from_x = slice(max(0, -dy), 32 + min(0, -dy)), slice(max(0, -dx), 32 + min(0, -dx))
+        expected[:, ys, xs] = image[:, from_y, from_x]
+        assert torch.equal(out, expected)
+        shifts.add((dy, dx))
+    assert {dy for dy, _ in shifts} == {dx for _, dx in shifts} == set(range(-4, 5))
+
+
+def test_cutout_zeroes_one_box_of_half_the_sides_that_may_overhang():
+    torch.manual_seed(0)
+    cut = cutout(marked()) == 0
+    starts = set()
+    for mask in cut:
+        rows, columns = mask[0].any(1).nonzero().flatten(), mask[0].any(0).nonzero().flatten()
+        assert torch.equal(mask, (mask[0].any(1)[:, None] & mask[0].any(0)[None]).expand(3, 32, 32))
+        assert len(rows) == rows[-1] - rows[0] + 1 and 8 <= len(rows) <= 16
+        assert len(columns) == 16 or columns[0] == 0 or columns[-1] == 31
+        starts.add((int(rows[0]), len(rows)))
+    assert (0, 8) in starts and (24, 8) in starts and (10, 16) in starts
+
+
+def test_augmentation_is_differentiable_and_each_images_own():
+    torch.manual_seed(0)
+    images = torch.rand(64, 3, 16, 16, requires_grad=True)
+    out = augment(images, ("flip", "translation", "cutout"))
+    out.sum().backward()
+    assert out.shape == images.shape and set(images.grad.unique().tolist()) == {0.0, 1.0}
+    assert len({tuple(g[0].flatten().tolist()) for g in images.grad}) > 50
+    turned_ = flip(torch.arange(8.0).view(1, 1, 1, 8).repeat(100, 3, 1, 1))[:, 0, 0, 0]
+    assert 30 < (turned_ == 7).sum() < 70
+    assert torch.equal(augment(images, ()), images)
