@@ -14,25 +14,15 @@ from sparse_plugin.inserted import KEY, sentence, strip
 def strip_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> str:
     """Write source to target without the plugin's settings, wherever in it they stand. Returns the settings found, or "".
 
-    Takes what `torch.load(weights_only=True)` does, and safetensors. Raises ConfigError where source cannot be read or
-    target exists, CheckpointError where the checkpoint holds learned dictionaries.
+    Takes what `torch.load(weights_only=True)` does, and safetensors. Raises ConfigError where target
+    exists, CheckpointError where source cannot be read or holds learned dictionaries.
     """
     import torch
 
     if Path(target).exists():
         raise ConfigError(f"{target} exists already; name another file, nothing is written over")
-    if not Path(source).is_file():
-        raise ConfigError(f"there is no checkpoint {source}")
     tensors = Path(source).suffix == ".safetensors"
-    try:
-        if tensors:
-            from safetensors.torch import load_file
-
-            whole: Any = load_file(source)
-        else:
-            whole = torch.load(source, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(f"the checkpoint {source} cannot be read: {str(error).splitlines()[0]}") from None
+    whole = read(os.fspath(source))
     found: list[str] = []
     for state_dict in _state_dicts(whole):
         clean, settings = strip(state_dict)
@@ -47,6 +37,22 @@ def strip_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -
     else:
         torch.save(whole, target)
     return ", ".join(dict.fromkeys(found))
+
+
+def read(checkpoint: str) -> Any:
+    """What a checkpoint holds: safetensors, or what torch.load takes with weights_only. Raises CheckpointError."""
+    import torch
+
+    if not Path(checkpoint).is_file():
+        raise CheckpointError(f"there is no checkpoint {checkpoint}")
+    try:
+        if Path(checkpoint).suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(checkpoint)
+        return torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(f"the checkpoint {checkpoint} cannot be read: {str(error).splitlines()[0]}") from None
 
 
 def _state_dicts(node: Any) -> Iterator[dict[str, Any]]:

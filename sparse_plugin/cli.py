@@ -10,6 +10,7 @@ import click
 
 from sparse_plugin import __version__
 from sparse_plugin.errors import SparsePluginError
+from sparse_plugin.progress import busy
 
 
 class _Group(click.Group):
@@ -131,7 +132,7 @@ def list_(as_json: bool, kernels: bool, imports: tuple[str, ...]) -> None:
     if kernels:
         from sparse_plugin.projections import kernel_status
 
-        with _busy("loading the kernels"):
+        with busy("loading the kernels"):
             rows: list[dict[str, Any]] = [dict(row) for row in kernel_status()]
     else:
         rows = [
@@ -153,13 +154,6 @@ def _fields(plugins: Any, name: str) -> str:
     return ", ".join(
         key if field.is_required() else f"{key}={field.default}" for key, field in plugin.model_fields.items()
     )
-
-
-def _busy(what: str) -> Any:
-    """A spinner on a terminal's stderr while something takes its time; nothing elsewhere."""
-    from rich.console import Console
-
-    return Console(stderr=True).status(f"{what} ...")
 
 
 def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
@@ -199,7 +193,7 @@ def sites(
     """
     from sparse_plugin.inspection import inspect
 
-    with _busy(f"running {generator} once"):
+    with busy(f"running {generator} once"):
         report = inspect(generator, arguments, inputs, imports)
     if as_json:
         click.echo(json.dumps(report, indent=1))
@@ -223,7 +217,7 @@ def check(folder: str, host: str | None, imports: tuple[str, ...], as_json: bool
     """
     from sparse_plugin.checking import check as look
 
-    with _busy(f"building and running the generators in {folder}"):
+    with busy(f"building and running the generators in {folder}"):
         reports = look(folder, host, imports)
     if as_json:
         click.echo(json.dumps(reports, indent=1, ensure_ascii=False))
@@ -260,9 +254,108 @@ def strip(checkpoint: str, output: str) -> None:
     """
     from sparse_plugin.checkpoint import strip_file
 
-    with _busy(f"reading {checkpoint}"):
+    with busy(f"reading {checkpoint}"):
         found = strip_file(checkpoint, output)
     click.echo(f"{output}: without {found}" if found else f"{output}: the checkpoint was trained without sparse_plugin")
+
+
+@cli.command()
+@_config_options
+@click.argument("arch")
+@click.option(
+    "--run", "run_dir", required=True, metavar="DIR", help="The run's directory; one that is there is resumed."
+)
+@click.option(
+    "--data", metavar="PATH", help="Images: folder, zip, npz, parquet, cifar10.  [default: built-in photographs]"
+)
+@click.option("--fraction", default=1.0, show_default=True, help="The share of the data, class by class, as 0.2.")
+@click.option("--size", default=32, show_default=True, help="Of the images, in pixels: 32, 64 or 128.")
+@click.option("--width", default=1.0, show_default=True, help="Multiplies all channels.")
+@click.option("--batch", type=int, help="Images of an update, over all processes.  [default: the recipe's]")
+@click.option("--accumulation", type=int, help="Passes to one update.  [default: the recipe's]")
+@click.option("--steps", type=int, help="Updates of the generator.  [default: the recipe's]")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--precision", default="float32", show_default=True, help="float32, bfloat16 or float16.")
+@click.option("--checkpoint-every", default=1000, show_default=True, help="In steps.")
+@click.option("--sample-every", type=int, help="In steps.  [default: as checkpoints]")
+@click.option("--log-every", default=50, show_default=True, help="In steps.")
+@click.option("--keep", default=3, show_default=True, help="So many latest checkpoints stay.")
+@click.option("--device", help="cpu, cuda, cuda:1.  [default: cuda where it is]")
+def train(
+    arch: str,
+    config_file: str | None,
+    sparse: str | None,
+    assignments: tuple[str, ...],
+    imports: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Train a reference GAN: dcgan, cgan, wgan_gp, msgan, sngan, sagan, ssgan, biggan or diffcrbiggan.
+
+    \b
+        sparse-plugin train dcgan --data images.zip --sparse l0_inf --set sparse.k=0.25 --run runs/a
+
+    The same command again resumes. Under torchrun each process takes its part of every batch.
+    """
+    from sparse_plugin.reference.train import run as train_reference
+
+    config = _config(config_file, sparse, assignments, imports)
+    said = train_reference(arch, sparse=None if config.regularizer is None else config, **options)
+    if said:
+        click.echo(said)
+
+
+@cli.command()
+@click.argument("target", metavar="RUN|CKPT|IMAGES")
+@click.option("--data", metavar="PATH", help="The real images, as for train.  [default: built-in photographs]")
+@click.option("--fraction", default=1.0, show_default=True, help="Of every class of the real images, by --data-seed.")
+@click.option("--data-seed", default=0, show_default=True)
+@click.option("--split", type=click.Choice(["train", "test"]), help="Where the data has both.")
+@click.option("--resize", is_flag=True, help="Cut real images of another size to a square and scale them.")
+@click.option("--download", is_flag=True, help="Fetch CIFAR-10 where it is missing.")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    help="FID, KID, IS, PR-inception, FD-lite0, KID-lite0 or PR-lite0; repeatable.  "
+    "[default: the first four with --inception, else the last three]",
+)
+@click.option("--samples", type=int, help="Images to sample.  [default: 10000; of IMAGES, all]")
+@click.option("--seed", default=0, show_default=True, help="Of the samples.")
+@click.option("--kid-subset", default=1000, show_default=True, help="Images in a subset of the kernel distance.")
+@click.option(
+    "--inception",
+    metavar="FILE",
+    help="Inception's weights for FID and IS; never downloaded.  [default: $SPARSE_PLUGIN_INCEPTION]",
+)
+@click.option("--generator", metavar="MODULE:CLASS", help="Of a checkpoint that another codebase wrote.")
+@click.option("--arg", "arguments", multiple=True, metavar="[KEY=]VALUE", help="For its constructor, as for sites.")
+@click.option(
+    "--input", "inputs", multiple=True, metavar="SHAPE", help='Of one batch: "64x128", "64:int<10" for labels.'
+)
+@click.option("--key", metavar="NAME", help="Where in the checkpoint its state_dict is, where several fit.")
+@click.option("--site", "sites", multiple=True, metavar="PATH", help="Where it was regularized, if it cannot be told.")
+@click.option("--range", "bounds", nargs=2, type=float, default=(-1.0, 1.0), show_default=True, help="Of its images.")
+@click.option("--import", "imports", multiple=True, metavar="FILE", help="A .py file or module to import first.")
+@click.option("--device", help="cpu, cuda, cuda:1.  [default: cuda where it is]")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def evaluate(target: str, as_json: bool, generator: str | None, bounds: tuple[float, float], **options: Any) -> None:
+    """Measure a run, a checkpoint or images against real images: FID, IS and KID, or FD-lite0 and KID-lite0.
+
+    \b
+        sparse-plugin evaluate runs/a --data cifar10
+        sparse-plugin evaluate netG.pth --generator my.models:Generator --data images.zip
+    """
+    from sparse_plugin.evaluation import evaluate as measure
+
+    host = {name: options.pop(name) for name in ("arguments", "inputs", "imports", "key", "sites")}
+    named = None
+    if generator is not None:
+        from sparse_plugin.sampling import Named
+
+        named = Named(generator, low=bounds[0], high=bounds[1], **host)
+    report = measure(target, named=named, **options)
+    click.echo(report.to_json() if as_json else report.to_text())
 
 
 @cli.command()

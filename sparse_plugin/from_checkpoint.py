@@ -13,7 +13,7 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
 from sparse_plugin import session
 from sparse_plugin.errors import CheckpointError, ConfigError
-from sparse_plugin.inserted import KEY, Inserted, decode, sentence
+from sparse_plugin.inserted import KEY, decode, kept_at, places, sentence
 
 _waiting: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 _guarded = False
@@ -27,21 +27,17 @@ class Remember:
         del rest
         now = session.current()
         keys = {key[len(prefix) :] for key in state_dict if key.startswith(prefix) and key.endswith(KEY)}
-        if now is None or not keys or any(isinstance(m, Inserted) for m in module.modules()):
+        if now is None or not keys or kept_at(module):
             return
         _waiting.discard(module)
         settings = decode(state_dict[prefix + min(keys)])
         now.from_checkpoint(module, settings)
-        ours = {f"{path}._extra_state" for path, m in module.named_modules() if isinstance(m, Inserted)}
+        ours = kept_at(module)
         if ours != keys:
             raise CheckpointError(
-                f"this checkpoint was trained with {sentence(settings)} at {_places(keys)}, and here it would be attached at "
-                f"{_places(ours)}; name the sites it was trained with, as in --set 'sparse.sites=[{_places(keys)}]'"
+                f"this checkpoint was trained with {sentence(settings)} at {places(keys)}, and here it would be attached at "
+                f"{places(ours)}; name the sites it was trained with, as in --set 'sparse.sites=[{places(keys)}]'"
             )
-
-
-def _places(keys: set[str]) -> str:
-    return ", ".join(sorted(key[: -len(KEY)].rstrip(".") for key in keys)) or "no place yet"
 
 
 def watch(generator: nn.Module) -> None:

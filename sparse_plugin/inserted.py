@@ -76,6 +76,16 @@ def decode(state: Any) -> dict[str, Any]:
     return found
 
 
+def kept_at(module: nn.Module) -> set[str]:
+    """The keys under which the settings stand in module's state_dict."""
+    return {f"{path}._extra_state" for path, inner in module.named_modules() if isinstance(inner, Inserted)}
+
+
+def places(keys: set[str]) -> str:
+    """The module paths of such keys, for people."""
+    return ", ".join(sorted(key[: -len(KEY)].rstrip(".") for key in keys)) or "no place yet"
+
+
 def sentence(settings: dict[str, Any]) -> str:
     """Settings as `l0_inf(k=16)`."""
     return f"{settings.get('regularizer', '?')}({', '.join(f'{k}={v}' for k, v in settings.items() if k != 'regularizer')})"

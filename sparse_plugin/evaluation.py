@@ -1,0 +1,176 @@
+"""`sparse-plugin evaluate`: the metrics of a run, of a checkpoint, or of images, against real ones."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sparse_plugin.errors import ConfigError
+from sparse_plugin.extras import need
+from sparse_plugin.progress import busy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sparse_plugin.data import Images, Split
+    from sparse_plugin.metrics import Score
+    from sparse_plugin.sampling import Named
+
+CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+
+# Images that are sampled of a generator where nobody says.
+SAMPLES = 10_000
+
+
+class Sampler(Protocol):
+    """What draws images of a generator."""
+
+    def __call__(self, n: int, seed: int) -> Tensor:
+        """n images, (n, 3, H, W), uint8; the same for the same arguments."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The scores of a target against data, and the protocol that they depend on."""
+
+    target: str
+    scores: dict[str, Score]
+    protocol: dict[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON: target, scores (value, deviation) and protocol."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """The report as JSON."""
+        return json.dumps(self.as_dict(), indent=1, ensure_ascii=False)
+
+    def to_text(self) -> str:
+        """The report as lines for people: a table of the scores and, under it, the protocol."""
+        from sparse_plugin.metrics import METRICS
+
+        width = max(map(len, self.scores))
+        values = {name: str(score) for name, score in self.scores.items()}
+        column = max(map(len, values.values()))
+        lines = [self.target]
+        for name, value in values.items():
+            better = METRICS[name].better if name in METRICS else "higher"
+            lines.append(f"  {name:<{width}}  {value:<{column}}  {better} is better")
+        lines += ["", *(f"{what}: {how}" for what, how in self.protocol.items())]
+        lines.append("compare only numbers with the same protocol; fewer images make every Fréchet distance larger")
+        return "\n".join(lines)
+
+
+def evaluate(
+    target: str,
+    data: str | None = None,
+    *,
+    metrics: Iterable[str] = (),
+    samples: int | None = None,
+    seed: int = 0,
+    inception: str | os.PathLike[str] | None = None,
+    kid_subset: int | None = None,
+    fraction: float = 1.0,
+    data_seed: int = 0,
+    split: Split | None = None,
+    resize: bool = False,
+    download: bool = False,
+    named: Named | None = None,
+    cache: Path | None = None,
+    device: str | None = None,
+) -> Report:
+    """Measure target against data.
+
+    target: a run directory or a checkpoint of the reference trainer; with `named`, a checkpoint that another codebase
+    wrote; else images: a folder, a zip, an npz, or what else `data.load` takes. data, fraction, data_seed, split, resize,
+    download: the real images, as for `data.load`, at the target's size. samples: how many images are sampled, by default
+    10,000, by seed; of a target that is images, all by default. metrics, inception, kid_subset, cache, device: as for
+    `metrics.Evaluator`.
+
+    Whatever can be refused is refused before more than one image is sampled: ConfigError for settings, packages and weights,
+    CheckpointError for a checkpoint, DataError for images, MetricError for too few of them.
+    """
+    need("evaluating", "metrics", "numpy", "PIL", "torchvision", "torch_fidelity")
+    from sparse_plugin.data import load
+    from sparse_plugin.metrics import Evaluator
+    from sparse_plugin.metrics.scores import KID_SUBSET
+
+    if samples is not None and samples < 1:
+        raise ConfigError(f"{samples} samples were asked for; ask for 1 or more")
+    evaluator = Evaluator(
+        metrics,
+        inception=inception,
+        kid_subset=KID_SUBSET if kid_subset is None else kid_subset,
+        cache=cache,
+        device=device,
+    )
+    sampler = _of_run(target, device) if named is None else _of_host(target, named, device)
+    if sampler is None:
+        images = _images(target, samples)
+        real = load(data, images.size[0], fraction, data_seed, split=split, resize=resize, download=download)
+        generated, how = images.images, images.name
+    else:
+        side = sampler(1, seed).shape[-1]
+        real = load(data, side, fraction, data_seed, split=split, resize=resize, download=download)
+        count = SAMPLES if samples is None else samples
+        evaluator.check(count, len(real))
+        with busy(f"sampling {count} images"):
+            generated = sampler(count, seed)
+        how = f"sampled with seed {seed}"
+    scores = evaluator.score(generated, real)
+    protocol = evaluator.protocol(len(generated), real)
+    protocol["generated"] += f": {how}"
+    return Report(target, scores, protocol)
+
+
+def _of_host(checkpoint: str, named: Named, device: str | None) -> Sampler:
+    from sparse_plugin.sampling import sampler
+
+    return sampler(checkpoint, named, device)
+
+
+def _of_run(target: str, device: str | None) -> Sampler | None:
+    """What samples a run of the reference trainer, or one of its checkpoints; None where the target is images."""
+    from sparse_plugin.reference import checkpoints
+    from sparse_plugin.reference.rundir import CONFIG
+    from sparse_plugin.reference.trained import load
+
+    path = Path(target).expanduser().resolve()
+    if path.suffix in CHECKPOINTS:
+        path = path.parent
+    if (path / CONFIG).is_file():
+        trained = load(path, device=device)
+    elif (path / checkpoints.META).is_file() and path.name.rpartition("-")[2].isdigit():
+        trained = load(path.parents[1], int(path.name.rpartition("-")[2]), device)
+    elif Path(target).suffix in CHECKPOINTS:
+        raise ConfigError(
+            f"{target} is no checkpoint of the reference trainer; name the class of its generator, as in "
+            '--generator "package.module:Generator"'
+        )
+    else:
+        return None
+
+    def sample(n: int, seed: int) -> Tensor:
+        import torch
+
+        return torch.cat([batch.cpu() for batch in trained.sample(n, seed)])
+
+    return sample
+
+
+def _images(target: str, samples: int | None) -> Images:
+    from dataclasses import replace
+
+    from sparse_plugin.data import DataError, load
+    from sparse_plugin.metrics.scores import drawn
+
+    images = load(target, None)
+    if samples is None:
+        return images
+    if samples > len(images):
+        raise DataError(f"{target} holds {len(images)} images and {samples} were asked for; ask for fewer")
+    return replace(images, images=drawn(images.images, samples), labels=None, classes=None)
