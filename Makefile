@@ -32,7 +32,7 @@ wheel: $(VENV)/.test
 
 # The README's table of hosts, from real checkouts in the folder HOSTS.
 support: $(VENV)/.test
-	$(BIN)/python tests/support_table.py $(HOSTS)
+	$(BIN)/python tests/support_table.py $(HOSTS) $(ARGS)
 
 bench: $(VENV)/.test
 	env -u OMP_NUM_THREADS $(BIN)/python benchmarks

@@ -1,6 +1,8 @@
 """Writes the README's table of hosts: what `check` finds in real checkouts, and what the host tests did with them.
 
 make support HOSTS=/folder/of/checkouts      # folders named owner+repository, each with what it requires installed
+
+ARGS="tests/test_hosts.py ..." runs these files of tests instead of all that drive hosts; the table names them.
 """
 
 import json
@@ -16,9 +18,12 @@ README = HERE.parent / "README.md"
 START, END = "<!-- made by `make support` -->\n", "<!-- end -->"
 
 
-def main(folder):
+FILES = [*sorted(HERE.glob("test_hosts*.py")), HERE / "test_check.py", HERE / "test_mimicry.py"]
+
+
+def main(folder, *files):
     checkouts = Path(folder).resolve()
-    run, total = tests(checkouts)
+    run, total = tests(checkouts, [Path(file) for file in files] or FILES)
     rows = ["| host, revision | generators | Γ | penalty | tests on it |", "| --- | --- | --- | --- | --- |"]
     for checkout in sorted(checkouts.iterdir(), key=lambda path: path.name.lower()):
         command = [sys.executable, "-m", "sparse_plugin", "check", "--json", str(checkout)]
@@ -52,11 +57,10 @@ def row(report, run):
     return f"| {name} | {generators} | {', '.join(places)} | {how} | {run.get(report['root'], 0)} |"
 
 
-def tests(checkouts):
+def tests(checkouts, files):
     """How many host tests passed on real code, by the import root they ran on."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "report.xml"
-        files = [*sorted(HERE.glob("test_hosts*.py")), HERE / "test_check.py", HERE / "test_mimicry.py"]
         options = ["-q", "-n", "auto", "--dist", "loadfile", f"--junitxml={out}"]
         command = [sys.executable, "-m", "pytest", *options, *map(str, files)]
         code = subprocess.run(command, env={**os.environ, "SPARSE_PLUGIN_HOSTS": str(checkouts)}).returncode
@@ -69,10 +73,9 @@ def tests(checkouts):
                 passed[name] = passed.get(name, 0) + 1
     import torch
 
-    return (
-        passed,
-        f"Made by `make support` on the real code, with Python {sys.version.split()[0]} and torch {torch.__version__}.",
-    )
+    names = ", ".join(f"`{file.name}`" for file in files)
+    versions = f"Python {sys.version.split()[0]}, torch {torch.__version__}, CPU"
+    return passed, f"Made by `make support` on the real code: tests that passed of {names} ({versions})."
 
 
 if __name__ == "__main__":
