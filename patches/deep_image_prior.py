@@ -72,8 +72,7 @@ def _branches(network: nn.Module, prefix: str) -> list[str]:
     if isinstance(first, AvgPool2d):
         # The last convolution, its norm and its activation; what follows resamples or normalizes for the merge.
         norms = [name for name in names if "Norm" in type(network._modules[name]).__name__]
-        last = norms[2] if len(norms) > 2 else names[-1]
-        return [f"{prefix}{names[names.index(last) + 1]}"] if names[-1] != last else []
+        return [f"{prefix}{names[names.index(norms[2]) + 1]}"] if len(norms) > 2 else []
     if type(first).__name__ != "Concat" or first is None:
         return []
     found: list[str] = []
@@ -97,11 +96,11 @@ class DeepImagePrior(Host):
             module = importlib.import_module(f"models.{name.lower()}")
             return getattr(module, name)(channels, 3, **options), (torch.rand(1, channels, 256, 256),)
 
-        scales = [128] * 5
+        wide = [128] * 5
         yield Example(
             "skip, denoising",
             lambda: build(
-                "skip", 32, num_channels_down=scales, num_channels_up=scales, num_channels_skip=[4] * 5,
+                "skip", 32, num_channels_down=wide, num_channels_up=wide, num_channels_skip=[4] * 5,
                 upsample_mode="bilinear", pad="reflection",
             ),
         )  # fmt: skip

@@ -162,18 +162,6 @@ class Attachment:
         return next((hook.delivery for hook in self._hooks), None)
 
     @property
-    def loss_is_known(self) -> bool:
-        """Whether a host patch takes the penalty wherever the generator's loss is computed: then a step without one is
-        one for another term. Settable.
-        """
-        return any(hooks.runtime(hook).loss_is_known for hook in self._hooks)
-
-    @loss_is_known.setter
-    def loss_is_known(self, known: bool) -> None:
-        for hook in self._hooks:
-            hooks.runtime(hook).loss_is_known = known
-
-    @property
     def pending(self) -> bool:
         """Whether a forward pass with gradients is alive whose penalty can be taken (delivery="loss")."""
         return any(hooks.runtime(hook).alive() for hook in self._hooks)
@@ -252,11 +240,10 @@ class Attachment:
             synthesis = self.generator.get_submodule(sites.convolution(self.generator, site))
             channels, weight = sites.in_channels(synthesis), sites.own_kernel(synthesis)
             if channels is None or weight is None or site.side != "input":
-                raise SiteError(
-                    f"the {site} is a {type(synthesis).__name__}, which has no atoms: it is no torch.nn convolution"
-                )
+                raise SiteError(f"the {site} is a {type(synthesis).__name__}, which has no atoms: it is no convolution")
             with _unhooked(synthesis):
-                return kernel(synthesis, weight.new_zeros(1, channels, *(max(8, side) for side in weight.shape[2:])))
+                sides = weight.shape[-sites.spatial_dimensions(synthesis) :]
+                return kernel(synthesis, weight.new_zeros(1, channels, *(max(8, side) for side in sides)))
         raise AttachmentError("the representation is not known before the first forward pass; run the generator first")
 
     def detach(self) -> None:

@@ -64,9 +64,9 @@ def _report(host: Host, found: Recognition, imports: Sequence[str]) -> dict[str,
 
 
 def _source(host: Host, found: Recognition) -> str:
-    if not host.sources:
+    compared = [(source.differing(found.root), source) for source in host.sources if source.files]
+    if not compared:
         return "its patch names no revision"
-    compared = [(source.differing(found.root), source) for source in host.sources]
     files, source = min(compared, key=lambda pair: len(pair[0]) / len(pair[1].files))
     if not files:
         return f"{source}, as the patch was written for"

@@ -239,7 +239,15 @@ def _print_check(report: dict[str, Any]) -> None:
         for site in generator["sites"] or [{"gamma": "", "where": generator["error"], "shape": "", "density": ""}]:
             rows.append({"generator": generator["name"], **site})
     _print(rows, False)
-    click.echo(f"\n{'It attaches.' if report['attaches'] else 'IT WOULD NOT ATTACH: ' + report['why']}\n")
+    if not report["attaches"]:
+        verdict = f"IT WOULD NOT ATTACH: {report['why']}"
+    elif any(generator["sites"] for generator in report["generators"]):
+        verdict = "It attaches."
+    else:
+        verdict = (
+            "Nothing was built; a run attaches when its script builds a generator, and checks in the first forward."
+        )
+    click.echo(f"\n{verdict}\n")
 
 
 @cli.command()
@@ -296,6 +304,9 @@ def train(
 
     The same command again resumes. Under torchrun each process takes its part of every batch.
     """
+    from sparse_plugin.extras import need
+
+    need("training", "train", "numpy", "PIL")  # which importing it takes
     from sparse_plugin.reference.train import run as train_reference
 
     config = _config(config_file, sparse, assignments, imports)

@@ -30,7 +30,7 @@ class Runtime:
         self.lock = threading.Lock()
         self.recorder: Recorder | None = None
         self.effective = False  # whether Γ was regularized, or its penalty has reached a loss
-        self.penalizable = False  # whether Γ has passed with gradients
+        self.penalizable = False  # whether Γ has passed with gradients, or the generator was trained
         self.steps = 0  # of the generator's optimizer
         self.counter = Counter()
         self.follows_scaling = False
@@ -47,7 +47,7 @@ class Runtime:
 
 # Called once a hook, when it takes effect: Γ is projected, or its penalty reaches a loss.
 effective: list[Callable[[SiteHook], None]] = []
-# Called once a hook, when its generator runs with gradients, so that a penalty is due.
+# Called once a hook, when its generator runs with gradients or is trained, so that a penalty is due.
 penalizable: list[Callable[[SiteHook], None]] = []
 
 
@@ -160,10 +160,7 @@ class SiteHook:
                 "attachment.penalty() to the generator's loss, or use DistributedDataParallel"
             )
         now = runtime(self)
-        if not now.penalizable:
-            now.penalizable = True
-            for tell in penalizable:
-                tell(self)
+        self.is_due()
         if self.delivery == "loss":
             held: Tensor = Hold.apply(gamma)
             with now.lock:
@@ -177,6 +174,14 @@ class SiteHook:
         if recorder is not None and recorder.due(now.steps):
             recorder.take(self._weigh(gamma))
         return held
+
+    def is_due(self) -> None:
+        """Tell the listeners, once, that the generator is being trained, so that a penalty has to reach its loss."""
+        now = runtime(self)
+        if not now.penalizable:
+            now.penalizable = True
+            for tell in penalizable:
+                tell(self)
 
     def took_effect(self) -> None:
         """Tell the listeners, once, that Γ is regularized."""

@@ -78,11 +78,16 @@ def kernel(module: nn.Module, gamma: Tensor) -> Kernel:
     """The dictionary that module applies to gamma, as atoms.
 
     module: a synthesis convolution, a transposed one, or a module that calls just one of them. gamma: (N, C, ...), only
-    its shape matters. Raises SiteError where the module is not one linear convolution, or one that downsamples.
+    its shape matters. Raises SiteError where the module is not one linear convolution of Γ alone, or one that downsamples.
     """
     with undisturbed(module), torch.no_grad(), _Capture() as capture:
         module.eval()
-        module(gamma)
+        try:
+            module(gamma)
+        except TypeError as error:
+            raise SiteError(
+                f"{type(module).__name__} takes more than Γ, a style, say, so it has no atoms: {error}"
+            ) from None
     if len(capture.seen) != 1:
         raise SiteError(
             f"{type(module).__name__} runs {len(capture.seen)} convolutions in a forward; atoms need a module that runs one"

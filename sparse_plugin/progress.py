@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 T = TypeVar("T")
 
@@ -16,8 +19,8 @@ def busy(what: str) -> AbstractContextManager[Any]:
     return Console(stderr=True).status(f"{what} ...")
 
 
-def track(batches: Sequence[T], what: str, total: int, size: int) -> Iterator[T]:
-    """The batches, of size items each but the last, while a bar counts total items, with their pace and the time left."""
+def bars(unit: str = "") -> Progress:
+    """Bars with a count of units, the time gone and the time left."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -33,12 +36,18 @@ def track(batches: Sequence[T], what: str, total: int, size: int) -> Iterator[T]
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        *([TextColumn(f"{unit},")] if unit else []),
         TimeElapsedColumn(),
         TextColumn("gone,"),
         TimeRemainingColumn(),
         TextColumn("left"),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
+def track(batches: Sequence[T], what: str, total: int, size: int) -> Iterator[T]:
+    """The batches, of size items each but the last, while a bar counts total items, with their pace and the time left."""
+    with bars() as progress:
         task = progress.add_task(what, total=total)
         for batch in batches:
             yield batch

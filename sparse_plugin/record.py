@@ -27,13 +27,13 @@ class Recorder:
         self.latest: list[Measurement] = []
         self._pending: dict[tuple[str, int], Reduction] = {}
         self._used: dict[tuple[str, int], torch.Tensor] = {}
-        rank = int(os.environ.get("RANK", "0") or 0)
-        self._name = FILE if rank == 0 else FILE.replace(".jsonl", f".rank{rank}.jsonl")
 
     @property
     def path(self) -> Path:
-        """The log file."""
-        return self.run_dir / self._name
+        """The log file: of a process group's other ranks, sparsity.rank1.jsonl and so on."""
+        joined = torch.distributed.is_available() and torch.distributed.is_initialized()
+        rank = torch.distributed.get_rank() if joined else int(os.environ.get("RANK", "0") or 0)
+        return self.run_dir / (FILE if rank == 0 else FILE.replace(".jsonl", f".rank{rank}.jsonl"))
 
     def due(self, steps: int) -> bool:
         """Whether the generator's next step, after so many, is one to record: the first, and every `every`th."""

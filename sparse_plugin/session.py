@@ -94,7 +94,7 @@ class Session:
             )
         self.config = SparsityConfig.from_mapping({**theirs, **ours}, source)
         os.environ[ENVIRONMENT] = self.config.to_environment()
-        if not self.config.enabled:
+        if not given.enabled:
             say(f"{source} disables {given.build()}; running without it")
             self.note("off", source)
 
@@ -185,7 +185,7 @@ class Session:
             config = config.with_(delivery="loss")
         handle = attachment.attach(generator, config)
         if isinstance(handle.regularizer, Penalty):
-            self.note("kind", "penalty")
+            self.note("penalty", str(handle.regularizer))
         if not handle.sites:
             self._attached(f"{handle.regularizer} waits for the first call of {type(generator).__name__}")
         _train_inserted(generator, handle)
@@ -262,13 +262,15 @@ class Session:
     def _on_placed(self, generator: nn.Module) -> None:
         if generator not in self._generators:
             return
+        from sparse_plugin import hooks
         from sparse_plugin.attachment import Attachment
         from sparse_plugin.placement import MEASURE_EVERY
         from sparse_plugin.sites import own_kernel
 
         handle = Attachment(generator)
         host = self._generators[generator]
-        handle.loss_is_known = host is not None and host.knows_loss
+        for _, _, hook in hooks.find(generator, hooks.SiteHook):
+            hooks.runtime(hook).loss_is_known = host is not None and host.knows_loss
         if handle.recorder is None and self.default_run_dir:
             every = MEASURE_EVERY if self.config.measure_every is None else self.config.measure_every
             handle.log_to(self.default_run_dir, every)
@@ -325,7 +327,7 @@ def verdict(events: Sequence[Mapping[str, str]], config: SparsityConfig) -> tupl
     if "effective" in of or "off" in of or not config.enabled:
         return "", False
     if "attached" in of:
-        if "penalizable" not in of and of.get("kind") == "penalty":
+        if "penalty" in of and "penalizable" not in of:
             return f"{of['attached']}; a penalty acts in training, and this run trained nothing", False
         return (
             f"NOTHING WAS REGULARIZED: {of['attached']}, but the generator never ran with it (or its loss was never "

@@ -88,6 +88,7 @@ def _check_penalty(hook: SiteHook) -> None:
     now = runtime(hook)
     if not isinstance(hook.regularizer, Penalty):
         return
+    hook.is_due()
     # A host whose loss function is known steps for other terms too (path-length regularization), without calling it.
     if hook.delivery == "loss" and not now.taken and not (now.loss_is_known and now.effective):
         raise PenaltyError(

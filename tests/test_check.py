@@ -142,6 +142,18 @@ def test_two_patches_that_claim_one_host(tmp_path):
     assert done.returncode == 2 and "both claim BigGAN:Generator" in done.stderr and not done.stdout
 
 
+def test_a_host_without_examples_or_revisions(tmp_path):
+    (tmp_path / "networks.py").write_text("class Painter: pass\ndef paint_loss(): pass\n")
+    file = tmp_path / "own.py"
+    losses = "losses=['networks:paint_loss']"
+    file.write_text(
+        f"import sparse_plugin as s\ns.register_host(s.Host('painter', generators=['networks:Painter'], {losses}))"
+    )
+    done = sparse_plugin("check", tmp_path, "--import", file, cwd=tmp_path)
+    assert done.returncode == 0 and "its patch names no revision" in done.stdout
+    assert "Nothing was built" in done.stdout and "It attaches." not in done.stdout
+
+
 def test_the_revision_is_told_from_another(tmp_path):
     if not is_real("HelenMao+MSGAN"):
         pytest.skip("needs a checkout: SPARSE_PLUGIN_HOSTS names a folder with HelenMao+MSGAN in it")

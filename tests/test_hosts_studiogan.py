@@ -73,6 +73,8 @@ def test_l1(mode, tmp_path):
     config, words, env = MODES[mode]
     plain, penalized = both(tmp_path, "l1", 2.0, config, *words, **env)
     assert len(plain) == len(penalized)
+    logs = sorted(file.name for file in tmp_path.rglob("sparsity*.jsonl"))
+    assert logs == (["sparsity.jsonl", "sparsity.rank1.jsonl"] if mode == "DDP" else ["sparsity.jsonl"])
     for before, after in zip(plain, penalized, strict=True):
         assert after["calls"] == before["calls"] and after["generator"] != before["generator"]
         assert after["losses"][0] > before["losses"][0] + 0.1

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from generators import Padded, Plain, Residual, noise
+from generators import Modulated, Padded, Plain, Residual, noise
 from torch import nn
 
 import sparse_plugin
@@ -146,3 +146,13 @@ def test_what_has_no_atoms_says_so():
     with pytest.raises(SiteError, match="inserts dictionaries before a convolution"):
         attach(Residual(), "ml_csc", k=2, sites="act:output")
     assert sparse_plugin.Attachment.of(Residual()) is None
+
+
+def test_a_modulated_convolution_has_levels_and_no_atoms():
+    """What it paints depends on a style, so there is no dictionary to show; D2 stands before it all the same."""
+    generator = Modulated()
+    with attach(generator, "ml_csc", k=[0.5, 1.0], example_input=noise()) as attachment:
+        assert [m.level for m in attachment.measure(noise())] == [2, 1]
+        assert attachment.parameters()[0].shape == (8, 8, 3, 3)
+        with pytest.raises(SiteError, match="ToRGB takes more than Γ"):
+            atoms(generator)

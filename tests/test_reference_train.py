@@ -2,11 +2,9 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,12 +12,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from reference_runs import CASES, Killed, dataset, dies, log, same, sparse, train, weights
 from torch import nn
 
 import sparse_plugin
-from sparse_plugin import Attachment, SparsityConfig
-from sparse_plugin.errors import CheckpointError, ConfigError
+from sparse_plugin.errors import ConfigError
 from sparse_plugin.record import read
 from sparse_plugin.reference import checkpoints, recipe, trained
 from sparse_plugin.reference.batches import Batches
@@ -29,87 +26,15 @@ from sparse_plugin.reference.train import run
 from sparse_plugin.reference.trainer import DivergedError, Trainer, _average
 
 
-def dataset(n=24, size=32, labels=True):
-    source = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, generator=source)
-    return SimpleNamespace(images=images, labels=torch.arange(n) % 4 if labels else None)
-
-
-DATA = dataset()
-SMALL = {"width": 1 / 16, "batch": 4, "steps": 4, "checkpoint_every": 2, "log_every": 1}
-
-
-def sparse(regularizer, **settings):
-    return SparsityConfig.from_mapping({"regularizer": regularizer, **settings})
-
-
-def train(arch, folder, config=None, data=DATA, **changes):
-    return run(arch, folder, data, sparse=config, **{**SMALL, **changes})
-
-
-def weights(folder, step=4):
-    """Every tensor of a checkpoint."""
-    files = sorted((Path(folder) / "checkpoints" / f"step-{step:07d}").glob("*.safetensors"))
-    assert files
-    return {f"{file.stem}.{name}": t for file in files for name, t in load_file(file).items()}
-
-
-def same(a, b):
-    assert a.keys() == b.keys()
-    return [name for name in a if not torch.equal(a[name], b[name])]
-
-
-def log(folder, name="log.jsonl"):
-    return [
-        {k: v for k, v in r.items() if k not in ("time", "images_per_second", "unused_so_far")}
-        for r in read(Path(folder) / name)
-    ]
-
-
-class Killed(BaseException):
-    pass
-
-
-@pytest.fixture
-def dies(monkeypatch):
-    """Makes the next run die while it takes a step."""
-
-    def at(step):
-        tick = Report.tick
-
-        def killed(self, now):
-            if now == step:
-                monkeypatch.setattr(Report, "tick", tick)
-                raise Killed
-            tick(self, now)
-
-        monkeypatch.setattr(Report, "tick", killed)
-
-    return at
-
-
-CASES = {
-    "dcgan": sparse("l0_inf", k=0.25),
-    "cgan": sparse("l1", weight=0.1),
-    "wgan_gp": sparse("ml_csc", k=[2, 0.5]),
-    "msgan": sparse("l1", weight=0.1, delivery="gradient"),
-    "sngan": None,
-    "sagan": sparse("l0", k=0.2),
-    "ssgan": sparse("l1", weight=0.1),
-    "biggan": sparse("ml_csc", k=4),
-    "diffcrbiggan": sparse("l0_inf", k=2),
-}
-
-
 @pytest.mark.parametrize("arch", CASES)
-def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(arch, tmp_path, dies):
+def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(arch, tmp_path, monkeypatch):
     whole, parts, config = tmp_path / "whole", tmp_path / "parts", CASES[arch]
     said = train(arch, whole, config)
     assert (
         said
         == f"{whole} is finished: 4 steps of {recipe(arch).title}; the generator is in {whole}/checkpoints/step-0000004"
     )
-    dies(4)
+    dies(monkeypatch, 4)
     with pytest.raises(Killed):
         train(arch, parts, config)
     assert RunDirectory(parts).step == 2 and len(log(parts)) == 3
@@ -160,8 +85,8 @@ def test_sigkill_and_resume(tmp_path):
     assert log(tmp_path / "whole", "sparsity.jsonl") == log(tmp_path / "parts", "sparsity.jsonl")
 
 
-def test_what_a_killed_run_left_unfinished_is_cleared_away(tmp_path, dies):
-    dies(3)
+def test_what_a_killed_run_left_unfinished_is_cleared_away(tmp_path, monkeypatch):
+    dies(monkeypatch, 3)
     with pytest.raises(Killed):
         train("dcgan", tmp_path / "a")
     half = tmp_path / "a/checkpoints/.step-0000004"
@@ -306,7 +231,7 @@ def test_a_penalty_counts_once_however_it_is_delivered(tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_mixed_precision(tmp_path, precision, dies):
+def test_mixed_precision(tmp_path, precision, monkeypatch):
     config = sparse("l1", weight=0.1)
     for arch in ("wgan_gp", "sagan"):
         train(arch, tmp_path / arch, config, precision=precision)
@@ -314,7 +239,7 @@ def test_mixed_precision(tmp_path, precision, dies):
         assert all(t.dtype is not torch.bfloat16 and t.isfinite().all() for t in after.values())
     meta = json.loads((tmp_path / "sagan/checkpoints/step-0000004/checkpoint.json").read_text())
     assert bool(meta["scalers"]["generator"]) == (precision == "float16")
-    dies(4)
+    dies(monkeypatch, 4)
     with pytest.raises(Killed):
         train("sagan", tmp_path / "parts", config, precision=precision)
     train("sagan", tmp_path / "parts", config, precision=precision)
@@ -432,192 +357,3 @@ def test_pixels_are_scaled_and_flipped_as_the_recipe_says():
 def test_the_built_in_photographs_train(tmp_path):
     said = run("dcgan", tmp_path / "a", width=1 / 16, steps=1, batch=8)
     assert "1 steps of DCGAN" in said
-
-
-# --- refusals
-
-
-def edited(folder, name, change):
-    path = folder / "checkpoints/step-0000002" / name
-    path.write_bytes(change(path.read_bytes())) if change else path.unlink()
-
-
-DAMAGE = {
-    "truncated": ("generator.safetensors", lambda b: b[: len(b) // 2]),
-    "one bit": ("optimizers.safetensors", lambda b: b[:-9] + bytes([b[-9] ^ 1]) + b[-8:]),
-    "missing": ("discriminator.safetensors", None),
-    "no JSON": ("checkpoint.json", lambda b: b[:20]),
-    "other JSON": ("checkpoint.json", lambda b: b"[1]"),
-}
-
-
-@pytest.mark.parametrize("case", DAMAGE)
-def test_a_damaged_checkpoint_is_refused_by_its_name(case, tmp_path, dies):
-    dies(3)
-    with pytest.raises(Killed):
-        train("dcgan", tmp_path / "a", checkpoint_every=1)
-    name, change = DAMAGE[case]
-    edited(tmp_path / "a", name, change)
-    with pytest.raises(CheckpointError) as caught:
-        train("dcgan", tmp_path / "a", checkpoint_every=1)
-    said = str(caught.value)
-    assert said.startswith(f"the checkpoint {tmp_path}/a/checkpoints/step-0000002 is damaged: {name}: ")
-    assert said.endswith("delete that folder to go on from step 1") and "\n" not in said
-    shutil.rmtree(tmp_path / "a/checkpoints/step-0000002")
-    train("dcgan", tmp_path / "a", checkpoint_every=1)
-    train("dcgan", tmp_path / "b", checkpoint_every=1)
-    assert not same(weights(tmp_path / "a"), weights(tmp_path / "b"))
-
-
-def test_another_configuration_is_refused_with_what_differs(tmp_path):
-    train("dcgan", tmp_path / "a", CASES["dcgan"])
-    kept = (tmp_path / "a/config.json").read_bytes()
-    other = dataset(26)
-    for changes, said in (
-        ({"batch": 8}, r"configuration: batch is 4 there and 8 here; name another directory"),
-        ({"steps": 5, "seed": 1}, "steps is 4 there and 5 here; seed is 0 there and 1 here"),
-        ({"config": sparse("l0_inf", k=0.5)}, "sparse.k is 0.25 there and 0.5 here"),
-        ({"config": None}, "sparse.regularizer is 'l0_inf' there and None here"),
-        ({"data": other}, "data.images is 24 there and 26 here"),
-        ({"precision": "bfloat16"}, "precision is 'float32' there and 'bfloat16' here"),
-    ):
-        config = changes.pop("config", CASES["dcgan"])
-        with pytest.raises(ConfigError, match=said):
-            train("dcgan", tmp_path / "a", config, **changes)
-    with pytest.raises(ConfigError, match="arch is 'dcgan' there and 'sngan' here"):
-        train("sngan", tmp_path / "a", CASES["dcgan"])
-    assert (tmp_path / "a/config.json").read_bytes() == kept
-    train("dcgan", tmp_path / "a", CASES["dcgan"], checkpoint_every=1, log_every=7)  # intervals are free
-
-
-def test_directories_of_something_else_are_refused(tmp_path):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/thesis.tex").write_text("precious")
-    with pytest.raises(
-        ConfigError, match="mine exists and is not the directory of a run; name another, nothing is written over"
-    ):
-        train("dcgan", tmp_path / "mine")
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="file cannot be a run's directory: File exists"):
-        train("dcgan", tmp_path / "file")
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old/config.json").write_text('{"version": 99}')
-    with pytest.raises(ConfigError, match="is not of version 1"):
-        train("dcgan", tmp_path / "old")
-    (tmp_path / "old/config.json").write_text('{"vers')
-    with pytest.raises(CheckpointError, match=r"config.json is damaged"):
-        train("dcgan", tmp_path / "old")
-
-
-def test_two_runs_do_not_share_a_directory(tmp_path):
-    with RunDirectory(tmp_path / "a").locked(), pytest.raises(ConfigError, match="a run is at work in"):
-        train("dcgan", tmp_path / "a")
-    train("dcgan", tmp_path / "a", steps=1)
-
-
-@pytest.mark.parametrize(
-    ("arch", "data", "changes", "said"),
-    [
-        (
-            "sagan",
-            dataset(labels=False),
-            {},
-            "sagan is class-conditional and needs a label .* and the data have none; give data with",
-        ),
-        ("cgan", SimpleNamespace(images=DATA.images, labels=DATA.labels[:5]), {}, "have others"),
-        (
-            "dcgan",
-            dataset(size=64),
-            {},
-            r"dcgan for 32 pixels takes images of uint8 \(N, 3, 32, 32\), and the data are uint8 \(24, 3, 64, 64\)",
-        ),
-        ("dcgan", SimpleNamespace(images=DATA.images.float(), labels=None), {}, "the data are float32"),
-        ("dcgan", DATA, {"batch": 5, "accumulation": 2}, "a batch of 5 does not divide into 2 parts"),
-        ("dcgan", DATA, {"batch": 25}, "a batch of 25 needs as many images, and there are 24"),
-        ("dcgan", DATA, {"batch": 1}, "fewer than 2 images"),
-        ("dcgan", DATA, {"steps": 0}, "steps is 0; give 1 or more"),
-        ("dcgan", DATA, {"checkpoint_every": 0}, "checkpoint_every is 0; give 1 or more"),
-        ("dcgan", DATA, {"width": 0}, "width is 0; give a factor above 0"),
-        ("dcgan", DATA, {"fraction": 2}, "fraction is 2; give a share"),
-        ("dcgan", DATA, {"precision": "fp16"}, "there is no precision 'fp16'.*Did you mean 'float16'"),
-        ("dcgan", DATA, {"device": "tpu9"}, "the device is 'tpu9'; give cpu, cuda or"),
-        ("dcgna", DATA, {}, "there is no architecture 'dcgna'.*Did you mean 'dcgan'"),
-        ("cgan", dataset(size=64), {"size": 64}, "cgan is there for 32 pixels"),
-    ],
-)
-def test_bad_input(arch, data, changes, said, tmp_path):
-    with pytest.raises(ConfigError, match=said) as caught:
-        train(arch, tmp_path / "a", data=data, **changes)
-    assert "\n" not in str(caught.value)
-    assert not list(tmp_path.glob("a/[!.]*/*"))  # no checkpoint, no sample
-
-
-def test_what_is_not_installed_is_said_before_anything_starts(tmp_path, monkeypatch):
-    from sparse_plugin import extras
-
-    monkeypatch.setattr(extras, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match="training needs safetensors, PIL"):
-        train("dcgan", tmp_path / "a")
-    assert not (tmp_path / "a").exists()
-
-
-# --- trained generators
-
-
-def test_a_trained_generator_samples_as_it_was_trained(tmp_path):
-    train("biggan", tmp_path / "a", sparse("l0_inf", k=2))
-    found = trained.load(tmp_path / "a", device="cpu")
-    assert (found.step, found.classes, str(Attachment.of(found.generator).regularizer)) == (4, 4, "l0_inf(k=2)")
-    stored = weights(tmp_path / "a")
-    assert torch.equal(found.generator.linear.bias, stored["generator_average.linear.bias"])
-    before = {name: t.clone() for name, t in found.generator.state_dict().items()}
-    images = list(found.sample(10, seed=1, batch=4))
-    assert [tuple(part.shape) for part in images] == [(4, 3, 32, 32), (4, 3, 32, 32), (2, 3, 32, 32)]
-    assert all(part.dtype is torch.uint8 for part in images) and torch.cat(images).float().std() > 1
-    assert torch.equal(images[0], next(iter(found.sample(10, seed=1, batch=4))))
-    assert not torch.equal(images[0], next(iter(found.sample(10, seed=2, batch=4))))
-    assert all(torch.equal(t, before[name]) for name, t in found.generator.state_dict().items())
-    assert found.generator.training  # the released code evaluates with batch statistics
-    assert found.measure()[0].sparsity <= 25 < found.measure()[0].sparsity_before
-    z, labels = found.inputs(10)
-    assert z.shape == (10, 128) and set(labels.tolist()) <= {0, 1, 2, 3}
-    assert trained.load(tmp_path / "a", step=2).step == 2
-
-
-def test_samples_use_running_statistics_unless_the_released_code_does_not(tmp_path):
-    for arch, alone in (("dcgan", True), ("wgan_gp", False)):
-        train(arch, tmp_path / arch)
-        found = trained.load(tmp_path / arch)
-        assert found.generator.training != alone
-        density = found.measure(8)[0]
-        assert 0 < density.sparsity == density.sparsity_before < 100 and Attachment.of(found.generator) is None
-        z, _ = found.inputs(8)
-        together = trained.images(found.generator, found.recipe, z, None)
-        part = trained.images(found.generator, found.recipe, z[:4], None)
-        assert ((together[:4].int() - part.int()).abs().max() <= 1) == alone
-
-
-def test_loading_what_is_not_there(tmp_path):
-    with pytest.raises(ConfigError, match="is not the directory of a run: config.json: No such file"):
-        trained.load(tmp_path / "nothing")
-    train("dcgan", tmp_path / "a")
-    with pytest.raises(ConfigError, match="the checkpoint of step 3 .* there are those of steps 2, 4; name another"):
-        trained.load(tmp_path / "a", step=3)
-    shutil.rmtree(tmp_path / "a/checkpoints")
-    with pytest.raises(ConfigError, match="there are none"):
-        trained.load(tmp_path / "a")
-
-
-def test_a_checkpoint_of_another_network_is_refused(tmp_path, dies):
-    dies(3)
-    with pytest.raises(Killed):
-        train("dcgan", tmp_path / "a")
-    train("dcgan", tmp_path / "b", width=1 / 8)
-    for name in ("a/checkpoints/step-0000002", "a/checkpoints/step-0000004"):
-        shutil.rmtree(tmp_path / name, ignore_errors=True)
-    shutil.copytree(tmp_path / "b/checkpoints/step-0000002", tmp_path / "a/checkpoints/step-0000002")
-    with pytest.raises(
-        CheckpointError, match="the checkpoint's generator is of another network: .*size mismatch"
-    ) as caught:
-        train("dcgan", tmp_path / "a")
-    assert "\n" not in textwrap.dedent(str(caught.value))

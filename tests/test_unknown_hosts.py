@@ -152,6 +152,25 @@ def test_a_penalty_has_nothing_to_do_in_a_run_that_only_samples(tmp_path):
     assert done.returncode == 0 and "a penalty acts in training, and this run trained nothing" in done.stderr
 
 
+def test_a_penalty_that_never_met_a_trained_generator_is_a_failure(tmp_path):
+    """The weights are used behind the modules' back, so Γ never passes the hook, and the optimizer steps all the same."""
+    script(
+        tmp_path,
+        """
+        g = Generator()
+        opt = torch.optim.SGD(g.parameters(), 0.1)
+        for _ in range(3):
+            opt.zero_grad()
+            nn.functional.conv2d(torch.randn(2, 8, 9, 9), g.out.weight).square().mean().backward()
+            opt.step()
+        """,
+    )
+    done = sparse_plugin(
+        "run", "--sparse", "l1", "--set", "sparse.weight=1e-3", "--", "python", "train.py", cwd=tmp_path
+    )
+    assert done.returncode == 3 and "NOTHING WAS REGULARIZED" in done.stderr, done.stderr
+
+
 def test_a_mistake_in_a_spawned_process_is_a_sentence_too(tmp_path):
     script(
         tmp_path,

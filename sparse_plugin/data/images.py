@@ -21,6 +21,15 @@ class DataError(SparsePluginError, ValueError):
     """Images that cannot be used as asked: missing, of another size, unlabelled, damaged or hostile."""
 
 
+def fingerprint(images: Tensor, labels: Tensor | None) -> str:
+    """The SHA-256 of pixels (N, 3, H, W), labels (N,) and shapes: equal sets have equal ones, wherever they came from."""
+    digest = hashlib.sha256(repr(tuple(images.shape)).encode())
+    digest.update(images.contiguous().numpy().data)
+    if labels is not None:
+        digest.update(labels.contiguous().numpy().data)
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True, eq=False)
 class Images:
     """Decoded images, (N, 3, H, W), uint8.
@@ -52,12 +61,8 @@ class Images:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The SHA-256 of the pixels, the labels and their shapes: equal sets have equal ones, wherever they came from."""
-        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-        digest.update(self.images.contiguous().numpy().data)
-        if self.labels is not None:
-            digest.update(self.labels.contiguous().numpy().data)
-        return digest.hexdigest()
+        """See the function `fingerprint`."""
+        return fingerprint(self.images, self.labels)
 
     def require_labels(self, what: str) -> Tensor:
         """The labels, (N,), int64. Raises DataError where there are none: what is said to need them."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sparse_plugin.errors import SparsePluginError
+from sparse_plugin.progress import bars
 from sparse_plugin.record import FILE, read
 
 # Seconds between two looks at the logs, and between two lines where there is no terminal.
@@ -120,27 +121,7 @@ def _failure(training: Training, code: int, folder: Path) -> str:
 
 @contextmanager
 def _bars(steps: int) -> Iterator[Any]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("steps,"),
-        TimeElapsedColumn(),
-        TextColumn("gone,"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with bars("steps") as progress:
         tasks: dict[str, Any] = {}
 
         def report(done: dict[str, int]) -> None:

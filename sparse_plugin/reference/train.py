@@ -7,7 +7,6 @@ latest checkpoint comes to the same bits as one that was not, on the same machin
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -18,6 +17,7 @@ import torch
 
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.data import load
+from sparse_plugin.data.images import fingerprint
 from sparse_plugin.errors import ConfigError, one_of
 from sparse_plugin.extras import need
 from sparse_plugin.reference import checkpoints
@@ -63,7 +63,7 @@ def run(
     Raises ConfigError for what cannot be trained, and where run_dir holds a run of another configuration; CheckpointError
     for a damaged checkpoint; DivergedError as soon as a loss is not finite, after which the latest checkpoint is still good.
     """
-    need("training", "train", "safetensors", "PIL")
+    need("training", "train", "safetensors")
     chosen = recipe(arch, size, fraction)
     numbers = {
         "batch": chosen.batch if batch is None else batch,
@@ -92,7 +92,12 @@ def run(
         "seed": seed,
         "classes": check(images, chosen),
         "sparse": None if sparse is None else _identity(sparse),
-        "data": {"name": getattr(images, "name", "in memory"), "fraction": fraction, **_digest(images)},
+        "data": {
+            "name": getattr(images, "name", "in memory"),
+            "fraction": fraction,
+            "images": len(images.images),
+            "sha256": fingerprint(images.images, images.labels)[:16],
+        },
         "recipe": asdict(chosen),
     }
     directory = RunDirectory(Path(run_dir))
@@ -129,14 +134,6 @@ def _identity(sparse: SparsityConfig) -> dict[str, Any]:
     """What of a config decides the result of a run."""
     aside = ("run_dir", "measure_every", "host", "generator", "accumulation")
     return {name: value for name, value in sparse.flat().items() if name not in aside}
-
-
-def _digest(data: ImageSet) -> dict[str, Any]:
-    """What identifies images and labels: how many there are, and a hash."""
-    digest = hashlib.sha256(data.images.contiguous().numpy().data)
-    if data.labels is not None:
-        digest.update(data.labels.contiguous().numpy().data)
-    return {"images": len(data.images), "sha256": digest.hexdigest()[:16]}
 
 
 def _train(trainer: Trainer, directory: RunDirectory, group: Processes, every: Mapping[str, int]) -> None:

@@ -1,0 +1,71 @@
+"""Generators that were trained: read from a run, and sampled from."""
+
+import shutil
+import textwrap
+
+import pytest
+import torch
+from reference_runs import Killed, dies, sparse, train, weights
+
+from sparse_plugin import Attachment
+from sparse_plugin.errors import CheckpointError, ConfigError
+from sparse_plugin.reference import trained
+
+
+def test_a_trained_generator_samples_as_it_was_trained(tmp_path):
+    train("biggan", tmp_path / "a", sparse("l0_inf", k=2))
+    found = trained.load(tmp_path / "a", device="cpu")
+    assert (found.step, found.classes, str(Attachment.of(found.generator).regularizer)) == (4, 4, "l0_inf(k=2)")
+    stored = weights(tmp_path / "a")
+    assert torch.equal(found.generator.linear.bias, stored["generator_average.linear.bias"])
+    before = {name: t.clone() for name, t in found.generator.state_dict().items()}
+    images = list(found.sample(10, seed=1, batch=4))
+    assert [tuple(part.shape) for part in images] == [(4, 3, 32, 32), (4, 3, 32, 32), (2, 3, 32, 32)]
+    assert all(part.dtype is torch.uint8 for part in images) and torch.cat(images).float().std() > 1
+    assert torch.equal(images[0], next(iter(found.sample(10, seed=1, batch=4))))
+    assert not torch.equal(images[0], next(iter(found.sample(10, seed=2, batch=4))))
+    assert all(torch.equal(t, before[name]) for name, t in found.generator.state_dict().items())
+    assert found.generator.training  # the released code evaluates with batch statistics
+    assert found.measure()[0].sparsity <= 25 < found.measure()[0].sparsity_before
+    z, labels = found.inputs(10)
+    assert z.shape == (10, 128) and set(labels.tolist()) <= {0, 1, 2, 3}
+    assert trained.load(tmp_path / "a", step=2).step == 2
+
+
+def test_samples_use_running_statistics_unless_the_released_code_does_not(tmp_path):
+    for arch, alone in (("dcgan", True), ("wgan_gp", False)):
+        train(arch, tmp_path / arch)
+        found = trained.load(tmp_path / arch)
+        assert found.generator.training != alone
+        density = found.measure(8)[0]
+        assert 0 < density.sparsity == density.sparsity_before < 100 and Attachment.of(found.generator) is None
+        z, _ = found.inputs(8)
+        together = trained.images(found.generator, found.recipe, z, None)
+        part = trained.images(found.generator, found.recipe, z[:4], None)
+        assert ((together[:4].int() - part.int()).abs().max() <= 1) == alone
+
+
+def test_loading_what_is_not_there(tmp_path):
+    with pytest.raises(ConfigError, match="is not the directory of a run: config.json: No such file"):
+        trained.load(tmp_path / "nothing")
+    train("dcgan", tmp_path / "a")
+    with pytest.raises(ConfigError, match="the checkpoint of step 3 .* there are those of steps 2, 4; name another"):
+        trained.load(tmp_path / "a", step=3)
+    shutil.rmtree(tmp_path / "a/checkpoints")
+    with pytest.raises(ConfigError, match="there are none"):
+        trained.load(tmp_path / "a")
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path, monkeypatch):
+    dies(monkeypatch, 3)
+    with pytest.raises(Killed):
+        train("dcgan", tmp_path / "a")
+    train("dcgan", tmp_path / "b", width=1 / 8)
+    for name in ("a/checkpoints/step-0000002", "a/checkpoints/step-0000004"):
+        shutil.rmtree(tmp_path / name, ignore_errors=True)
+    shutil.copytree(tmp_path / "b/checkpoints/step-0000002", tmp_path / "a/checkpoints/step-0000002")
+    with pytest.raises(
+        CheckpointError, match="the checkpoint's generator is of another network: .*size mismatch"
+    ) as caught:
+        train("dcgan", tmp_path / "a")
+    assert "\n" not in textwrap.dedent(str(caught.value))
