@@ -1,23 +1,15 @@
 """Stand-in written for the tests: names and call structure of ajbrock/BigGAN-PyTorch, none of its text."""
 
-import torch.nn.functional as F
+
+def hinge_of_D(dis_fake, dis_real):
+    """Of real images, and of fake ones."""
+    return (1 - dis_real).clamp(min=0).mean(), (1 + dis_fake).clamp(min=0).mean()
 
 
-def loss_dcgan_dis(dis_fake, dis_real):
-    return F.softplus(-dis_real).mean(), F.softplus(dis_fake).mean()
+def hinge_of_G(dis_fake):
+    return (-dis_fake).mean()
 
 
-def loss_dcgan_gen(dis_fake):
-    return F.softplus(-dis_fake).mean()
-
-
-def loss_hinge_dis(dis_fake, dis_real):
-    return F.relu(1.0 - dis_real).mean(), F.relu(1.0 + dis_fake).mean()
-
-
-def loss_hinge_gen(dis_fake):
-    return -dis_fake.mean()
-
-
-generator_loss = loss_hinge_gen
-discriminator_loss = loss_hinge_dis
+# Training looks these names up at each call.
+discriminator_loss = hinge_of_D
+generator_loss = hinge_of_G

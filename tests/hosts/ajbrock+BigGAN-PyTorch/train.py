@@ -1,108 +1,43 @@
 """Stand-in written for the tests: names and call structure of ajbrock/BigGAN-PyTorch, none of its text."""
 
-import functools
+import importlib
 
-import inception_utils
 import train_fns
 import utils
 from torch import nn
 
 
 def run(config):
-    config["resolution"] = utils.imsize_dict[config["dataset"]]
-    config["n_classes"] = utils.nclass_dict[config["dataset"]]
-    config["G_activation"] = utils.activation_dict[config["G_nl"]]
-    config["D_activation"] = utils.activation_dict[config["D_nl"]]
-    if config["resume"]:
-        config["skip_init"] = True
-    config = utils.update_config_roots(config)
-    device = "cpu"
-    utils.seed_rng(config["seed"])
-    utils.prepare_root(config)
-    model = __import__(config["model"])
-    experiment_name = config["experiment_name"] if config["experiment_name"] else utils.name_from_config(config)
-    print(f"Experiment name is {experiment_name}")
-
-    G = model.Generator(**config).to(device)
-    D = model.Discriminator(**config).to(device)
+    utils.complete(config)
+    networks = importlib.import_module(config["model"])
+    G, D = networks.Generator(**config), networks.Discriminator(**config)
+    G_ema = ema = None
     if config["ema"]:
-        G_ema = model.Generator(**{**config, "skip_init": True, "no_optim": True}).to(device)
-        ema = utils.ema(G, G_ema, config["ema_decay"], config["ema_start"])
-    else:
-        G_ema, ema = None, None
-    if config["G_fp16"]:
-        G = G.half()
-        if config["ema"]:
-            G_ema = G_ema.half()
-    if config["D_fp16"]:
-        D = D.half()
-    GD = model.G_D(G, D)
-    print(G)
-    state_dict = {
-        "itr": 0, "epoch": 0, "save_num": 0, "save_best_num": 0, "best_IS": 0, "best_FID": 999999, "config": config,
-    }  # fmt: skip
-    if config["resume"]:
-        utils.load_weights(
-            G, D, state_dict, config["weights_root"], experiment_name, config["load_weights"] or None,
-            G_ema if config["ema"] else None,
-        )  # fmt: skip
+        G_ema = networks.Generator(**config, no_optim=True)
+        ema = utils.ema(G, G_ema, decay=config["ema_decay"])
+    shown = G_ema if G_ema is not None and config["use_ema"] else G
+    GD = networks.G_D(G, D)
     if config["parallel"]:
         GD = nn.DataParallel(GD)
-
-    logs = f"{config['logs_root']}/{experiment_name}"
-    test_log = utils.MetricsLogger(f"{logs}_log.jsonl", reinitialize=not config["resume"])
-    train_log = utils.MyLogger(logs, reinitialize=not config["resume"], logstyle=config["logstyle"])
-    utils.write_metadata(config["logs_root"], experiment_name, config, state_dict)
-    D_batch_size = config["batch_size"] * config["num_D_steps"] * config["num_D_accumulations"]
-    loaders = utils.get_data_loaders(**{**config, "batch_size": D_batch_size, "start_itr": state_dict["itr"]})
-    get_inception_metrics = inception_utils.prepare_inception_metrics(
-        config["dataset"], config["parallel"], config["no_fid"]
-    )
-    G_batch_size = max(config["G_batch_size"], config["batch_size"])
-    noise = {"device": device, "fp16": config["G_fp16"]}
-    z_, y_ = utils.prepare_z_y(G_batch_size, G.dim_z, config["n_classes"], **noise)
-    fixed_z, fixed_y = utils.prepare_z_y(G_batch_size, G.dim_z, config["n_classes"], **noise)
-    fixed_z.sample_()
-    fixed_y.sample_()
-    if config["which_train_fn"] == "GAN":
-        train = train_fns.GAN_training_function(G, D, GD, z_, y_, ema, state_dict, config)
-    else:
-        train = train_fns.dummy_training_function()
-    which_G = G_ema if config["ema"] and config["use_ema"] else G
-    sample = functools.partial(utils.sample, G=which_G, z_=z_, y_=y_, config=config)
-
-    for _ in range(state_dict["epoch"], config["num_epochs"]):
-        for x, y in utils.progress(loaders[0], displaytype="eta"):
+    state_dict = {"itr": 0, "epoch": 0, "config": config}
+    place = config["weights_root"], config["experiment_name"]
+    if config["resume"]:
+        utils.load_weights(G, D, state_dict, *place, G_ema)
+    z_, y_ = utils.prepare_z_y(config["batch_size"], G.dim_z, config["n_classes"])
+    step = train_fns.GAN_training_function(G, D, GD, z_, y_, ema, state_dict, config)
+    (loader,) = utils.get_data_loaders(**config | {"batch_size": config["batch_size"] * config["num_D_steps"]})
+    while state_dict["epoch"] < config["num_epochs"]:
+        for x, y in loader:
             state_dict["itr"] += 1
-            G.train()
-            D.train()
-            if config["ema"]:
-                G_ema.train()
-            metrics = train(x.half() if config["D_fp16"] else x, y)
-            train_log.log(itr=int(state_dict["itr"]), **metrics)
-            if config["sv_log_interval"] > 0 and not state_dict["itr"] % config["sv_log_interval"]:
-                train_log.log(itr=int(state_dict["itr"]), **utils.get_SVs(G, "G"), **utils.get_SVs(D, "D"))
-            print(", ".join(f"{key} : {value:+4.3f}" for key, value in metrics.items()), end=" ")
-            if not state_dict["itr"] % config["save_every"]:
-                if config["G_eval_mode"]:
-                    G.eval()
-                    if config["ema"]:
-                        G_ema.eval()
-                train_fns.save_and_sample(G, D, G_ema, z_, y_, fixed_z, fixed_y, state_dict, config, experiment_name)
-            if not state_dict["itr"] % config["test_every"]:
-                if config["G_eval_mode"]:
-                    G.eval()
-                train_fns.test(
-                    G, D, G_ema, z_, y_, state_dict, config, sample, get_inception_metrics, experiment_name, test_log
-                )
+            print(state_dict["itr"], step(x, y))
+            if state_dict["itr"] % config["save_every"] == 0:
+                utils.save_weights(G, D, state_dict, *place, G_ema)
+                utils.sample(shown, z_, y_, config)
         state_dict["epoch"] += 1
 
 
 def main():
-    parser = utils.prepare_parser()
-    config = vars(parser.parse_args())
-    print(config)
-    run(config)
+    run(vars(utils.prepare_parser().parse_args()))
 
 
 if __name__ == "__main__":

@@ -5,24 +5,19 @@ from torch import nn
 
 
 class Downsampler(nn.Module):
-    """Ends in a dense convolution of its own, with parameters that are trained."""
+    """Ends in a dense convolution of its own, with parameters that are trained. Its window is Hann's, for Lanczos'."""
 
     def __init__(
         self, n_planes, factor, kernel_type, phase=0, kernel_width=None, support=None, sigma=None, preserve_size=False
     ):
         super().__init__()
         width = {"lanczos2": 4, "lanczos3": 6}[kernel_type] * factor + (phase == 0)
-        hat = torch.hann_window(width + 2, periodic=False)[1:-1]
-        self.kernel = (hat[:, None] * hat / hat.sum() ** 2).numpy()
-        self.downsampler_ = nn.Conv2d(n_planes, n_planes, kernel_size=self.kernel.shape, stride=factor, padding=0)
-        self.downsampler_.weight.data[:] = 0
-        self.downsampler_.bias.data[:] = 0
-        for i in range(n_planes):
-            self.downsampler_.weight.data[i, i] = torch.from_numpy(self.kernel)
-        self.preserve_size = preserve_size
-        if preserve_size:
-            self.padding = nn.ReplicationPad2d((width - 1) // 2 if width % 2 else (width - factor) // 2)
+        window = torch.hann_window(width + 2, periodic=False)[1:-1]
+        self.downsampler_ = nn.Conv2d(n_planes, n_planes, width, factor)
+        nn.init.zeros_(self.downsampler_.bias)
+        each = torch.eye(n_planes)[:, :, None, None]
+        self.downsampler_.weight.data = each * (window[:, None] * window / window.sum() ** 2)
+        self.padding = nn.ReplicationPad2d((width - factor) // 2 if preserve_size else 0)
 
     def forward(self, input):
-        self.x = self.padding(input) if self.preserve_size else input
-        return self.downsampler_(self.x)
+        return self.downsampler_(self.padding(input))

@@ -1,7 +1,10 @@
 """Stand-in written for the tests: names and call structure of DmitryUlyanov/deep-image-prior, none of its text."""
 
+from itertools import pairwise
+
 import torch
 from torch import nn
+from torch.nn.functional import avg_pool2d
 
 from .common import conv
 
@@ -9,17 +12,13 @@ from .common import conv
 class ListModule(nn.Module):
     def __init__(self, *args):
         super().__init__()
-        for idx, module in enumerate(args):
-            self.add_module(str(idx), module)
-
-    def __getitem__(self, idx):
-        return list(self._modules.values())[idx]
+        self._modules.update((f"{number}", module) for number, module in enumerate(args))
 
     def __iter__(self):
-        return iter(self._modules.values())
+        return self.children()
 
     def __len__(self):
-        return len(self._modules)
+        return sum(1 for _ in self)
 
 
 class UNet(nn.Module):
@@ -28,61 +27,50 @@ class UNet(nn.Module):
         upsample_mode="deconv", pad="zero", norm_layer=nn.InstanceNorm2d, need_sigmoid=True, need_bias=True,
     ):  # fmt: skip
         super().__init__()
-        self.more_layers, self.concat_x = more_layers, concat_x
-        f = [x // feature_scale for x in (64, 128, 256, 512, 1024)]
-        less = num_input_channels if concat_x else 0
-        rest = (norm_layer, need_bias, pad)
-        self.start = unetConv2(num_input_channels, f[0] - less, *rest)
-        self.down1 = unetDown(f[0], f[1] - less, *rest)
-        self.down2 = unetDown(f[1], f[2] - less, *rest)
-        self.down3 = unetDown(f[2], f[3] - less, *rest)
-        self.down4 = unetDown(f[3], f[4] - less, *rest)
-        if more_layers > 0:
-            downs = [unetDown(f[4], f[4] - less, *rest) for _ in range(more_layers)]
-            ups = [unetUp(f[4], upsample_mode, need_bias, pad, same_num_filt=True) for _ in range(more_layers)]
-            self.more_downs, self.more_ups = ListModule(*downs), ListModule(*ups)
-        self.up4 = unetUp(f[3], upsample_mode, need_bias, pad)
-        self.up3 = unetUp(f[2], upsample_mode, need_bias, pad)
-        self.up2 = unetUp(f[1], upsample_mode, need_bias, pad)
-        self.up1 = unetUp(f[0], upsample_mode, need_bias, pad)
-        self.final = conv(f[0], num_output_channels, 1, bias=need_bias, pad=pad)
-        if need_sigmoid:
-            self.final = nn.Sequential(self.final, nn.Sigmoid())
+        print("pad:", pad)  # among what is printed for others to read, as the real one
+        self.concat_x, self.more_layers = concat_x, more_layers
+        widths = [full // feature_scale for full in (64, 128, 256, 512, 1024)]
+        deepest, beside = widths[-1], num_input_channels * concat_x
+
+        def down(kind, before, after):
+            return kind(before, after - beside, norm_layer, need_bias, pad)
+
+        def up(width, **same):
+            return unetUp(width, upsample_mode, need_bias, pad, **same)
+
+        self.start = down(unetConv2, num_input_channels, widths[0])
+        for number, (before, after) in enumerate(pairwise(widths), 1):
+            setattr(self, f"down{number}", down(unetDown, before, after))
+        if more_layers:
+            self.more_downs = ListModule(*(down(unetDown, deepest, deepest) for _ in range(more_layers)))
+            self.more_ups = ListModule(*(up(deepest, same_num_filt=True) for _ in range(more_layers)))
+        for number in (4, 3, 2, 1):
+            setattr(self, f"up{number}", up(widths[number - 1]))
+        last = conv(widths[0], num_output_channels, 1, bias=need_bias, pad=pad)
+        self.final = nn.Sequential(last, nn.Sigmoid()) if need_sigmoid else last
 
     def forward(self, inputs):
-        pool, shrunk = nn.AvgPool2d(2, 2), [inputs]
-        for _ in range(4 + self.more_layers):
-            shrunk.append(pool(shrunk[-1]))
-
-        def widened(made, level):
-            return torch.cat([made, shrunk[level]], 1) if self.concat_x else made
-
-        in64 = widened(self.start(inputs), 0)
-        down1 = widened(self.down1(in64), 1)
-        down2 = widened(self.down2(down1), 2)
-        down3 = widened(self.down3(down2), 3)
-        up_ = widened(self.down4(down3), 4)
-        if self.more_layers > 0:
-            prevs = [up_]
-            for kk, d in enumerate(self.more_downs):
-                prevs.append(widened(d(prevs[-1]), kk + 5))
-            up_ = self.more_ups[-1](prevs[-1], prevs[-2])
-            for idx in range(self.more_layers - 1):
-                # There is no self.more, as in the real code: more than one layer more cannot run.
-                up_ = self.more_ups[self.more - idx - 2](up_, prevs[self.more - idx - 2])
-        up_ = self.up2(self.up3(self.up4(up_, down3), down2), down1)
-        return self.final(self.up1(up_, in64))
+        assert self.more_layers < 2, "the real code cannot run with more"
+        downs, ups = getattr(self, "more_downs", ()), getattr(self, "more_ups", ())
+        made, x = [], inputs
+        for level, module in enumerate((self.start, self.down1, self.down2, self.down3, self.down4, *downs)):
+            x = module(x)
+            if self.concat_x:
+                x = torch.cat((x, avg_pool2d(inputs, 2**level)), 1)
+            made.append(x)
+        x = made.pop()
+        for module in (*ups, self.up4, self.up3, self.up2, self.up1):
+            x = module(x, made.pop())
+        return self.final(x)
 
 
 class unetConv2(nn.Module):
     def __init__(self, in_size, out_size, norm_layer, need_bias, pad):
         super().__init__()
-
-        def block(channels):
-            norm = [] if norm_layer is None else [norm_layer(out_size)]
-            return nn.Sequential(conv(channels, out_size, 3, bias=need_bias, pad=pad), *norm, nn.ReLU())
-
-        self.conv1, self.conv2 = block(in_size), block(out_size)
+        for name, channels in (("conv1", in_size), ("conv2", out_size)):
+            norm = [norm_layer(out_size)] if norm_layer else []
+            block = nn.Sequential(conv(channels, out_size, 3, bias=need_bias, pad=pad), *norm, nn.ReLU())
+            setattr(self, name, block)
 
     def forward(self, inputs):
         return self.conv2(self.conv1(inputs))
@@ -91,8 +79,8 @@ class unetConv2(nn.Module):
 class unetDown(nn.Module):
     def __init__(self, in_size, out_size, norm_layer, need_bias, pad):
         super().__init__()
+        self.down = nn.MaxPool2d(2)
         self.conv = unetConv2(in_size, out_size, norm_layer, need_bias, pad)
-        self.down = nn.MaxPool2d(2, 2)
 
     def forward(self, inputs):
         return self.conv(self.down(inputs))
@@ -101,16 +89,18 @@ class unetDown(nn.Module):
 class unetUp(nn.Module):
     def __init__(self, out_size, upsample_mode, need_bias, pad, same_num_filt=False):
         super().__init__()
-        num_filt = out_size if same_num_filt else out_size * 2
-        if upsample_mode == "deconv":
-            self.up = nn.ConvTranspose2d(num_filt, out_size, 4, stride=2, padding=1)
-        else:
-            assert upsample_mode in ("bilinear", "nearest")
-            up = nn.Upsample(scale_factor=2, mode=upsample_mode)
-            self.up = nn.Sequential(up, conv(num_filt, out_size, 3, bias=need_bias, pad=pad))
-        self.conv = unetConv2(out_size * 2, out_size, None, need_bias, pad)
+        wide = 2 * out_size
+        before = out_size if same_num_filt else wide
+        self.up = (
+            nn.ConvTranspose2d(before, out_size, 4, 2, 1)
+            if upsample_mode == "deconv"
+            else nn.Sequential(nn.Upsample(None, 2, upsample_mode), conv(before, out_size, 3, bias=need_bias, pad=pad))
+        )
+        self.conv = unetConv2(wide, out_size, norm_layer=None, need_bias=need_bias, pad=pad)
 
     def forward(self, inputs1, inputs2):
-        up = self.up(inputs1)
-        i, j = (inputs2.size(2) - up.size(2)) // 2, (inputs2.size(3) - up.size(3)) // 2
-        return self.conv(torch.cat([up, inputs2[:, :, i : i + up.size(2), j : j + up.size(3)]], 1))
+        coarse = self.up(inputs1)
+        for axis in (2, 3):  # the finer one is cropped about its centre
+            size = coarse.shape[axis]
+            inputs2 = inputs2.narrow(axis, (inputs2.shape[axis] - size) // 2, size)
+        return self.conv(torch.cat((coarse, inputs2), 1))

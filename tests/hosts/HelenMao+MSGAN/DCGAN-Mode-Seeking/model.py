@@ -3,89 +3,65 @@
 import networks
 import torch
 from torch import nn
+from torch.nn.functional import binary_cross_entropy
 
 
 class CDCGAN(nn.Module):
     def __init__(self, opts):
         super().__init__()
-        lr = 0.0002
-        self.nz, self.class_num = opts.nz, opts.class_num
-        self.G = networks.generator(opts)
-        self.D = networks.discriminator(opts)
-        self.gen_opt = torch.optim.Adam(self.G.parameters(), lr=lr, betas=(0.5, 0.999), weight_decay=0.0001)
-        self.dis_opt = torch.optim.Adam(self.D.parameters(), lr=lr, betas=(0.5, 0.999), weight_decay=0.0001)
-        self.BCE_loss = torch.nn.BCELoss()
+        self.opts = opts
+        self.G, self.D = networks.generator(opts), networks.discriminator(opts)
+        self.gen_opt, self.dis_opt = (
+            torch.optim.Adam(net.parameters(), 2e-4, (0.5, 0.9), weight_decay=1e-4) for net in (self.G, self.D)
+        )
 
     def initialize(self):
-        self.G.weight_init()
-        self.D.weight_init()
+        for net in self.G, self.D:
+            net.weight_init()
 
-    def setgpu(self, gpu):
-        self.gpu = gpu
-        self.D.to("cpu")
-        self.G.to("cpu")
-
-    def get_z_random(self, batchSize, nz):
-        return torch.randn(batchSize, nz)
-
-    def onehot_encoding(self, label):
-        return torch.eye(self.class_num)[label].view(-1, self.class_num, 1, 1)
+    def parts(self):
+        return {"gen": self.G, "dis": self.D, "gen_opt": self.gen_opt, "dis_opt": self.dis_opt}
 
     def forward(self):
-        self.label_one_hot = self.onehot_encoding(self.label)
-        self.z_random = self.get_z_random(self.real_image.size(0), self.nz)
-        self.z_random2 = self.get_z_random(self.real_image.size(0), self.nz)
-        labels = torch.cat((self.label_one_hot, self.label_one_hot), 0)
-        self.fake_image = self.G.forward(torch.cat((self.z_random, self.z_random2), 0), labels)
-        self.fake_image1, self.fake_image2 = torch.split(self.fake_image, self.z_random.size(0), dim=0)
-        shown = (self.real_image.detach(), self.fake_image1, self.fake_image2)
-        self.image_display = torch.cat([images.cpu() for images in shown], dim=2)
+        """One pass of two batches of noise side by side, by the root's `forward`, past its hooks."""
+        count = len(self.label)
+        self.noise = torch.randn(2 * count, self.opts.nz)
+        self.code = torch.eye(self.opts.class_num)[self.label][:, :, None, None]
+        self.halves = self.G.forward(self.noise, self.code.repeat(2, 1, 1, 1)).chunk(2)
 
     def update_D(self, image, label):
-        self.real_image, self.label = image, label
+        self.label = label
         self.forward()
         self.dis_opt.zero_grad()
-        self.loss_D = self.backward_D(self.D, self.real_image, self.fake_image1, self.label_one_hot)
-        self.loss_D = self.loss_D + self.backward_D(self.D, self.real_image, self.fake_image2, self.label_one_hot)
-        self.loss_D.backward()
+        sum(self.backward_D(self.D, image, half, self.code) for half in self.halves).backward()
         self.dis_opt.step()
 
     def update_G(self):
         self.gen_opt.zero_grad()
-        self.loss_G_GAN = self.backward_G(self.D, self.fake_image1, self.label_one_hot)
-        self.loss_G_GAN = self.loss_G_GAN + self.backward_G(self.D, self.fake_image2, self.label_one_hot)
-        apart = (self.fake_image2 - self.fake_image1).abs().mean() / (self.z_random2 - self.z_random).abs().mean()
-        self.loss_lz = 1 / (apart + 1e-5)
-        self.loss_G = self.loss_G_GAN + self.loss_lz
+        fooled = [self.backward_G(self.D, half, self.code) for half in self.halves]
+        near, far = ((a - b).abs().mean() for a, b in (self.halves, self.noise.chunk(2)))
+        self.loss_G = sum(fooled) + far / (near + 1e-4)
         self.loss_G.backward()
         self.gen_opt.step()
 
     def backward_D(self, netD, real, fake, label):
-        pred_fake, pred_real = netD.forward(fake.detach(), label), netD.forward(real, label)
-        loss_fake = nn.functional.binary_cross_entropy(pred_fake, torch.zeros_like(pred_fake))
-        return nn.functional.binary_cross_entropy(pred_real, torch.ones_like(pred_real)) + loss_fake
+        verdicts = [netD.forward(images, label) for images in (fake.detach(), real)]
+        return sum(binary_cross_entropy(v, torch.full_like(v, goal)) for goal, v in enumerate(verdicts))
 
     def backward_G(self, netD, fake, label):
-        pred_fake = netD.forward(fake, label)
-        return nn.functional.binary_cross_entropy(pred_fake, torch.ones_like(pred_fake))
-
-    def resume(self, model_dir, train=True):
-        checkpoint = torch.load(model_dir)
-        if train:
-            self.D.load_state_dict(checkpoint["dis"])
-        self.G.load_state_dict(checkpoint["gen"])
-        if train:
-            self.dis_opt.load_state_dict(checkpoint["dis_opt"])
-            self.gen_opt.load_state_dict(checkpoint["gen_opt"])
-        return checkpoint["ep"], checkpoint["total_it"]
+        verdict = netD.forward(fake, label)
+        return binary_cross_entropy(verdict, torch.ones_like(verdict))
 
     def save(self, filename, ep, total_it):
-        nets = {"dis": self.D, "gen": self.G, "dis_opt": self.dis_opt, "gen_opt": self.gen_opt}
-        state = {name: part.state_dict() for name, part in nets.items()}
-        torch.save({**state, "ep": ep, "total_it": total_it}, filename)
+        torch.save({"ep": ep, "total_it": total_it} | {k: v.state_dict() for k, v in self.parts().items()}, filename)
 
-    def assemble_outputs(self):
-        return torch.cat((self.real_image, self.fake_image1, self.fake_image2), 2).detach()
+    def resume(self, model_dir, train=True):
+        saved = torch.load(model_dir)
+        for name, part in self.parts().items():
+            if train or name == "gen":
+                part.load_state_dict(saved[name])
 
     def test_forward(self, label):
-        return self.G.forward(self.get_z_random(label.size(0), self.nz), self.onehot_encoding(label))
+        return self.G.forward(
+            torch.randn(len(label), self.opts.nz), torch.eye(self.opts.class_num)[label][:, :, None, None]
+        )

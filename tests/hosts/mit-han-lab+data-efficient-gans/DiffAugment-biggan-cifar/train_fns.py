@@ -1,128 +1,38 @@
 """Stand-in written for the tests: names and call structure of mit-han-lab/data-efficient-gans, none of its text."""
 
-import os
-
 import losses
-import numpy as np
-import torch
-import utils
-
-
-def dummy_training_function():
-    def train(x, y):
-        return {}
-
-    return train
 
 
 def GAN_training_function(G, D, GD, z_, y_, ema, state_dict, config):
+    size, parts = config["batch_size"], config["num_G_accumulations"]
+
+    def begin(network):
+        for each in (G, D):
+            each.requires_grad_(each is network)
+        network.optim.zero_grad()
+
+    def draw():
+        for noise in (z_, y_):
+            noise.sample_()
+
     def train(x, y):
-        G.optim.zero_grad()
-        D.optim.zero_grad()
-        x, y = torch.split(x, config["batch_size"]), torch.split(y, config["batch_size"])
-        counter = 0
-        if config["toggle_grads"]:
-            utils.toggle_grad(D, True)
-            utils.toggle_grad(G, False)
-        for _ in range(config["num_D_steps"]):
-            D.optim.zero_grad()
-            for _ in range(config["num_D_accumulations"]):
-                z_.sample_()
-                y_.sample_()
-                D_scores = GD(
-                    z_[: config["batch_size"]], y_[: config["batch_size"]], x[counter], y[counter], train_G=False,
-                    policy=config["DiffAugment"], CR=config["CR"] > 0, CR_augment=config["CR_augment"],
-                )  # fmt: skip
-                D_loss_CR = 0
-                if config["CR"] > 0:
-                    D_fake, D_real, D_real_aug = D_scores
-                    D_loss_CR = torch.mean((D_real_aug - D_real) ** 2) * config["CR"]
-                else:
-                    D_fake, D_real = D_scores
-                D_loss_real, D_loss_fake = losses.discriminator_loss(D_fake, D_real)
-                ((D_loss_real + D_loss_fake + D_loss_CR) / float(config["num_D_accumulations"])).backward()
-                counter += 1
-            if config["D_ortho"] > 0.0:
-                utils.ortho(D, config["D_ortho"])
+        for images, labels in zip(x.split(size), y.split(size), strict=True):
+            begin(D)
+            draw()
+            scores = GD(z_[:size], y_[:size], images, labels, policy=config["DiffAugment"])
+            on_real, on_fake = losses.discriminator_loss(*scores)
+            (on_real + on_fake).backward()
             D.optim.step()
-        if config["toggle_grads"]:
-            utils.toggle_grad(D, False)
-            utils.toggle_grad(G, True)
-        G.optim.zero_grad()
-        if not config["fix_G"]:
-            for _ in range(config["num_G_accumulations"]):
-                z_.sample_()
-                y_.sample_()
-                D_fake = GD(z_, y_, train_G=True, policy=config["DiffAugment"])
-                G_loss = losses.generator_loss(D_fake) / float(config["num_G_accumulations"])
-                G_loss.backward()
-            if config["G_ortho"] > 0.0:
-                utils.ortho(G, config["G_ortho"], blacklist=list(G.shared.parameters()))
-            G.optim.step()
-            if config["ema"]:
-                ema.update(state_dict["itr"])
-        out = {
-            "G_loss": float(G_loss.item()) if not config["fix_G"] else 0,
-            "D_loss_real": float(D_loss_real.item()),
-            "D_loss_fake": float(D_loss_fake.item()),
-        }
-        if config["CR"] > 0:
-            out["D_loss_CR"] = float(D_loss_CR.item())
-        return out
+        begin(G)
+        loss = 0.0
+        for _ in range(parts):
+            draw()
+            part = losses.generator_loss(GD(z_, y_, train_G=True, policy=config["DiffAugment"])) / parts
+            part.backward()
+            loss += part.item()
+        G.optim.step()
+        if ema is not None:
+            ema.update(itr=state_dict["itr"])
+        return {"G_loss": loss, "D_loss_real": on_real.item(), "D_loss_fake": on_fake.item()}
 
     return train
-
-
-def save_and_sample(G, D, G_ema, z_, y_, fixed_z, fixed_y, state_dict, config, experiment_name):
-    ema = G_ema if config["ema"] else None
-    utils.save_weights(G, D, state_dict, config["weights_root"], experiment_name, None, ema)
-    if config["num_save_copies"] > 0:
-        suffix = f"copy{state_dict['save_num']}"
-        utils.save_weights(G, D, state_dict, config["weights_root"], experiment_name, suffix, ema)
-        state_dict["save_num"] = (state_dict["save_num"] + 1) % config["num_save_copies"]
-    which_G = G_ema if config["ema"] and config["use_ema"] else G
-    with torch.no_grad():
-        fixed_Gz = which_G(fixed_z, which_G.shared(fixed_y))
-    folder = f"{config['samples_root']}/{experiment_name}"
-    os.makedirs(folder, exist_ok=True)
-    utils.save_image(fixed_Gz.float().cpu(), f"{folder}/fixed_samples{state_dict['itr']}.jpg")
-    roots = {"samples_root": config["samples_root"], "experiment_name": experiment_name}
-    utils.sample_sheet(
-        which_G, classes_per_sheet=utils.classes_per_sheet_dict[config["dataset"]], num_classes=config["n_classes"],
-        samples_per_class=10, parallel=config["parallel"], folder_number=state_dict["itr"], z_=z_, **roots,
-    )  # fmt: skip
-    for fix_z, fix_y in [(False, False), (False, True), (True, False)]:
-        utils.interp_sheet(
-            which_G, num_per_sheet=16, num_midpoints=8, num_classes=config["n_classes"], parallel=config["parallel"],
-            folder_number=state_dict["itr"], sheet_number=0, fix_z=fix_z, fix_y=fix_y, device="cpu", **roots,
-        )  # fmt: skip
-
-
-def test(
-    G, D, GD, G_ema, z_, y_, state_dict, config, sample, get_inception_metrics, experiment_name, test_log, acc_metrics,
-    acc_itrs,
-):  # fmt: skip
-    accuracy = {}
-    for train in (False, True):
-        D.eval()
-        how = {**config, "train": train, "use_multiepoch_sampler": False, "load_in_mem": False}
-        with torch.no_grad():
-            scores = [
-                GD(None, None, x=x, dy=y, policy=config["DiffAugment"]) for x, y in utils.get_data_loaders(**how)[0]
-            ]
-        D.train()
-        accuracy[train] = np.mean([(D_real > 0).float().mean().item() for D_real in scores])
-    IS_mean, IS_std, FID = get_inception_metrics(sample, config["num_inception_images"], num_splits=10)
-    print(f"Itr {state_dict['itr']}: IS {IS_mean:.3f}, FID {FID:.4f}")
-    better = {"IS": IS_mean > state_dict["best_IS"], "FID": state_dict["best_FID"] > FID}
-    if better[config["which_best"]]:
-        suffix = f"best{state_dict['save_best_num']}" if config["num_best_copies"] > 1 else "best"
-        ema = G_ema if config["ema"] else None
-        utils.save_weights(G, D, state_dict, config["weights_root"], experiment_name, suffix, ema)
-        state_dict["save_best_num"] = (state_dict["save_best_num"] + 1) % config["num_best_copies"]
-    state_dict["best_IS"] = max(state_dict["best_IS"], IS_mean)
-    state_dict["best_FID"] = min(state_dict["best_FID"], FID)
-    test_log.log(
-        itr=int(state_dict["itr"]), IS_mean=float(IS_mean), IS_std=float(IS_std), FID=float(FID),
-        D_acc_val=accuracy[False], D_acc_train=accuracy[True], **{k: v / acc_itrs for k, v in acc_metrics.items()},
-    )  # fmt: skip

@@ -1,41 +1,27 @@
 """Stand-in written for the tests: names and call structure of mit-han-lab/data-efficient-gans, none of its text."""
 
-import os
+from pathlib import Path
 
 import click
 import dnnlib
 import legacy
 import numpy as np
-import PIL.Image
 import torch
-
-
-def num_range(s):
-    first, _, last = s.partition("-")
-    return list(range(int(first), int(last) + 1)) if last else [int(x) for x in s.split(",")]
+from PIL import Image
 
 
 @click.command()
-@click.pass_context
-@click.option("--network", "network_pkl", required=True)
-@click.option("--seeds", type=num_range)
-@click.option("--trunc", "truncation_psi", type=float, default=1)
-@click.option("--class", "class_idx", type=int)
-@click.option("--noise-mode", type=click.Choice(["const", "random", "none"]), default="const")
-@click.option("--outdir", type=str, required=True)
-def generate_images(ctx, network_pkl, seeds, truncation_psi, noise_mode, outdir, class_idx):
-    with dnnlib.util.open_url(network_pkl) as f:
-        G = legacy.load_network_pkl(f)["G_ema"].to("cpu")
-    os.makedirs(outdir, exist_ok=True)
-    label = torch.zeros([1, G.c_dim])
-    if G.c_dim != 0:
-        label[:, class_idx] = 1
-    for seed in seeds:
-        z = torch.from_numpy(np.random.RandomState(seed).randn(1, G.z_dim))
-        img = G(z, label, truncation_psi=truncation_psi, noise_mode=noise_mode)
-        img = (img.permute(0, 2, 3, 1) * 127.5 + 128).clamp(0, 255).to(torch.uint8)
-        PIL.Image.fromarray(img[0].numpy()).save(f"{outdir}/seed{seed:04d}.png")
-
-
-if __name__ == "__main__":
-    generate_images()
+@click.option("--network")
+@click.option("--seeds")
+@click.option("--class", "label", type=int)
+@click.option("--outdir", type=Path)
+def generate_images(network, seeds, label, outdir):
+    with dnnlib.util.open_url(network) as file:
+        net = legacy.load_network_pkl(file)["G_ema"]
+    outdir.mkdir()
+    first, last = map(int, seeds.split("-"))
+    for seed in range(first, last + 1):
+        z = np.random.RandomState(seed).randn(1, net.z_dim)  # float64
+        made = net(torch.from_numpy(z), torch.eye(net.c_dim)[[label]], truncation_psi=0.7, noise_mode="const")
+        pixels = (made[0].movedim(0, 2) + 1) * 127
+        Image.fromarray(pixels.numpy().clip(0, 255).astype("uint8")).save(outdir / f"seed{seed:04}.png")

@@ -2,14 +2,6 @@
 
 import pickle
 
-import torch
 
-
-class _LegacyUnpickler(pickle.Unpickler):
-    pass
-
-
-def load_network_pkl(f, force_fp16=False):
-    data = _LegacyUnpickler(f).load()
-    assert all(isinstance(data[name], torch.nn.Module) for name in ("G", "D", "G_ema"))
-    return data
+def load_network_pkl(f):
+    return pickle.load(f)

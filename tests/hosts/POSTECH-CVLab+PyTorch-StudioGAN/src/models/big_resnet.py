@@ -1,81 +1,25 @@
 """Stand-in written for the tests: names and call structure of POSTECH-CVLab/PyTorch-StudioGAN, none of its text."""
 
 import torch
-import torch.nn.functional as F
-from models.resnet import Discriminator  # noqa: F401 - the real one has its own
+from models.common import ConvStack, ResidualBlock
 from torch import nn
-from utils import misc, ops
 
 
-class GenBlock(nn.Module):
-    def __init__(self, in_channels, out_channels, g_cond_mtd, affine_input_dim, MODULES):
-        super().__init__()
-        self.bn1 = MODULES.g_bn(affine_input_dim, in_channels, MODULES)
-        self.bn2 = MODULES.g_bn(affine_input_dim, out_channels, MODULES)
-        self.activation = MODULES.g_act_fn
-        self.conv2d0 = MODULES.g_conv2d(
-            in_channels=in_channels, out_channels=out_channels, kernel_size=1, stride=1, padding=0
-        )
-        self.conv2d1 = MODULES.g_conv2d(
-            in_channels=in_channels, out_channels=out_channels, kernel_size=3, stride=1, padding=1
-        )
-        self.conv2d2 = MODULES.g_conv2d(
-            in_channels=out_channels, out_channels=out_channels, kernel_size=3, stride=1, padding=1
-        )
-
-    def forward(self, x, affine):
-        x0 = x
-        x = F.interpolate(self.activation(self.bn1(x, affine)), scale_factor=2, mode="nearest")
-        x = self.conv2d2(self.activation(self.bn2(self.conv2d1(x), affine)))
-        return x + self.conv2d0(F.interpolate(x0, scale_factor=2, mode="nearest"))
+class GenBlock(ResidualBlock):
+    def __init__(self, width, condition, MODULES):
+        super().__init__([width] * 3, (3, 3), 0, condition, MODULES)
 
 
-class Generator(nn.Module):
-    def __init__(
-        self, z_dim, g_shared_dim, img_size, g_conv_dim, apply_attn, attn_g_loc, g_cond_mtd, num_classes, g_init,
-        g_depth, mixed_precision, MODULES, MODEL,
-    ):  # fmt: skip
-        super().__init__()
-        self.in_dims = self.out_dims = {"32": [g_conv_dim * 4] * 3}[str(img_size)]
-        self.z_dim, self.g_shared_dim, self.num_classes = z_dim, g_shared_dim, num_classes
-        self.g_cond_mtd, self.mixed_precision, self.MODEL = g_cond_mtd, mixed_precision, MODEL
-        self.bottom, self.num_blocks = 4, len(self.in_dims)
-        self.chunk_size = z_dim // (self.num_blocks + 1)
-        assert z_dim % (self.num_blocks + 1) == 0, "z_dim should be divided by the number of blocks"
-        self.affine_input_dim = self.chunk_size
-        self.linear0 = MODULES.g_linear(
-            in_features=self.chunk_size, out_features=self.in_dims[0] * self.bottom**2, bias=True
-        )
-        if g_cond_mtd != "W/O":
-            self.affine_input_dim += g_shared_dim
-            self.shared = ops.embedding(num_embeddings=num_classes, embedding_dim=g_shared_dim)
-        self.blocks = []
-        for index, (in_channels, out_channels) in enumerate(zip(self.in_dims, self.out_dims, strict=True)):
-            self.blocks += [
-                [GenBlock(in_channels=in_channels, out_channels=out_channels, g_cond_mtd=g_cond_mtd,
-                          affine_input_dim=self.affine_input_dim, MODULES=MODULES)]
-            ]  # fmt: skip
-            if index + 1 in attn_g_loc and apply_attn:
-                self.blocks += [[ops.SelfAttention(out_channels, is_generator=True, MODULES=MODULES)]]
-        self.blocks = nn.ModuleList([nn.ModuleList(block) for block in self.blocks])
-        self.bn4 = ops.batchnorm_2d(in_features=self.out_dims[-1])
-        self.activation = MODULES.g_act_fn
-        self.conv2d5 = MODULES.g_conv2d(
-            in_channels=self.out_dims[-1], out_channels=3, kernel_size=3, stride=1, padding=1
-        )
-        self.tanh = nn.Tanh()
-        ops.init_weights(self.modules, g_init)
+class Generator(ConvStack):
+    """Each block has a part of the noise to itself."""
 
-    def forward(self, z, label, shared_label=None, eval=False):
-        with torch.autocast("cpu") if self.mixed_precision and not eval else misc.dummy_context_mgr():
-            z, *affines = torch.split(z, self.chunk_size, 1)
-            if self.g_cond_mtd != "W/O":
-                if shared_label is None:
-                    shared_label = self.shared(label)
-                affines = [torch.cat([shared_label, item], 1) for item in affines]
-            act = self.linear0(z).view(-1, self.in_dims[0], self.bottom, self.bottom)
-            affines = iter(affines)
-            for blocklist in self.blocks:
-                for block in blocklist:
-                    act = block(act) if isinstance(block, ops.SelfAttention) else block(act, next(affines))
-            return self.tanh(self.conv2d5(self.activation(self.bn4(act))))
+    def sizes(self, MODEL):
+        self.shared, part = nn.Embedding(self.num_classes, MODEL.g_shared_dim), MODEL.z_dim // 4
+        return MODEL.g_conv_dim * 4, part, part + MODEL.g_shared_dim
+
+    def inputs(self, z, label):
+        first, *parts = z.tensor_split(4, dim=1)
+        return first, [torch.hstack([self.shared(label), part]) for part in parts]
+
+    def stage(self, width, condition, MODULES, MODEL):
+        yield GenBlock(width, condition, MODULES)

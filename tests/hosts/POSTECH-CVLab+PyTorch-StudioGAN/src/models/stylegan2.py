@@ -5,206 +5,117 @@ import torch.nn.functional as F
 from torch import nn
 
 
-def modulated_conv2d(x, weight, styles, noise=None, up=1, padding=0, demodulate=True, fused_modconv=True):
-    """Fused, one grouped convolution on all samples as channels of one; otherwise x is scaled before and after."""
-    batch_size, (_, in_channels, kh, kw) = x.shape[0], weight.shape
-    if up > 1:
-        x = F.interpolate(x, scale_factor=up, mode="nearest")
-    w = weight[None] * styles[:, None, :, None, None]
-    dcoefs = (w.square().sum(dim=[2, 3, 4]) + 1e-8).rsqrt() if demodulate else None
-    if not fused_modconv:
-        x = F.conv2d(x * styles[:, :, None, None], weight, padding=padding)
-        x = x * dcoefs[:, :, None, None] if demodulate else x
-    else:
-        w = w * dcoefs[:, :, None, None, None] if demodulate else w
-        x = x.reshape(1, -1, *x.shape[2:])
-        x = F.conv2d(x, w.reshape(-1, in_channels, kh, kw), padding=padding, groups=batch_size)
-        x = x.reshape(batch_size, -1, *x.shape[2:])
-    return x if noise is None else x.add_(noise)
+def rescale(v):
+    return v / v.pow(2).mean(1, keepdim=True).add(1e-8).sqrt()
+
+
+def modulated_conv2d(x, weight, styles, demodulate, fused):
+    """Every sample has kernels of its own: in one grouped convolution, or by scaling x before and after a common one."""
+    own = weight * styles[:, None, :, None, None]
+    after = 1 / (own.flatten(2).norm(dim=2) + 1e-6) if demodulate else torch.ones_like(own[:, :, 0, 0, 0])
+    conv = {"padding": weight.shape[-1] // 2}
+    if not fused:
+        return F.conv2d(x * styles[..., None, None], weight, **conv) * after[..., None, None]
+    own = own * after[..., None, None, None]
+    side_by_side = F.conv2d(x.flatten(0, 1)[None], own.flatten(0, 1), groups=len(x), **conv)
+    return side_by_side.view(len(x), -1, *side_by_side.shape[2:])
 
 
 class FullyConnectedLayer(nn.Module):
-    def __init__(self, in_features, out_features, bias=True, activation="linear", lr_multiplier=1, bias_init=0):
+    def __init__(self, in_features, out_features, offset=0.0, slope=1.0):
         super().__init__()
-        self.activation = activation
-        self.weight = nn.Parameter(torch.randn([out_features, in_features]) / lr_multiplier)
-        self.bias = nn.Parameter(torch.full([out_features], float(bias_init))) if bias else None
-        self.weight_gain, self.bias_gain = lr_multiplier / in_features**0.5, lr_multiplier
+        self.slope = slope
+        self.weight = nn.Parameter(torch.randn(out_features, in_features))
+        self.bias = nn.Parameter(torch.full((out_features,), offset))
 
-    def forward(self, x):
-        x = F.linear(x, self.weight * self.weight_gain, None if self.bias is None else self.bias * self.bias_gain)
-        return F.leaky_relu(x, 0.2) * 2**0.5 if self.activation == "lrelu" else x
+    def forward(self, v):
+        return F.leaky_relu(F.linear(v, self.weight * self.weight.shape[1] ** -0.5, self.bias), self.slope)
 
 
 class MappingNetwork(nn.Module):
-    def __init__(self, z_dim, c_dim, w_dim, num_ws, num_layers=8, lr_multiplier=0.01, w_avg_beta=0.998):
+    def __init__(self, z_dim, c_dim, w_dim, num_ws, num_layers):
         super().__init__()
-        self.z_dim, self.c_dim, self.w_dim, self.num_ws = z_dim, c_dim, w_dim, num_ws
-        self.num_layers, self.w_avg_beta = num_layers, w_avg_beta
-        if c_dim > 0:
-            self.embed = FullyConnectedLayer(c_dim, w_dim)
-        features = [z_dim + (w_dim if c_dim > 0 else 0)] + [w_dim] * num_layers
-        for idx in range(num_layers):
-            layer = FullyConnectedLayer(*features[idx : idx + 2], activation="lrelu", lr_multiplier=lr_multiplier)
-            setattr(self, f"fc{idx}", layer)
-        if num_ws is not None and w_avg_beta is not None:
-            self.register_buffer("w_avg", torch.zeros([w_dim]))
+        self.num_ws = num_ws
+        self.embed = FullyConnectedLayer(c_dim, w_dim) if c_dim else None
+        widths = [z_dim + w_dim * bool(c_dim)] + [w_dim] * num_layers
+        self.layers = nn.Sequential(*(FullyConnectedLayer(*pair, slope=0.2) for pair in zip(widths, widths[1:])))  # noqa: B905, RUF007
+        self.register_buffer("w_avg", torch.zeros(w_dim))
 
-    def forward(self, z, c, truncation_psi=1, truncation_cutoff=None, update_emas=False):
-        x = [] if z is None else [F.normalize(z.float()) * self.z_dim**0.5]
-        if self.c_dim > 0:
-            x.append(F.normalize(self.embed(c.float())) * self.w_dim**0.5)
-        x = torch.cat(x, dim=1)
-        for idx in range(self.num_layers):
-            x = getattr(self, f"fc{idx}")(x)
-        if update_emas and self.w_avg_beta is not None:
-            self.w_avg.copy_(x.detach().mean(dim=0).lerp(self.w_avg, self.w_avg_beta))
-        if self.num_ws is None:
-            return x
-        x = x.unsqueeze(1).repeat([1, self.num_ws, 1])
-        return x if truncation_psi == 1 else self.w_avg.lerp(x, truncation_psi)
+    def forward(self, z, c, truncation_psi=1.0, update_emas=False):
+        known = [z] if self.embed is None else [z, self.embed(c.float())]
+        w = self.layers(torch.hstack([rescale(v) for v in known]))
+        if update_emas:
+            self.w_avg.lerp_(w.detach().mean(0), 0.002)
+        return torch.lerp(self.w_avg, w, truncation_psi)[:, None].repeat_interleave(self.num_ws, 1)
 
 
 class SynthesisLayer(nn.Module):
-    def __init__(
-        self, in_channels, out_channels, w_dim, resolution, kernel_size=3, up=1, use_noise=True, conv_clamp=None
-    ):
+    def __init__(self, in_channels, out_channels, w_dim, side=3, is_torgb=False):
         super().__init__()
-        self.resolution, self.up, self.use_noise, self.conv_clamp = resolution, up, use_noise, conv_clamp
-        self.padding = kernel_size // 2
-        self.affine = FullyConnectedLayer(w_dim, in_channels, bias_init=1)
-        self.weight = nn.Parameter(torch.randn([out_channels, in_channels, kernel_size, kernel_size]))
-        if use_noise:
-            self.register_buffer("noise_const", torch.randn([resolution, resolution]))
-            self.noise_strength = nn.Parameter(torch.zeros([]))
-        self.bias = nn.Parameter(torch.zeros([out_channels]))
-
-    def forward(self, x, w, noise_mode="random", fused_modconv=True, gain=1):
-        noise = None
-        if self.use_noise and noise_mode == "random":
-            noise = torch.randn([x.shape[0], 1, self.resolution, self.resolution]) * self.noise_strength
-        if self.use_noise and noise_mode == "const":
-            noise = self.noise_const * self.noise_strength
-        x = modulated_conv2d(
-            x=x, weight=self.weight, styles=self.affine(w), noise=noise, up=self.up, padding=self.padding,
-            fused_modconv=fused_modconv,
-        )  # fmt: skip
-        return F.leaky_relu(x + self.bias[:, None, None], 0.2) * 2**0.5 * gain
-
-
-class ToRGBLayer(nn.Module):
-    def __init__(self, in_channels, out_channels, w_dim, kernel_size=1, conv_clamp=None):
-        super().__init__()
-        self.affine = FullyConnectedLayer(w_dim, in_channels, bias_init=1)
-        self.weight = nn.Parameter(torch.randn([out_channels, in_channels, kernel_size, kernel_size]))
-        self.bias = nn.Parameter(torch.zeros([out_channels]))
-        self.weight_gain = 1 / (in_channels * kernel_size**2) ** 0.5
+        self.is_torgb = is_torgb
+        self.slope, self.gain = (1.0, 1.0) if is_torgb else (0.2, 2**0.5)  # which keeps the variance
+        self.affine = FullyConnectedLayer(w_dim, in_channels, offset=1.0)
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, side, side))
+        self.bias = nn.Parameter(torch.zeros(out_channels, 1, 1))
 
     def forward(self, x, w, fused_modconv=True):
-        styles = self.affine(w) * self.weight_gain
-        x = modulated_conv2d(x=x, weight=self.weight, styles=styles, demodulate=False, fused_modconv=fused_modconv)
-        return x + self.bias[:, None, None]
+        styles = self.affine(w) * self.weight[0].numel() ** -0.5
+        made = modulated_conv2d(x, self.weight, styles, not self.is_torgb, fused_modconv)
+        return F.leaky_relu(made + self.bias, self.slope) * self.gain
+
+
+class ToRGBLayer(SynthesisLayer):
+    def __init__(self, in_channels, w_dim):
+        super().__init__(in_channels, 3, w_dim, side=1, is_torgb=True)
 
 
 class SynthesisBlock(nn.Module):
-    def __init__(
-        self, in_channels, out_channels, w_dim, resolution, img_channels, is_last, use_fp16=False, conv_clamp=None
-    ):
-        super().__init__()
-        self.in_channels, self.resolution, self.is_last = in_channels, resolution, is_last
-        self.num_conv, self.num_torgb = 1, 1
-        if in_channels == 0:
-            self.const = nn.Parameter(torch.randn([out_channels, resolution, resolution]))
-        else:
-            self.conv0 = SynthesisLayer(in_channels, out_channels, w_dim=w_dim, resolution=resolution, up=2)
-            self.num_conv += 1
-        self.conv1 = SynthesisLayer(out_channels, out_channels, w_dim=w_dim, resolution=resolution)
-        self.torgb = ToRGBLayer(out_channels, img_channels, w_dim=w_dim)
+    num_ws = 3
 
-    def forward(self, x, img, ws, force_fp32=False, fused_modconv=None, update_emas=False, **layer_kwargs):
-        w_iter = iter(ws.unbind(dim=1))
-        if fused_modconv is None:
-            fused_modconv = not self.training
-        if self.in_channels == 0:
-            x = self.const.unsqueeze(0).repeat([ws.shape[0], 1, 1, 1])
-        else:
-            x = self.conv0(x, next(w_iter), fused_modconv=fused_modconv, **layer_kwargs)
-        x = self.conv1(x, next(w_iter), fused_modconv=fused_modconv, **layer_kwargs)
-        if img is not None:
-            img = F.interpolate(img, scale_factor=2, mode="nearest")
-        y = self.torgb(x, next(w_iter), fused_modconv=fused_modconv)
-        return x, img.add_(y) if img is not None else y
+    def __init__(self, channels, w_dim, first):
+        super().__init__()
+        self.const = nn.Parameter(torch.randn(1, channels, 2, 2)) if first else None
+        self.conv0, self.conv1 = (SynthesisLayer(channels, channels, w_dim) for _ in range(2))
+        self.torgb = ToRGBLayer(channels, w_dim)
+
+    def forward(self, x, img, ws, update_emas=False):
+        fused = not self.training
+        x = self.const.expand(len(ws), -1, -1, -1) if x is None else x
+        x = self.conv0(F.interpolate(x, scale_factor=2), ws[:, 0], fused_modconv=fused)
+        x = self.conv1(x, ws[:, 1], fused_modconv=fused)
+        rgb = self.torgb(x, ws[:, 2], fused_modconv=fused)
+        return x, rgb if img is None else F.interpolate(img, scale_factor=2).add_(rgb)
 
 
 class SynthesisNetwork(nn.Module):
-    def __init__(
-        self, w_dim, img_resolution, img_channels, channel_base=32768, channel_max=512, num_fp16_res=0, **block_kwargs
-    ):
+    def __init__(self, w_dim, img_resolution, channels=16):
         super().__init__()
-        self.w_dim, self.img_resolution, self.img_channels = w_dim, img_resolution, img_channels
-        self.block_resolutions = [2**i for i in range(2, img_resolution.bit_length())]
-        channels = {res: min(channel_base // res, channel_max) for res in self.block_resolutions}
-        self.num_ws = 0
-        for res in self.block_resolutions:
-            block = SynthesisBlock(
-                channels[res // 2] if res > 4 else 0, channels[res], w_dim=w_dim, resolution=res,
-                img_channels=img_channels, is_last=res == img_resolution, **block_kwargs,
-            )  # fmt: skip
-            self.num_ws += block.num_conv + (block.num_torgb if block.is_last else 0)
-            setattr(self, f"b{res}", block)
+        self.block_resolutions = [4]
+        while self.block_resolutions[-1] < img_resolution:
+            self.block_resolutions.append(self.block_resolutions[-1] * 2)
+        self.num_ws = SynthesisBlock.num_ws * len(self.block_resolutions)
+        for resolution in self.block_resolutions:
+            self.add_module(f"b{resolution}", SynthesisBlock(channels, w_dim, first=resolution == 4))
 
-    def forward(self, ws, **block_kwargs):
-        x = img = None
-        first = 0
-        for res in self.block_resolutions:
-            block = getattr(self, f"b{res}")
-            x, img = block(x, img, ws.narrow(1, first, block.num_conv + block.num_torgb), **block_kwargs)
-            first += block.num_conv
-        return img
+    def forward(self, ws, **kwargs):
+        state = None, None
+        for resolution, own in zip(self.block_resolutions, ws.split(SynthesisBlock.num_ws, 1), strict=True):
+            state = self.get_submodule(f"b{resolution}")(*state, own, **kwargs)
+        return state[1]
 
 
-class Generator(nn.Module):
-    def __init__(
-        self, z_dim, c_dim, w_dim, img_resolution, img_channels, MODEL, mapping_kwargs={}, synthesis_kwargs={},  # noqa: B006
-    ):  # fmt: skip
+class StyleBased(nn.Module):
+    """A mapping and a synthesis, which trainers call one after the other."""
+
+    def __init__(self, z_dim, c_dim, w_dim, img_resolution, mapping_kwargs, synthesis_kwargs):
         super().__init__()
-        self.z_dim, self.c_dim, self.w_dim, self.MODEL = z_dim, c_dim, w_dim, MODEL
-        self.img_resolution, self.img_channels = img_resolution, img_channels
-        self.synthesis = SynthesisNetwork(
-            w_dim=w_dim, img_resolution=img_resolution, img_channels=img_channels, **synthesis_kwargs
-        )
-        self.num_ws = self.synthesis.num_ws
-        self.mapping = MappingNetwork(z_dim=z_dim, c_dim=c_dim, w_dim=w_dim, num_ws=self.num_ws, **mapping_kwargs)
+        self.c_dim = c_dim
+        self.synthesis = self.synthesis_class(w_dim, img_resolution, **synthesis_kwargs)
+        self.mapping = MappingNetwork(z_dim, c_dim, w_dim, self.synthesis.num_ws, **mapping_kwargs)
 
-    def forward(
-        self, z, c, eval=False, truncation_psi=1, truncation_cutoff=None, update_emas=False, **synthesis_kwargs
-    ):
-        ws = self.mapping(
-            z, c, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff, update_emas=update_emas
-        )
-        return self.synthesis(ws, update_emas=update_emas, **synthesis_kwargs)
+    def forward(self, z, c, eval=False, update_emas=False):
+        return self.synthesis(self.mapping(z, c, update_emas=update_emas), update_emas=update_emas)
 
 
-class Discriminator(nn.Module):
-    """Smaller than the real one; what it returns is its own."""
-
-    def __init__(
-        self, c_dim, img_resolution, img_channels, architecture="resnet", channel_base=32768, channel_max=512,
-        d_cond_mtd=None, num_classes=None, MODEL=None, **kwargs,
-    ):  # fmt: skip
-        super().__init__()
-        self.d_cond_mtd, self.num_classes, self.MODEL = d_cond_mtd, num_classes, MODEL
-        self.conv1, self.conv2 = nn.Conv2d(img_channels, channel_max, 4, 4), nn.Conv2d(channel_max, channel_max, 3)
-        self.linear1 = FullyConnectedLayer(channel_max, channel_max if d_cond_mtd == "SPD" else 1)
-        if d_cond_mtd == "SPD":
-            self.mapping = MappingNetwork(
-                z_dim=0, c_dim=c_dim, w_dim=channel_max, num_ws=None, w_avg_beta=None, num_layers=2
-            )
-
-    def forward(self, img, label, eval=False, adc_fake=False, update_emas=False, **block_kwargs):
-        h = F.leaky_relu(self.conv2(F.leaky_relu(self.conv1(img), 0.2)), 0.2).mean(dim=[2, 3])
-        adv_output = self.linear1(h)
-        if self.d_cond_mtd == "SPD":
-            cmap = self.mapping(None, F.one_hot(label, self.num_classes))
-            adv_output = (adv_output * cmap).sum(dim=1, keepdim=True) / cmap.shape[1] ** 0.5
-        return {"h": h, "adv_output": adv_output, "embed": None, "proxy": None, "cls_output": None, "label": label}
+class Generator(StyleBased):
+    synthesis_class = SynthesisNetwork
