@@ -1,0 +1,84 @@
+"""What a restoration says while it runs: progress on the terminal, a log."""
+
+from __future__ import annotations
+
+import json
+import time
+from types import TracebackType
+from typing import Any
+
+from sparse_plugin.progress import bars
+from sparse_plugin.reference.report import QUIET
+from sparse_plugin.reference.rundir import LOG, RunDirectory
+from sparse_plugin.restore.restoration import Restoration
+
+
+class Report:
+    """The reports of one restoration, a context manager. budget: iterations; progress: whether anything is said."""
+
+    def __init__(
+        self, title: str, restoration: Restoration, budget: int, directory: RunDirectory | None, progress: bool
+    ) -> None:
+        self.title, self.restoration, self.budget, self.directory = title, restoration, budget, directory
+        self.loud = progress
+        self._bars = bars("iterations")
+        self._console = self._bars.console
+        if not progress:
+            self._bars.disable = True
+        self._since = (time.perf_counter(), restoration.iteration)
+        self._said = time.perf_counter()
+        self._task = self._bars.add_task(title, total=budget, completed=restoration.iteration)
+
+    def __enter__(self) -> Report:
+        self.say(f"{self.title}: {self.restoration}, from iteration {self.restoration.iteration} of {self.budget}")
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def say(self, text: str) -> None:
+        """A line on the terminal, or in what stderr is sent to."""
+        if self.loud:
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def tick(self, logged: bool) -> None:
+        """An iteration is done, to be logged or not."""
+        iteration = self.restoration.iteration
+        if logged:
+            self._log(iteration)
+        self._bars.update(self._task, completed=iteration)
+
+    def _log(self, iteration: int) -> None:
+        now = time.perf_counter()
+        since, before = self._since
+        rate = (iteration - before) / max(now - since, 1e-9)
+        self._since = (now, iteration)
+        values = {"loss": self.restoration.curves.loss[-1], **self.restoration.merits()}
+        self._record(
+            {"step": iteration, "time": round(time.time(), 3), "iterations_per_second": round(rate, 3), **values}
+        )
+        terms = [f"loss {values['loss']:.4g}", f"{rate:.3g} iterations/s"]
+        if "psnr_single" in values:
+            terms += [f"PSNR {values['psnr_single']:.2f}, averaged {values['psnr_average']:.2f} dB"]
+            terms += [f"SSIM {values['ssim_single']:.3f}, averaged {values['ssim_average']:.3f}"]
+        shown = f"{self.title}: {', '.join(terms)}"
+        self._bars.update(self._task, description=shown)
+        if self._bars.disable and (now - self._said > QUIET or iteration == self.budget):
+            self._said = now
+            left = (self.budget - iteration) / rate
+            self.say(f"{shown}; iteration {iteration} of {self.budget}, at most {duration(left)} left")
+
+    def _record(self, values: dict[str, Any]) -> None:
+        if self.directory is not None:
+            with open(self.directory.path / LOG, "a", encoding="utf-8") as file:
+                file.write(json.dumps(values) + "\n")
+
+
+def duration(seconds: float) -> str:
+    """In the largest unit that says something: "90 s", "5 min", "2.5 h"."""
+    if seconds < 120:
+        return f"{round(seconds)} s"
+    return f"{round(seconds / 60)} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,327 @@
+"""One image's restoration, iteration by iteration: Deep Image Prior (Ulyanov et al. 2018) with a regularized encoder.
+
+A network f_θ with random weights maps fixed noise z to an image, and θ is fitted to the one image that is given:
+min_θ ‖A(f_θ(z + ε)) - y‖², ε new in each iteration. With a constraint, each of the encoder's representations
+Γ_1..Γ_K is projected (Ganz & Elad, section 5).
+
+All of it follows from the seed: ε of an iteration from (seed, iteration). So a restoration that goes on from a checkpoint
+comes to the same bits as one that was not interrupted, on the same machine with the same number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sparse_plugin.attachment import attach
+from sparse_plugin.config import SparsityConfig
+from sparse_plugin.errors import CheckpointError, ConfigError
+from sparse_plugin.reference import checkpoints
+from sparse_plugin.reference.batches import key
+from sparse_plugin.reference.trainer import PRECISIONS, DivergedError
+from sparse_plugin.restore.network import SkipNetwork
+from sparse_plugin.restore.pictures import Array
+from sparse_plugin.restore.result import Curves, Result
+from sparse_plugin.restore.scores import psnr, ssim
+from sparse_plugin.restore.stopping import Stopping
+from sparse_plugin.restore.tasks import Task
+
+# The share of the past in the averaged output, as in the official denoising.
+AVERAGING = 0.99
+# An iteration whose loss is so many times the one before, 5 dB as officially, goes back to the weights before.
+FALLBACK = 10**0.5
+# The network's input is uniform noise from 0 to this.
+AMPLITUDE = 0.1
+
+_ROLE = "network"
+
+
+class Restoration:
+    """The restoration of given, (1, C, h, w) with values in [0, 1], after `iteration` iterations.
+
+    width: multiplies the recipe's channels. scales: of the network. clean: (1, C, H, W), only measured against. precision: in
+    trainer.PRECISIONS. compiled: whether the network is run by torch.compile.
+    The image is one that `check_size` and the task take.
+    """
+
+    def __init__(
+        self,
+        given: Tensor,
+        task: Task,
+        sparse: SparsityConfig | None,
+        stopping: Stopping,
+        *,
+        seed: int,
+        width: float,
+        scales: int,
+        clean: Tensor | None,
+        device: torch.device,
+        precision: str = "float32",
+        compiled: bool = False,
+    ) -> None:
+        self.given, self.task, self.stopping, self.seed = given.to(device), task, stopping, seed
+        self.clean = None if clean is None else clean.to(device)
+        self.device, self.scales = device, scales
+        torch.manual_seed(key(_ROLE, seed))
+        self.network = _network(task, given.shape[1], width, scales)
+        height, across = task.size(given.shape[2:])
+        self.network.to(device)
+        multiple = self.network.multiple
+        canvas = [-(-side // multiple) * multiple for side in (height, across)]
+        top, left = (canvas[0] - height) // 2, (canvas[1] - across) // 2
+        self._inside = (..., slice(top, top + height), slice(left, left + across))
+        source = torch.Generator().manual_seed(key("input", seed))
+        self._z = AMPLITUDE * torch.rand(1, task.recipe.input_channels, *canvas, generator=source)
+        self.attachment = None
+        if sparse is not None:  # before the optimizer is made, which is to train what is inserted
+            sites = sparse.sites or [f"encoders.{i}:output" for i in range(scales)]
+            config = sparse.with_(sites=sites, measure_every=0)
+            self.attachment = attach(self.network, config, example_input=self._z.to(device))
+        self._run = torch.compile(self.network) if compiled else self.network
+        self._autocast = partial(
+            torch.autocast, device.type, PRECISIONS[precision], enabled=precision != "float32", cache_enabled=False
+        )
+        self.optimizer = torch.optim.Adam(self.network.parameters(), task.recipe.rate, fused=True)
+        self.iteration = 0
+        self.curves = Curves()
+        self._average: Tensor | None = None
+        self._output: Tensor | None = None
+        self._kept: tuple[int, Tensor, Tensor] | None = None  # iteration, output, average at the lowest variance
+        self._good = [t.detach().clone() for t in _tensors(self.network)]
+        self._good_loss = math.inf
+        self._sizes: tuple[tuple[int, int], ...] = ()
+
+    def __str__(self) -> str:
+        count = sum(p.numel() for p in self.network.parameters())
+        attached = "" if self.attachment is None else f", {self.attachment.regularizer}"
+        size = f"{self.given.shape[3]}x{self.given.shape[2]}"
+        return f"{self.task.name} {size}, a network of {count:,} parameters{attached}, on {self.device}"
+
+    def step(self, measure: bool) -> None:
+        """One iteration. measure: whether the densities of Γ_1..Γ_K are taken.
+
+        Raises DivergedError for a loss that is not finite.
+        """
+        self.iteration += 1
+        source = torch.Generator().manual_seed(key("jitter", self.seed, self.iteration))
+        jitter = torch.randn(self._z.shape, generator=source)  # on the CPU: the same on every device
+        z = self._z.add(jitter, alpha=self.task.recipe.jitter).to(self.device)
+        if measure:
+            self._measure(z)
+        with self._autocast():
+            output = self._run(z)
+        output = output[self._inside].float()
+        loss = self.task.loss(output, self.given)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"the loss is no finite number in iteration {self.iteration}; give another seed, or less regularization"
+            )
+        completed = self.task.complete(output.detach(), self.given)
+        if value > FALLBACK * self._good_loss:
+            self.curves.fallbacks.append(self.iteration)
+            _copy(self._good, _tensors(self.network))
+        else:
+            _copy(_tensors(self.network), self._good)
+            self._good_loss = value
+            self._see(completed)
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+        self.curves.loss.append(value)
+        self.curves.variance.append(self.stopping.variance)
+        if self.clean is not None:
+            assert self._average is not None
+            self.curves.psnr_single.append(psnr(completed, self.clean))
+            self.curves.psnr_average.append(psnr(self._average, self.clean))
+
+    def _see(self, output: Tensor) -> None:
+        """Average the outputs, and keep the pair at the lowest variance."""
+        self._output = output
+        if self._average is None:
+            self._average = output.clone()
+        else:
+            self._average.lerp_(output, 1 - AVERAGING)
+        if self.stopping.see(output):
+            self._kept = (self.iteration, output, self._average.clone())
+
+    @torch.no_grad()
+    def _measure(self, z: Tensor) -> None:
+        """Note the share of non-zeros of what every encoder scale hands on, and its size.
+
+        By a forward pass of its own, so that measuring more or less often changes nothing, nor compiles anything anew.
+        """
+        seen: list[Tensor] = []
+        handles = [
+            self.network.get_submodule(f"encoders.{i}").register_forward_hook(
+                lambda *args: seen.append(args[2].detach())
+            )
+            for i in range(self.scales)
+        ]
+        try:
+            with self._autocast():
+                self.network(z)
+        finally:
+            for handle in handles:
+                handle.remove()
+        self.curves.density[self.iteration] = [float((gamma != 0).float().mean()) for gamma in seen]
+        self._sizes = tuple((gamma.shape[2], gamma.shape[3]) for gamma in seen)
+
+    def merits(self) -> dict[str, Any]:
+        """The latest figures: variance, sparsity (the density of each Γ in percent), PSNR and SSIM, where there are any."""
+        found: dict[str, Any] = {}
+        if math.isfinite(self.stopping.variance):
+            found["variance"] = self.stopping.variance
+        if self.iteration in self.curves.density:
+            found["sparsity"] = [round(100 * share, 4) for share in self.curves.density[self.iteration]]
+        if self.clean is not None and self._output is not None and self._average is not None:
+            found |= _scores({"single": self._output, "average": self._average}, self.clean)
+        return found
+
+    def result(self) -> Result:
+        """What there is now: at the lowest variance, or where no rule chooses the latest. At least one iteration was done."""
+        assert self._output is not None and self._average is not None
+        iteration, single, average = self._kept or (self.iteration, self._output, self._average)
+        scores: dict[str, float] = {}
+        if self.clean is not None:
+            named = {"single": single, "average": average}
+            if self.given.shape == self.clean.shape:
+                named["given"] = self.given
+            scores = _scores(named, self.clean)
+            scores |= {f"best_{name}": self.curves.best(f"psnr_{name}")[0] for name in ("single", "average")}
+        return Result(
+            _array(average),
+            _array(single),
+            iteration,
+            len(self.curves.loss),  # not the one that an interruption cut short
+            self.stopping.over,
+            scores,
+            self.curves,
+            self._sizes,
+        )
+
+    def save(self, folder: Path, finished: bool) -> None:
+        """Write a checkpoint; of a finished restoration only what `result` needs, as nothing goes on from it.
+
+        Raises OSError.
+        """
+        tensors = {"seen": self._seen()}
+        if not finished:
+            tensors["network"] = self.network.state_dict()
+            tensors["good"] = {str(i): t for i, t in enumerate(self._good)}
+            tensors["optimizer"] = checkpoints.optimizer_tensors(_ROLE, self.optimizer)
+            tensors["stopping"] = self.stopping.state()
+        more = {
+            "finished": finished,
+            "stopped": self.stopping.over,
+            "good_loss": self._good_loss,
+            "kept": None if self._kept is None else self._kept[0],
+            "fallbacks": self.curves.fallbacks,
+            "sizes": self._sizes,
+        }
+        from safetensors import SafetensorError
+
+        try:
+            checkpoints.save(folder, self.iteration, tensors, more, keep=1)
+        except SafetensorError as error:  # a full disk, which is an error of its own there
+            raise OSError(None, str(error), str(folder)) from None
+
+    def _seen(self) -> dict[str, Tensor]:
+        """The outputs and the curves."""
+        assert self._output is not None and self._average is not None
+        seen = {"output": self._output, "average": self._average}
+        if self._kept is not None:
+            seen |= {"kept_output": self._kept[1], "kept_average": self._kept[2]}
+        seen |= {name: torch.tensor(getattr(self.curves, name), dtype=torch.float64) for name in _CURVES}
+        density = self.curves.density
+        seen["measured"] = torch.tensor(list(density), dtype=torch.int64)
+        seen["density"] = torch.tensor(list(density.values()), dtype=torch.float64)
+        return seen
+
+    def load(self, folder: Path, iteration: int) -> bool:
+        """Go back to the checkpoint of an iteration. Returns whether the restoration was finished.
+
+        Raises CheckpointError where it is damaged or of another network.
+        """
+        more, tensors = checkpoints.load(folder, iteration)
+        seen = tensors["seen"]
+        self._output, self._average = (seen[name].to(self.device) for name in ("output", "average"))
+        if more["kept"] is not None:
+            pair = (seen[name].to(self.device) for name in ("kept_output", "kept_average"))
+            self._kept = (more["kept"], *pair)
+        for name in _CURVES:
+            setattr(self.curves, name, seen[name].tolist())
+        self.curves.density = dict(zip(seen["measured"].tolist(), seen["density"].tolist(), strict=True))
+        self.curves.fallbacks = more["fallbacks"]
+        self._sizes = tuple((height, width) for height, width in more["sizes"])
+        self.iteration = iteration
+        if more["finished"]:
+            self.stopping.waited = self.stopping.patience if more["stopped"] else 0
+            return True
+        try:
+            self.network.load_state_dict(tensors["network"])
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"the checkpoint {checkpoints.place(folder, iteration)} is of another network: {error}; start anew"
+            ) from None
+        checkpoints.restore_optimizer(_ROLE, self.optimizer, tensors["optimizer"])
+        _copy([tensors["good"][str(i)] for i in range(len(self._good))], self._good)
+        self._good_loss = more["good_loss"]
+        self.stopping.load({name: t.to(self.device) for name, t in tensors["stopping"].items()})
+        return False
+
+
+_CURVES = ("loss", "variance", "psnr_single", "psnr_average")
+
+
+def _scores(images: Mapping[str, Tensor], clean: Tensor) -> dict[str, float]:
+    """PSNR and SSIM of each image, as psnr_NAME and ssim_NAME."""
+    scores = {f"psnr_{name}": psnr(image, clean) for name, image in images.items()}
+    return scores | {f"ssim_{name}": ssim(_array(image), _array(clean)) for name, image in images.items()}
+
+
+def _network(task: Task, channels: int, width: float, scales: int) -> SkipNetwork:
+    recipe = task.recipe
+    wide = max(1, round(recipe.channels * width))
+    return SkipNetwork(
+        recipe.input_channels,
+        channels,
+        down=(wide,) * scales,
+        skip=wide if recipe.skip is None else recipe.skip,
+        upsample=recipe.upsample,
+    )
+
+
+def check_size(task: Task, given: Sequence[int], width: float, scales: int) -> None:
+    """Raise ConfigError where the network would reach over more than the restored image. given: (1, C, h, w)."""
+    with torch.device("meta"):
+        reach = _network(task, given[1], width, scales).reach
+    height, across = task.size(given[2:])
+    if min(height, across) < reach:
+        raise ConfigError(
+            f"the restored image is {across}x{height} and a network of {scales} scales reaches over {reach} pixels; give a "
+            "larger image, or fewer scales"
+        )
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+@torch.no_grad()
+def _copy(source: list[Tensor], target: list[Tensor]) -> None:
+    for theirs, ours in zip(source, target, strict=True):
+        ours.copy_(theirs)
+
+
+def _array(image: Tensor) -> Array:
+    """(1, C, H, W) as (H, W), or (H, W, 3)."""
+    planes = image[0].permute(1, 2, 0).cpu().numpy().astype(np.float32)
+    return np.ascontiguousarray(planes[..., 0] if planes.shape[2] == 1 else planes)

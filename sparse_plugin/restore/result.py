@@ -1,0 +1,57 @@
+"""What a restoration gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sparse_plugin.restore.pictures import Array
+
+
+@dataclass(eq=False)
+class Curves:
+    """What was seen of a restoration. The first five have one value an iteration, the i-th of iteration i + 1.
+
+    loss: the mean squared error between A(x) and the given image. variance: of the stopping rule, NaN before it has one.
+    psnr_single, psnr_average: in dB, of the output and of its exponential average; empty without a clean image. density:
+    by iteration, the share of non-zeros of Γ_1..Γ_K, as the rest of the network consumes them, 0 to 1. fallbacks: the
+    iterations that went back to earlier weights.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    variance: list[float] = field(default_factory=list)
+    psnr_single: list[float] = field(default_factory=list)
+    psnr_average: list[float] = field(default_factory=list)
+    density: dict[int, list[float]] = field(default_factory=dict)
+    fallbacks: list[int] = field(default_factory=list)
+
+    def best(self, name: str) -> tuple[float, int]:
+        """The highest value of "psnr_single" or "psnr_average", and its iteration. Raises ValueError without a clean image."""
+        values: list[float] = getattr(self, name)
+        highest = max(values)
+        return highest, values.index(highest) + 1
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A restored image, and how it came about.
+
+    average, single: the exponential average of the outputs, and the output, of iteration `iteration`: the one at the lowest
+    variance, or the last where no rule chooses. (H, W) or (H, W, 3), float32 in [0, 1]. iterations: how many were done;
+    stopped: whether the rule ended them. scores: against the clean image, PSNR in dB and SSIM of `average` and `single`,
+    and of the given image where it has that size; best_single, best_average: the highest PSNR of any iteration, which only
+    the clean image can tell (the paper's Table 4); empty without one. scales: height and width of Γ_1..Γ_K.
+    """
+
+    average: Array
+    single: Array
+    iteration: int
+    iterations: int
+    stopped: bool
+    scores: dict[str, float]
+    curves: Curves
+    scales: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def image(self) -> Array:
+        """The result: the averaged output."""
+        return self.average
