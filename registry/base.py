@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidationError
 
@@ -14,9 +14,24 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Self = TypeVar("Self", bound="Regularizer")
+T = TypeVar("T")
+
+
+def _each(check: Callable[[object], T]) -> Callable[[object], T | list[T]]:
+    """check of a value, or of every entry of a list that is not empty."""
+
+    def checked(value: object) -> T | list[T]:
+        if isinstance(value, (list, tuple)) and value:
+            return [check(entry) for entry in value]
+        return check(value)
+
+    return checked
+
 
 # A number of coefficients: an integer counts, a float in (0, 1] is a fraction (1 is one coefficient, 1.0 is all).
 K = Annotated[int | float, BeforeValidator(check_k)]
+# The same for every representation of a network, or a list of one for each, from Γ_1 on.
+Ks = Annotated[int | float | list[int | float], BeforeValidator(_each(check_k))]
 
 # Called with the level, Γ before and Γ after its projection.
 Observer = Callable[[int, "Tensor", "Tensor"], None]
@@ -27,7 +42,11 @@ class Regularizer(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    # The fields that may list one value for each representation of a network.
+    listed: ClassVar[tuple[str, ...]] = ()
+
     _name: str = PrivateAttr(default="")
+    _whole: Any = PrivateAttr(default=None)
 
     def __init__(self, /, **settings: Any) -> None:
         try:
@@ -49,6 +68,39 @@ class Regularizer(BaseModel):
     def name(self) -> str:
         """The registered name, or the class's own where it was constructed directly."""
         return self._name or type(self).__name__
+
+    def at(self: Self, level: int, count: int) -> Self:
+        """What regularizes Γ_level of a network with count representations: lists are read at this level.
+
+        Raises ConfigError for a list of another length.
+        """
+        lists = {name: value for name in self.listed if isinstance(value := getattr(self, name), list)}
+        for name, values in lists.items():
+            if len(values) != count:
+                raise ConfigError(
+                    f"{self.name}: {name} lists {len(values)} values, and this network has {count} "
+                    f"representation{'s' * (count != 1)}; give one for each, from Γ_1 on, or one value for all"
+                )
+        if not lists:
+            return self
+        here = self.model_copy(update={name: values[level - 1] for name, values in lists.items()})
+        here._whole = self
+        return here
+
+    @property
+    def whole(self: Self) -> Self:
+        """The regularizer of the network, which this one is `at` a level of."""
+        made: Self = self._whole or self
+        return made
+
+    def _one(self, name: str) -> Any:
+        """The value of a field that may be a list. Raises ConfigError where it is one."""
+        value = getattr(self, name)
+        if isinstance(value, list):
+            raise ConfigError(
+                f"{self} lists one {name} for each representation; attach it to a network, or take the one for Γ_1 by at(1, {len(value)})"
+            )
+        return value
 
     def settings(self) -> dict[str, Any]:
         """Name and fields, as they stand in a config file and in a checkpoint."""
@@ -106,8 +158,8 @@ class Penalty(Regularizer):
 def _sentence(cls: type[Regularizer], error: ValidationError) -> str:
     """The first thing that is wrong, in a sentence."""
     fields = list(cls.model_fields)
-    first = error.errors(include_url=False)[0]
-    # Where a field may be of several types, each type complains; the field is what the user typed.
+    # Where a field may be of several types, each type complains; the one that was meant goes deepest.
+    first = max(error.errors(include_url=False), key=lambda e: len(e["loc"]))
     field = str(first["loc"][0]) if first["loc"] else ""
     extra = [str(e["loc"][0]) for e in error.errors(include_url=False) if e["type"] == "extra_forbidden"]
     if extra:

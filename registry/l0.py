@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from sparse_plugin.projections.sizes import resolve_k
-from sparse_plugin.registry.base import Constraint, K
+from sparse_plugin.registry.base import Constraint, Ks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,20 +18,22 @@ class L0(Constraint):
 
     P(Γ) = argmin ‖Γ - Γ'‖₂  s.t.  ‖Γ'‖₀ <= k  (paper, section 3, (2))
 
-    k: an integer counts, a float in (0, 1] is a fraction of C·H·W.
+    k: an integer counts, a float in (0, 1] is a fraction of C·H·W; a list has one for each Γ_1, Γ_2, ...
     """
 
-    k: K = Field(
+    k: Ks = Field(
         description="k, the coefficients that each sample keeps: an integer counts, a float in (0, 1] is a fraction"
     )
+
+    listed = ("k",)
 
     def project(self, gamma: Tensor) -> Tensor:
         """gamma: (N, C, ...), any float dtype and memory format. Same shape, dtype and format; ties go to the lowest index."""
         from sparse_plugin.projections import project_global
 
-        return project_global(gamma, self.k)
+        return project_global(gamma, self._one("k"))
 
     def holds(self, gamma: Tensor) -> bool:
         """At most k non-zeros in every sample."""
         size = gamma[0].numel() if len(gamma) else 0
-        return not size or int((gamma != 0).flatten(1).sum(1).max()) <= resolve_k(self.k, size)
+        return not size or int((gamma != 0).flatten(1).sum(1).max()) <= resolve_k(self._one("k"), size)

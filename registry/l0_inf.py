@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from sparse_plugin.projections.sizes import resolve_k
-from sparse_plugin.registry.base import Constraint, K
+from sparse_plugin.registry.base import Constraint, Ks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,19 +18,22 @@ class L0Inf(Constraint):
 
     P(Γ) = argmin ‖Γ - Γ'‖₂  s.t.  every needle of Γ' has at most k non-zeros  (paper, section 3, (3))
 
-    A needle is the 1x1xC fibre of Γ at one spatial position. k: an integer counts, a float in (0, 1] is a fraction of C.
+    A needle is the 1x1xC fibre of Γ at one spatial position. k: an integer counts, a float in (0, 1] is a fraction of C;
+    a list has one for each Γ_1, Γ_2, ...
     """
 
-    k: K = Field(
+    k: Ks = Field(
         description="k, the coefficients that each needle keeps: an integer counts, a float in (0, 1] is a fraction"
     )
+
+    listed = ("k",)
 
     def project(self, gamma: Tensor) -> Tensor:
         """gamma: (N, C, ...), any float dtype and memory format. Same shape, dtype and format; ties go to the lowest channel."""
         from sparse_plugin.projections import project_needles
 
-        return project_needles(gamma, self.k)
+        return project_needles(gamma, self._one("k"))
 
     def holds(self, gamma: Tensor) -> bool:
         """At most k non-zeros in every needle."""
-        return not gamma.numel() or int((gamma != 0).sum(1).max()) <= resolve_k(self.k, gamma.shape[1])
+        return not gamma.numel() or int((gamma != 0).sum(1).max()) <= resolve_k(self._one("k"), gamma.shape[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -11,16 +11,20 @@ from sparse_plugin.registry.base import Penalty
 if TYPE_CHECKING:
     from torch import Tensor
 
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
 
 class L1(Penalty):
     """weight · mean |Γ|, added to the generator's loss (paper, section 3, (1)).
 
-    weight: λ >= 0. reduction: "mean" over all entries (the default), or "sum" over one sample's entries and mean over
-    the batch, which is the paper's ||Γ||₁ of a sample.
+    weight: λ >= 0, or a list of one for each Γ_1, Γ_2, ... reduction: "mean" over all entries (the default), or "sum" over
+    one sample's entries and mean over the batch, which is the paper's ||Γ||₁ of a sample.
     """
 
-    weight: float = Field(ge=0, allow_inf_nan=False, description="weight, the λ of the penalty, 0 or more")
+    weight: Weight | list[Weight] = Field(description="weight, the λ of the penalty, 0 or more")
     reduction: Literal["mean", "sum"] = "mean"
+
+    listed = ("weight",)
 
     def penalty(self, gamma: Tensor) -> Tensor:
         """weight · mean |Γ|. gamma: (N, C, ...). Returns a scalar."""
@@ -28,5 +32,5 @@ class L1(Penalty):
 
         # The norm reads Γ once; abs() would write it out again.
         count = gamma.numel() if self.reduction == "mean" else gamma.shape[0]
-        term: Tensor = vector_norm(gamma, 1) * (self.weight / max(1, count))
+        term: Tensor = vector_norm(gamma, 1) * (self._one("weight") / max(1, count))
         return term

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.plugins import ADAPTERS
@@ -26,8 +26,10 @@ class Adapter:
     A value may name a side, `"down1:output"`, or be a list of such, one a representation, or a function of the generator
     that returns one of these. A key's module also stands for the modules below it. host: the host whose classes these
     are, where other codebases have modules of the same names. Subclass and override `matches` and `sites` where a table
-    is not enough.
+    is not enough. follows_input: whether `sites` takes, beside the generator, the inputs of one forward.
     """
+
+    follows_input = False
 
     def __init__(self, name: str, table: Mapping[str, Row], host: Host | None = None) -> None:
         self.name = name
@@ -38,7 +40,7 @@ class Adapter:
         """Whether this adapter knows generator's class or one that it derives from."""
         return self._row(generator) is not None
 
-    def sites(self, generator: nn.Module) -> tuple[Site, ...]:
+    def sites(self, generator: nn.Module, *args: Any, **kwargs: Any) -> tuple[Site, ...]:
         """The sites of a generator that matches. Raises ConfigError for one that does not."""
         from sparse_plugin.sites import Site
 

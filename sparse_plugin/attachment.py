@@ -45,7 +45,8 @@ def attach(
     whose end holds keyword arguments. With it all is checked here and now, by undisturbed forwards; without, during the
     first real one, before its result is used.
     sites: paths of modules whose input is Γ (`"c5"`), or `"path:output"`. Otherwise adapter by name, the first adapter
-    that matches, or automatic detection decides.
+    that matches, or automatic detection decides. adapter="encoder_scales" takes Γ_1..Γ_K of an encoder-decoder, of which
+    a setting such as k may list one value each.
     delivery: how a penalty reaches the loss. "gradient", the default, adds its gradient in the backward pass; "loss" leaves it to you to
     add `attachment.penalty()` to the generator's loss. accumulation: backward passes to one optimizer step.
     run_dir, measure_every: where, and every how many steps of the generator's optimizer, measurements are logged;
@@ -151,7 +152,7 @@ class Attachment:
         """The regularizer's settings. Raises AttachmentError where it was detached."""
         for _, _, hook in hooks.find(self.generator, (hooks.SiteHook, deferred.Deferred)):
             made: Regularizer = (
-                hook.regularizer if isinstance(hook, hooks.SiteHook) else hook.install.keywords["regularizer"]
+                hook.regularizer.whole if isinstance(hook, hooks.SiteHook) else hook.install.keywords["regularizer"]
             )
             return made
         raise AttachmentError(f"nothing is attached to this {type(self.generator).__name__}: it was detached")
@@ -268,7 +269,7 @@ class Attachment:
             what = str(self.regularizer)
         except AttachmentError:
             return "Attachment(detached)"
-        where = "; ".join(map(str, self.sites)) or "D1, to be found at the first call"
+        where = "; ".join(map(str, self.sites)) or "site, to be found at the first call,"
         return f"Attachment({what} at the {where} of {type(self.generator).__name__})"
 
 

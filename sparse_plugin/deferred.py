@@ -1,17 +1,17 @@
-"""Finding D1 at the first real call, where neither an adapter, the user, nor the modules alone can tell it before."""
+"""Finding Γ at the first real call, where neither an adapter, the user, nor the modules alone can tell it before."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from sparse_plugin.detection import detect
+from sparse_plugin import placement
 from sparse_plugin.errors import SiteError
 from sparse_plugin.hooks import remove
-from sparse_plugin.sites import Site, kernel_owners
+from sparse_plugin.sites import kernel_owners
 
 _HINT = 'attach with example_input=... (an input of one forward) or sites=["path"]'
 
@@ -19,16 +19,17 @@ _HINT = 'attach with example_input=... (an input of one forward) or sites=["path
 class Deferred:
     """A forward pre-hook on the generator: detects on the inputs of the first call, then installs, then lets it run."""
 
-    def __init__(self, install: Callable[[nn.Module, tuple[Site, ...]], None]) -> None:
+    def __init__(self, install: partial[None]) -> None:
         self.install = install
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if torch.compiler.is_compiling():
             raise SiteError(
-                f"D1 of {type(module).__name__} is not known yet and cannot be found inside torch.compile; {_HINT}"
+                f"Γ of {type(module).__name__} is not known yet and cannot be found inside torch.compile; {_HINT}"
             )
         settle(module)
-        self.install(module, (detect(module, *args, **kwargs),))
+        chosen, _ = placement.resolve(module, self.install.keywords["config"], args, kwargs)
+        self.install(module, chosen)
 
 
 class Guard:
@@ -37,15 +38,15 @@ class Guard:
     def __call__(self, module: nn.Module, args: Any) -> None:
         raise SiteError(
             f"a {type(module).__name__} of the generator ran before the generator was called, so its forward is called "
-            f"directly and D1 cannot be found; {_HINT}"
+            f"directly and Γ cannot be found; {_HINT}"
         )
 
 
 DEFERRED = (Deferred, Guard)
 
 
-def defer(generator: nn.Module, install: Callable[[nn.Module, tuple[Site, ...]], None]) -> None:
-    """Install at the first call of generator. install must be picklable: the generator may be."""
+def defer(generator: nn.Module, install: partial[None]) -> None:
+    """`placement.install`, with all but the sites given, at the first call of generator. It is picklable, as that may be."""
     generator.register_forward_pre_hook(Deferred(install), with_kwargs=True)
     for _, module in kernel_owners(generator):
         module.register_forward_pre_hook(Guard())

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sparse_plugin.errors import ConfigError
+from sparse_plugin.errors import ConfigError, SiteError
 
 
 def inspect(
     generator: str, arguments: Sequence[str], inputs: Sequence[str], imports: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Build the class that "module:Class" names, run it once, and tell what ran and where Γ would be read.
+    """Build the class that "module:Class" names, run it, and tell what ran, where Γ would be read, and its encoder scales.
 
     Raises ConfigError for a class that cannot be imported or built, or an input it does not take.
     """
-    from sparse_plugin import adapters, detection, sites
+    from sparse_plugin import adapters, detection, encoders, sites
     from sparse_plugin.generators import build, draw, input_shapes
 
     made = build(generator, arguments, imports)
@@ -29,11 +29,18 @@ def inspect(
     site, why = found.site, found.why
     if known is not None:
         site, why = known.sites(made)[0], f"adapter {known.name}"
+    try:
+        scales = [str(scale) for scale in encoders.detect(made, *example)]
+    except SiteError:  # it is no encoder-decoder
+        scales = []
+    if scales:
+        why += f"; with adapter encoder_scales {', '.join(scales)}"
     return {
         "generator": type(made).__name__,
         "image": sites.shape(found.image),
         "site": None if site is None else str(site),
         "why": why,
+        "scales": scales,
         "candidates": [
             {
                 "path": c.path or "(root)",

@@ -39,7 +39,9 @@ def resolve(
         return chosen, "hand"
     known = adapters.find(generator, config.adapter)
     if known is not None:
-        chosen = known.sites(generator)
+        if known.follows_input and args == (None,):
+            return None, "hand"
+        chosen = known.sites(generator, *args, **kwargs) if known.follows_input else known.sites(generator)
         for site in chosen:
             sites.check(generator, site)
         return chosen, "trace" if len(chosen) == 1 and chosen[0].side == "input" else "hand"
@@ -65,12 +67,13 @@ def install(
     known_by: KnownBy,
 ) -> None:
     """Place the hooks and children of all sites, after everything that can be wrong with any of them was checked."""
+    parts = [regularizer.at(site.level, len(chosen)) for site in chosen]
     owners = [_owner(generator.get_submodule(site.path), site) for site in chosen]
     children = [Inserted(regularizer.settings(), _dictionaries(regularizer, generator, site)) for site in chosen]
     every = MEASURE_EVERY if config.measure_every is None else config.measure_every
     recorder = None if config.run_dir is None else Recorder(config.run_dir, every)
     standing: list[tuple[str, hooks.SiteHook]] = []
-    for site, owner, child in zip(chosen, owners, children, strict=True):
+    for site, part, owner, child in zip(chosen, parts, owners, children, strict=True):
         module = generator.get_submodule(site.path)
         parent = module.get_submodule(owner)
         like = next(parent.parameters(), None)
@@ -78,7 +81,7 @@ def install(
             child.to(device=like.device, dtype=like.dtype)
         parent.add_module(CHILD, child.train(parent.training))
         place = hooks.InputHook if site.side == "input" else hooks.OutputHook
-        hook = place(regularizer, site, owner, config.delivery or "gradient", config.accumulation)
+        hook = place(part, site, owner, config.delivery or "gradient", config.accumulation)
         if isinstance(hook, hooks.InputHook):
             module.register_forward_pre_hook(hook)
         else:
