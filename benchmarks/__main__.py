@@ -1,4 +1,4 @@
-"""Everything: `python benchmarks` runs the projections and the training steps and writes benchmarks/results/."""
+"""Everything: `python benchmarks` runs the projections, the training steps and Deep Image Prior and writes benchmarks/results/."""
 
 import runpy
 import sys
@@ -8,6 +8,6 @@ HERE = Path(__file__).parent
 
 if __name__ == "__main__":
     sys.path.insert(0, str(HERE))
-    for name in ("projections", "steps"):
+    for name in ("projections", "steps", "dip"):
         sys.argv = [f"{name}.py"]
         runpy.run_path(str(HERE / f"{name}.py"), run_name="__main__")

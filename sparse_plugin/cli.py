@@ -349,6 +349,7 @@ def train(
 @click.option("--range", "bounds", nargs=2, type=float, default=(-1.0, 1.0), show_default=True, help="Of its images.")
 @click.option("--import", "imports", multiple=True, metavar="FILE", help="A .py file or module to import first.")
 @click.option("--device", help="cpu, cuda, cuda:1.  [default: cuda where it is]")
+@click.option("--save", is_flag=True, help="Keep the result in RUN/result.json, for figures.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def evaluate(target: str, as_json: bool, generator: str | None, bounds: tuple[float, float], **options: Any) -> None:
     """Measure a run, a checkpoint or images against real images: FID, IS and KID, or FD-lite0 and KID-lite0.
@@ -367,6 +368,267 @@ def evaluate(target: str, as_json: bool, generator: str | None, bounds: tuple[fl
         named = Named(generator, low=bounds[0], high=bounds[1], **host)
     report = measure(target, named=named, **options)
     click.echo(report.to_json() if as_json else report.to_text())
+
+
+@cli.group()
+def experiment() -> None:
+    """Make a table of the paper: train and measure its grid of runs, and collect them beside the paper's numbers."""
+
+
+def _imported(files: tuple[str, ...]) -> tuple[str, ...]:
+    """Load what registers regularizers, and name it so that runs can load it from anywhere."""
+    import os
+
+    from sparse_plugin.imports import load
+
+    absolute = tuple(os.path.abspath(file) if file.endswith(".py") else file for file in files)
+    for file in absolute:
+        load(file)
+    return absolute
+
+
+def _table(name: str, what: str) -> None:
+    """The command of one of the tables of GANs."""
+
+    @experiment.command(
+        name,
+        help=f"{what}\n\nThe same command again skips finished runs and resumes others; started once "
+        "for every GPU, each process takes runs in which no other is at work.",
+    )
+    @click.option(
+        "--out", metavar="DIR", default=f"runs/{name}", show_default=True, help="Where the runs and the table are."
+    )
+    @click.option("--data", metavar="PATH", default="cifar10", show_default=True, help="Images, as for train.")
+    @click.option(
+        "--scale", default="small", show_default=True, help="small, for two cores; or paper: the recipes as they are."
+    )
+    @click.option("--archs", multiple=True, metavar="NAME,...", help="Rows.  [default: the paper's]")
+    @click.option(
+        "--methods",
+        multiple=True,
+        metavar="NAME,...",
+        help="Columns, as in \"vanilla,l0_inf,l1:weight=0.1\".  [default: the paper's, with the recipes' settings]",
+    )
+    @click.option("--seeds", type=int, help="Runs of each method.  [default: 2, or 3 at the paper's scale]")
+    @click.option("--width", type=float, help="Multiplies all channels, instead of the scale's.")
+    @click.option("--steps", type=int, help="Instead of the scale's.")
+    @click.option("--batch", type=int, help="Instead of the recipe's.")
+    @click.option("--samples", type=int, help="Images to measure.  [default: 10000, or 50000 at the paper's scale]")
+    @click.option("--precision", default="float32", show_default=True, help="float32, bfloat16 or float16.")
+    @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="As for evaluate; repeatable.")
+    @click.option("--inception", metavar="FILE", help="Inception's weights, for FID and IS; as for evaluate.")
+    @click.option("--kid-subset", type=int, help="As for evaluate.")
+    @click.option("--checkpoint-every", type=int, help="In steps.  [default: a fifth of a run, at most 1000]")
+    @click.option(
+        "--import", "imports", multiple=True, metavar="FILE", help="A .py file or module that registers regularizers."
+    )
+    @click.option("--device", help="cpu, cuda, cuda:1.  [default: cuda where it is]")
+    @click.option("--dry-run", is_flag=True, help="Say what would be run.")
+    def command(
+        out: str, archs: tuple[str, ...], methods: tuple[str, ...], imports: tuple[str, ...], **options: Any
+    ) -> None:
+        import shlex
+
+        from sparse_plugin.extras import need
+
+        need("an experiment", "experiments", "numpy", "PIL")  # which importing it takes
+        from sparse_plugin.experiments.methods import split
+        from sparse_plugin.experiments.run import run as run_experiment
+
+        said, code = run_experiment(
+            name,
+            out,
+            archs=split(archs),
+            methods=split(methods),
+            imports=_imported(imports),
+            command=shlex.join(["sparse-plugin", *sys.argv[1:]]),
+            **options,
+        )
+        click.echo(said)
+        sys.exit(code)
+
+
+_table("table1", "Table 1: FID of the nine GANs on CIFAR-10; without Inception's weights, FD-lite0 and KID-lite0.")
+_table("table2", "Table 2: IS of BigGAN and DiffCRBigGAN; without Inception's weights, FD-lite0 and KID-lite0.")
+_table("table3", "Table 3: BigGAN and DiffCRBigGAN on 20 and 10 per cent of CIFAR-10.")
+
+
+@experiment.command("table4")
+@click.option(
+    "--out", metavar="DIR", default="runs/table4", show_default=True, help="Where the runs and the table are."
+)
+@click.option(
+    "--images", multiple=True, metavar="PATH", help="A file or folder; repeatable.  [default: built-in photographs]"
+)
+@click.option(
+    "--scale", default="small", show_default=True, help="small: squares of 128 pixels, 1000 iterations; or paper."
+)
+@click.option("--crop", type=int, metavar="N", help="Denoise the central square of N pixels.")
+@click.option("--runs", type=int, help="Of each image and method.  [default: 1, or 3 at the paper's scale]")
+@click.option("--iterations", type=int, help="Instead of the scale's.")
+@click.option(
+    "--methods", multiple=True, metavar="NAME,...", help='Columns, as in "vanilla,l0:k=0.5".  [default: the paper\'s]'
+)
+@click.option("--width", default=1.0, show_default=True, help="Multiplies the network's channels.")
+@click.option(
+    "--import", "imports", multiple=True, metavar="FILE", help="A .py file or module that registers regularizers."
+)
+@click.option("--device", help="cpu, cuda, cuda:1.  [default: cuda where it is]")
+def table4(methods: tuple[str, ...], imports: tuple[str, ...], out: str, **options: Any) -> None:
+    """Table 4: denoising by Deep Image Prior, σ = 25, best PSNR of the single and the averaged output.
+
+    The same command again skips finished runs and resumes others.
+    """
+    import shlex
+
+    from sparse_plugin.extras import need
+
+    need("an experiment", "experiments", "numpy", "PIL")  # which importing it takes
+    from sparse_plugin.experiments import table4 as experiment_of
+    from sparse_plugin.experiments.methods import split
+    from sparse_plugin.restore.allocator import keep_pages
+
+    keep_pages()
+    command = shlex.join(["sparse-plugin", *sys.argv[1:]])
+    said, code = experiment_of.run(out, methods=split(methods), imports=_imported(imports), command=command, **options)
+    click.echo(said)
+    sys.exit(code)
+
+
+@cli.command()
+@click.argument("kind", metavar="4a|4b|A|B|training|psnr")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("-o", "--out", "path", metavar="FILE", help=".png, .svg or .pdf.  [default: figure-KIND.png]")
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+def figure(kind: str, runs: tuple[str, ...], path: str | None, force: bool) -> None:
+    """Draw a figure of the paper from runs: directories of runs, or that hold runs.
+
+    \b
+        4a, B     sparsity level and distance of every method
+        4b        needle density at every position, every method
+        A         atoms of D1 and of D_eff, of one run
+        training  losses and sparsity level over steps
+        psnr      PSNR over the iterations of table 4
+    """
+    from sparse_plugin.figures import make
+
+    click.echo(make(kind, runs, path or f"figure-{kind}.png", force))
+
+
+@cli.group()
+def restore() -> None:
+    """Restore images by Deep Image Prior: denoise, inpaint, upscale.
+
+    Nothing is learned from other images. Exits 130 where it was interrupted, with the best result so far written.
+    """
+
+
+def _restore_options(command: Any) -> Any:
+    """The options and the argument that all restorations take, after the command's own."""
+    for option in (
+        click.option("--device", help="cpu, cuda, cuda:1.  [default: cuda where it is]"),
+        click.option("--precision", default="float32", show_default=True, help="float32, or bfloat16 for a GPU."),
+        click.option("--compile", "compiled", is_flag=True, help="Run the network by torch.compile, for a GPU."),
+        click.option("--log-every", default=50, show_default=True, help="In iterations."),
+        click.option("--checkpoint-every", default=200, show_default=True, help="In iterations."),
+        click.option("--force", is_flag=True, help="Write over OUT, and start anew."),
+        click.option("--single", is_flag=True, help="Write the output of one iteration, not the average."),
+        click.option("--scales", default=5, show_default=True, help="Of the network; fewer for small images."),
+        click.option("--width", default=1.0, show_default=True, help="Multiplies the network's channels."),
+        click.option("--seed", default=0, show_default=True, help="Of all that is random."),
+        click.option(
+            "--patience", default=300, show_default=True, help="Iterations without a lower variance before stopping."
+        ),
+        click.option(
+            "--stop",
+            default="wmv",
+            show_default=True,
+            type=click.Choice(["wmv", "emv", "none"]),
+            help="Stop by the moving variance of the output, windowed or exponential; or only by --iterations.",
+        ),
+        click.option("--iterations", type=int, help="At most so many.  [default: the official number]"),
+        click.option("--clean", multiple=True, metavar="FILE", help="Measure against it; one for each IMAGE."),
+        click.option(
+            "-o", "--output", required=True, metavar="OUT", help="A .png, .tif or .jpg; a folder for several images."
+        ),
+        _config_options,
+        click.argument("images", nargs=-1, required=True, metavar="IMAGE..."),
+    ):
+        command = option(command)
+    return command
+
+
+def _restored(
+    kind: str,
+    config_file: str | None,
+    sparse: str | None,
+    assignments: tuple[str, ...],
+    imports: tuple[str, ...],
+    stop: str,
+    **options: Any,
+) -> None:
+    from sparse_plugin.extras import need
+
+    need("restoration", "restore", "numpy", "PIL", "skimage", "safetensors", "matplotlib", "png")
+    from sparse_plugin.restore.allocator import keep_pages
+    from sparse_plugin.restore.command import run as restore_files
+
+    keep_pages()
+    config = _config(config_file, sparse, assignments, imports)
+    for said in restore_files(
+        kind, sparse=None if config.regularizer is None else config, stop=None if stop == "none" else stop, **options
+    ):
+        click.echo(said)
+
+
+@restore.command()
+@_restore_options
+@click.option("--sigma", default=25.0, show_default=True, help="The noise's deviation, of pixels from 0 to 255.")
+@click.option(
+    "--add-noise", "noisy", is_flag=True, help="IMAGE is clean: add noise of --sigma by --seed, measure against it."
+)
+def denoise(**options: Any) -> None:
+    """Take the noise out of photographs.
+
+    \b
+        sparse-plugin restore denoise photo.png --sparse l0 --set sparse.k=0.5 -o restored.png
+        sparse-plugin restore denoise clean.png --add-noise --sigma 25 -o restored.png
+
+    IMAGE is denoised as it is: --sigma says how noisy it is, which sets the noise on the network's input (1/30, from 37.5
+    on 1/20). Only with --add-noise, the protocol of papers, is noise of that deviation added first.
+    """
+    _restored("denoise", **options)
+
+
+@restore.command()
+@_restore_options
+@click.option(
+    "--mask",
+    "masks",
+    required=True,
+    multiple=True,
+    metavar="FILE",
+    help="Black where pixels are missing, white where they are known; once, or for each IMAGE.",
+)
+def inpaint(**options: Any) -> None:
+    """Fill in what is missing in photographs. Known pixels stay as they are.
+
+    \b
+        sparse-plugin restore inpaint photo.png --mask mask.png -o restored.png
+    """
+    _restored("inpaint", **options)
+
+
+@restore.command()
+@_restore_options
+@click.option("--factor", default=4, show_default=True, help="2, 3, 4, 6 or 8.")
+def upscale(**options: Any) -> None:
+    """Restore a larger image from a small one.
+
+    \b
+        sparse-plugin restore upscale small.png --factor 4 -o large.png
+    """
+    _restored("upscale", **options)
 
 
 @cli.command()

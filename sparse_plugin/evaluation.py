@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.extras import need
 from sparse_plugin.progress import busy
+from sparse_plugin.reference.rundir import CONFIG
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,6 +83,7 @@ def evaluate(
     named: Named | None = None,
     cache: Path | None = None,
     device: str | None = None,
+    save: bool = False,
 ) -> Report:
     """Measure target against data.
 
@@ -89,7 +91,7 @@ def evaluate(
     wrote; else images: a folder, a zip, an npz, or what else `data.load` takes. data, fraction, data_seed, split, resize,
     download: the real images, as for `data.load`, at the target's size. samples: how many images are sampled, by default
     10,000, by seed; of a target that is images, all by default. metrics, inception, kid_subset, cache, device: as for
-    `metrics.Evaluator`.
+    `metrics.Evaluator`. save: keep the result in the run's directory (see `experiments.outcome`).
 
     Whatever can be refused is refused before more than one image is sampled: ConfigError for settings, packages and weights,
     CheckpointError for a checkpoint, DataError for images, MetricError for too few of them.
@@ -108,6 +110,10 @@ def evaluate(
         cache=cache,
         device=device,
     )
+    if save and not (Path(target) / CONFIG).is_file():
+        raise ConfigError(
+            f"only what a run came to can be kept in it, and {target} is not the directory of a run; leave --save out"
+        )
     sampler = _of_run(target, device) if named is None else _of_host(target, named, device)
     if sampler is None:
         images = _images(target, samples)
@@ -124,6 +130,10 @@ def evaluate(
     scores = evaluator.score(generated, real)
     protocol = evaluator.protocol(len(generated), real)
     protocol["generated"] += f": {how}"
+    if save:
+        from sparse_plugin.experiments import outcome
+
+        outcome.look(Path(target), seed, scores, protocol)
     return Report(target, scores, protocol)
 
 
@@ -136,7 +146,6 @@ def _of_host(checkpoint: str, named: Named, device: str | None) -> Sampler:
 def _of_run(target: str, device: str | None) -> Sampler | None:
     """What samples a run of the reference trainer, or one of its checkpoints; None where the target is images."""
     from sparse_plugin.reference import checkpoints
-    from sparse_plugin.reference.rundir import CONFIG
     from sparse_plugin.reference.trained import load
 
     path = Path(target).expanduser().resolve()

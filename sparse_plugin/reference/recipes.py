@@ -8,7 +8,7 @@ A step is one update of the generator.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from sparse_plugin.errors import ConfigError, one_of
 
@@ -280,6 +280,18 @@ SIZES = (
 
 _ALL = {(r.arch, r.size): r for r in (DCGAN, CGAN, WGAN_GP, MSGAN, SNGAN, SAGAN, SSGAN, BIGGAN, DIFFCRBIGGAN, *SIZES)}
 ARCHITECTURES = tuple(dict.fromkeys(arch for arch, _ in _ALL))
+
+
+# What each regularizer takes where nobody says: found by the sweeps of docs/results.md.
+_SPARSITY: dict[str, dict[str, dict[str, Any]]] = {
+    "deep_image_prior": {"l0": {"k": 0.5}, "l0_inf": {"k": 0.5}},
+    "": {"l0": {"k": 0.25}, "l0_inf": {"k": 0.25}, "ml_csc": {"k": 0.5}, "l1": {"weight": 0.1}},
+}
+
+
+def sparsity(arch: str, regularizer: str) -> dict[str, Any]:
+    """The settings of a regularizer for an architecture, or "deep_image_prior"; {} for one that has none of ours."""
+    return dict(_SPARSITY.get(arch, {}).get(regularizer) or _SPARSITY[""].get(regularizer, {}))
 
 
 def recipe(arch: str, size: int = 32, fraction: float = 1.0) -> Recipe:

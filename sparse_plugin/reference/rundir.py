@@ -23,6 +23,11 @@ from sparse_plugin.record import FILE as SPARSITY
 from sparse_plugin.record import read
 from sparse_plugin.reference import checkpoints
 
+
+class BusyError(ConfigError):
+    """A directory in which another process is at work."""
+
+
 VERSION = 1
 CONFIG, LOG = "config.json", "log.jsonl"
 
@@ -92,7 +97,7 @@ class RunDirectory:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep others out of the directory. Raises ConfigError where a run is at work in it."""
+        """Keep others out of the directory. Raises BusyError where a run is at work in it."""
         try:
             import fcntl
         except ImportError:  # Windows has no lock that a killed process gives back
@@ -107,7 +112,7 @@ class RunDirectory:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(descriptor)
-            raise ConfigError(f"a run is at work in {self.path}; wait for it, or name another directory") from None
+            raise BusyError(f"a run is at work in {self.path}; wait for it, or name another directory") from None
         try:
             yield
         finally:

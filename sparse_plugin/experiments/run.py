@@ -1,0 +1,194 @@
+"""Going through a grid: train and measure what is not finished, skip what is, collect it all.
+
+Several processes may go through one grid, one a GPU: each takes runs in which no other is at work.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sparse_plugin.errors import ConfigError, one_of
+from sparse_plugin.experiments import grid, outcome, table
+from sparse_plugin.experiments.grid import Cell, Scale
+from sparse_plugin.experiments.paper import TABLES
+from sparse_plugin.extras import need
+from sparse_plugin.reference.rundir import BusyError, RunDirectory
+from sparse_plugin.reference.trainer import DivergedError
+
+if TYPE_CHECKING:
+    from sparse_plugin.data import Images
+    from sparse_plugin.metrics import Evaluator
+
+
+def run(
+    name: str,
+    out: str | Path,
+    data: str | None = None,
+    *,
+    scale: str = "small",
+    archs: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    seeds: int | None = None,
+    width: float | None = None,
+    steps: int | None = None,
+    batch: int | None = None,
+    samples: int | None = None,
+    precision: str = "float32",
+    metrics: Iterable[str] = (),
+    inception: str | os.PathLike[str] | None = None,
+    kid_subset: int | None = None,
+    checkpoint_every: int | None = None,
+    imports: Iterable[str] = (),
+    device: str | None = None,
+    dry_run: bool = False,
+    command: str = "",
+) -> tuple[str, int]:
+    """Make a table of the paper: every run that is not finished is trained, or resumed, and measured.
+
+    name: "table1", "table2" or "table3". out: where the runs and the table are. data: as for `train`, CIFAR-10 for the
+    paper's. scale: "paper", the recipes as they are, or "small". archs: rows, by default the paper's. methods: columns, as
+    in "vanilla", "l0_inf" or "l1:weight=0.1". seeds, width, steps, batch, samples: instead of the scale's; samples counts
+    the generated images that are measured. metrics, inception, kid_subset: as for `metrics.Evaluator`. dry_run: say what
+    would be done. command: what was asked for, to stand under the table.
+
+    Returns what to say and an exit code: 0, or 1 where a run diverged; all others are finished nevertheless.
+
+    Raises ConfigError for what is not valid before anything is trained, and what `reference.train.run` does.
+    """
+    if name not in TABLES:
+        raise ConfigError(one_of("table", name, TABLES))
+    if scale not in grid.SCALES:
+        raise ConfigError(one_of("scale", scale, grid.SCALES))
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "an experiment does not run under torchrun; start the same command once for every GPU instead"
+        )
+    need("an experiment", "experiments", "safetensors", "torch_fidelity", "torchvision")
+    of = grid.override(grid.SCALES[scale], width, steps, batch, samples)
+    cells = grid.cells(TABLES[name], of, archs, methods, imports, seeds)
+    if dry_run:
+        return _plan(cells, Path(out)), 0
+
+    from sparse_plugin.metrics import Evaluator
+    from sparse_plugin.metrics.scores import KID_SUBSET
+
+    evaluator = Evaluator(
+        metrics, inception=inception, kid_subset=KID_SUBSET if kid_subset is None else kid_subset, device=device
+    )
+    work = _Work(Path(out), data, of, precision, checkpoint_every, device, evaluator)
+    return work.all(cells, name, command)
+
+
+def _plan(cells: Sequence[Cell], out: Path) -> str:
+    """What would be done."""
+    done = [cell for cell in cells if (cell.directory(out) / outcome.FILE).is_file()]
+    lines = [f"{out}: {len(cells)} runs, {len(done)} of them finished"]
+    for cell in cells:
+        step = RunDirectory(cell.directory(out)).step
+        state = "finished" if cell in done else f"at step {step}" if step else "not begun"
+        lines.append(f"  {cell}: {cell.steps} steps, width {cell.budget.width:g}, {state}")
+    return "\n".join(lines)
+
+
+@dataclass
+class _Work:
+    """What the runs of a grid share."""
+
+    out: Path
+    data: str | None
+    scale: Scale
+    precision: str
+    checkpoint_every: int | None
+    device: str | None
+    evaluator: Evaluator
+    _real: Images | None = None
+
+    def all(self, cells: Sequence[Cell], name: str, command: str) -> tuple[str, int]:
+        """Every cell, then the table."""
+        from sparse_plugin.reference.batches import check
+
+        real = self.real
+        self.evaluator.check(self.scale.samples, len(real))
+        for cell in cells:  # before the first is trained
+            check(real, cell.recipe)
+        failed, busy = [], []
+        for number, cell in enumerate(cells, 1):
+            say = partial(_say, f"run {number} of {len(cells)}: {cell}")
+            try:
+                self.train(cell, say)
+                if not self.measured(cell):
+                    say("measuring")
+                    self.measure(cell)
+            except DivergedError as error:
+                failed.append(f"{cell}: {error}")
+                say(str(error))
+            except BusyError:
+                busy.append(str(cell))
+                say("another process is at work on it")
+        outcomes = [found for cell in cells if (found := outcome.read_if_there(cell.directory(self.out))) is not None]
+        if not outcomes:
+            return f"no run is finished: {'; '.join([*failed, *busy])}", 1 if failed else 0
+        made = table.make(TABLES[name], outcomes, command, failed)
+        paths = table.write(made, self.out / name)
+        lines = [made.markdown, f"written: {', '.join(map(str, paths))}"]
+        lines += [f"another process is at work on {text}; repeat the command when it is done" for text in busy]
+        return "\n".join(lines), 1 if failed else 0
+
+    @property
+    def real(self) -> Images:
+        """The real images, all of them: what is measured against, and what is trained on where data are not limited."""
+        if self._real is None:
+            from sparse_plugin.data import load
+            from sparse_plugin.progress import busy
+
+            with busy("reading the images"):
+                self._real = load(self.data, 32)
+        return self._real
+
+    def measured(self, cell: Cell) -> bool:
+        """Whether a run that was trained to its end was measured, and in this way."""
+        there = outcome.read(cell.directory(self.out))
+        return (
+            there is not None
+            and there.step == cell.steps
+            and there.protocol == outcome.protocol(self.evaluator, self.scale.samples, self.real)
+        )
+
+    def train(self, cell: Cell, say: Callable[[str], None]) -> None:
+        """Train a run, or go on with it. One that is finished is only compared with what is asked for."""
+        from sparse_plugin.reference.train import run as train
+
+        if RunDirectory(cell.directory(self.out)).step < cell.steps:
+            say("training")
+        every = max(1, min(1000, cell.steps // 5)) if self.checkpoint_every is None else self.checkpoint_every
+        train(
+            cell.recipe.arch,
+            cell.directory(self.out),
+            self.real if cell.fraction == 1 else self.data,
+            sparse=cell.method.sparse,
+            width=cell.budget.width,
+            batch=cell.budget.batch,
+            steps=cell.steps,
+            seed=cell.seed,
+            fraction=cell.fraction,
+            precision=self.precision,
+            checkpoint_every=every,
+            device=self.device,
+        )
+
+    def measure(self, cell: Cell) -> None:
+        """Measure a trained run."""
+        directory = cell.directory(self.out)
+        with RunDirectory(directory).locked():
+            outcome.measure(directory, self.scale.samples, self.evaluator, self.real)
+
+
+def _say(what: str, text: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True).print(f"{what}: {text}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,208 @@
+"""A table of outcomes: mean ± standard deviation over seeds, beside the paper's numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from sparse_plugin.experiments.methods import label_of
+from sparse_plugin.experiments.outcome import Outcome
+from sparse_plugin.experiments.paper import PaperTable
+from sparse_plugin.reference.checkpoints import write as write_whole
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One architecture, share of the data, method and metric.
+
+    values: one a seed. deviation: their sample standard deviation, None for one seed. change: of the mean against vanilla,
+    in per cent, None where there is no vanilla. paper, paper_metric: the paper's number, None where it has none, and what
+    it is of. sparsity: the mean percentage of non-zeros of Γ_1.
+    """
+
+    arch: str
+    title: str
+    fraction: float
+    method: str
+    metric: str
+    values: tuple[float, ...]
+    seeds: tuple[int, ...]
+    change: float | None
+    paper: float | None
+    paper_change: float | None
+    paper_metric: str
+    sparsity: float
+
+    @property
+    def mean(self) -> float:
+        """Over seeds."""
+        return mean(self.values)
+
+    @property
+    def deviation(self) -> float | None:
+        """Over seeds."""
+        return stdev(self.values) if len(self.values) > 1 else None
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4g}" + ("" if self.deviation is None else f" ± {self.deviation:.2g}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        own = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {**own, "mean": self.mean, "deviation": self.deviation}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Entries, and the same as Markdown."""
+
+    entries: tuple[Entry, ...]
+    markdown: str
+    notes: tuple[str, ...]
+
+
+def make(paper: PaperTable, outcomes: Sequence[Outcome], command: str = "", failed: Iterable[str] = ()) -> Table:
+    """The table of measured runs."""
+    groups: dict[tuple[str, float, str], list[Outcome]] = {}
+    for found in outcomes:
+        groups.setdefault((*_row(found), label(found)), []).append(found)
+    metrics = list(dict.fromkeys(metric for found in outcomes for metric in found.scores))
+    entries: list[Entry] = []
+    for (arch, fraction, name), runs in groups.items():
+        bases = groups.get((arch, fraction, "vanilla"), [])
+        for metric in metrics:
+            values = _values(runs, metric)
+            if not values:
+                continue
+            base, there = _values(bases, metric), paper.value(arch, fraction, runs[0].method)
+            vanilla = paper.value(arch, fraction, "vanilla")
+            entries.append(
+                Entry(
+                    arch,
+                    runs[0].config["recipe"]["title"],
+                    fraction,
+                    name,
+                    metric,
+                    values,
+                    tuple(run.config["seed"] for run in runs),
+                    100 * (mean(values) / mean(base) - 1) if base and mean(base) else None,
+                    there,
+                    100 * (there / vanilla - 1) if there is not None and vanilla else None,
+                    paper.metric,
+                    mean(run.sparsity for run in runs),
+                )
+            )
+    notes = (*_notes(outcomes, command), *(f"failed: {text}" for text in failed))
+    return Table(tuple(entries), _markdown(paper, entries, metrics, notes), notes)
+
+
+def label(found: Outcome) -> str:
+    """A method with its settings, as its directory is called."""
+    return label_of(found.config["sparse"])
+
+
+def write(made: Table, path: Path) -> list[Path]:
+    """Write a table as path.md, path.csv and path.json. Returns the paths."""
+    rows = [entry.as_dict() for entry in made.entries]
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: " ".join(map(str, v)) if isinstance(v, tuple) else v for k, v in row.items()} for row in rows)
+    texts = {
+        "md": made.markdown,
+        "csv": stream.getvalue(),
+        "json": json.dumps({"entries": rows, "notes": made.notes}, indent=1, ensure_ascii=False) + "\n",
+    }
+    for kind, text in texts.items():
+        write_whole(path.with_suffix(f".{kind}"), text)
+    return [path.with_suffix(f".{kind}") for kind in texts]
+
+
+def _row(found: Outcome) -> tuple[str, float]:
+    return found.config["arch"], found.config["data"]["fraction"]
+
+
+def _values(runs: Iterable[Outcome], metric: str) -> tuple[float, ...]:
+    return tuple(value for run in runs if (value := run.value(metric)) is not None)
+
+
+def _markdown(paper: PaperTable, entries: Sequence[Entry], metrics: Sequence[str], notes: Iterable[str]) -> str:
+    """A part a metric, in each a row for every architecture and the paper's below it."""
+    columns = list(dict.fromkeys(entry.method for entry in entries))
+    rows = list(dict.fromkeys((entry.arch, entry.fraction) for entry in entries))
+    parts = [f"# Table {paper.number}: {paper.caption}"]
+    for metric in metrics:
+        here = {(e.arch, e.fraction, e.method): e for e in entries if e.metric == metric}
+        parts.append(f"## {metric}{_meaning(metric, paper)}")
+        lines = [["", "", *columns], ["---"] * (2 + len(columns))]
+        for row in rows:
+            found = [here.get((*row, column)) for column in columns]
+            first = next((e for e in found if e is not None), None)
+            if first is None:
+                continue
+            lines.append([_title(first), "here", *("" if e is None else str(e) for e in found)])
+            lines.append(["", "against vanilla", *(_percent(None if e is None else e.change) for e in found)])
+            if metric == paper.metric or metric == _STANDS_FOR.get(paper.metric):
+                lines.append(["", f"paper's {paper.metric}", *(_number(None if e is None else e.paper) for e in found)])
+                lines.append(["", "against vanilla", *(_percent(None if e is None else e.paper_change) for e in found)])
+        parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    parts.append("## Sparsity level: non-zeros of Γ that D1 consumes, %")
+    lines = [["", *columns], ["---"] * (1 + len(columns))]
+    for row in rows:
+        by = {e.method: e for e in entries if (e.arch, e.fraction) == row}
+        first = next(iter(by.values()))
+        lines.append([_title(first), *(f"{by[c].sparsity:.1f}" if c in by else "" for c in columns)])
+    parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    parts.append("\n".join(f"- {note}" for note in notes))
+    return "\n\n".join(parts) + "\n"
+
+
+# What is measured without Inception's weights, beside the paper's numbers.
+_STANDS_FOR = {"FID": "FD-lite0"}
+
+
+def _meaning(metric: str, paper: PaperTable) -> str:
+    if metric != _STANDS_FOR.get(paper.metric):
+        return ""
+    return (
+        f", for want of Inception's weights: compare with the paper's {paper.metric} only the changes against vanilla"
+    )
+
+
+def _title(entry: Entry) -> str:
+    return entry.title if entry.fraction == 1 else f"{entry.title}, {100 * entry.fraction:g} %"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:+.1f} %"
+
+
+def _notes(outcomes: Sequence[Outcome], command: str) -> list[str]:
+    """What the numbers depend on: budgets, seeds, protocol."""
+    notes = [f"command: `{command}`"] if command else []
+    for found in {_row(found): found for found in outcomes}.values():
+        config = found.config
+        seeds = sorted({o.config["seed"] for o in outcomes if _row(o) == _row(found)})
+        notes.append(
+            f"{config['recipe']['title']}: {found.step} steps of {config['batch']} images, width {config['width']:g}, "
+            f"{config['precision']}, seeds {', '.join(map(str, seeds))}, trained on {config['data']['name']} "
+            f"({config['data']['images']} images)"
+        )
+    if any(len(_same(outcomes, found)) < 2 for found in outcomes):
+        notes.append("a value without ± is of one seed")
+    notes += [f"{what}: {how}" for what, how in outcomes[0].protocol.items()]
+    return notes
+
+
+def _same(outcomes: Sequence[Outcome], found: Outcome) -> list[Outcome]:
+    return [o for o in outcomes if _row(o) == _row(found) and label(o) == label(found)]

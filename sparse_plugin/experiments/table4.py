@@ -1,0 +1,353 @@
+"""Table 4 of the paper: denoising by Deep Image Prior, σ = 25, PSNR of the best single and the best averaged output."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from sparse_plugin.errors import CheckpointError, ConfigError, one_of
+from sparse_plugin.experiments.methods import Method, methods
+from sparse_plugin.extras import need
+from sparse_plugin.reference.checkpoints import write
+from sparse_plugin.reference.rundir import BusyError
+from sparse_plugin.reference.trainer import DivergedError
+
+SIGMA = 25.0
+# Mean and spread over runs, of the nine-image colour set, in dB.
+PAPER = {
+    "single": {"vanilla": (28.74, 0.03), "l0_inf": (29.03, 0.03), "l0": (29.22, 0.06)},
+    "average": {"vanilla": (29.88, 0.02), "l0_inf": (29.94, 0.04), "l0": (30.21, 0.05)},
+}
+METHODS = ("vanilla", "l0_inf", "l0")
+OUTPUTS = {"single": "best single output", "average": "best averaged output"}
+FILE = "result.json"
+ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+# The architecture by whose name `recipes.sparsity` knows the network.
+NETWORK = "deep_image_prior"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """crop: the side of the central square that is denoised, None for whole images. iterations, runs: of each image."""
+
+    crop: int | None
+    iterations: int
+    runs: int
+
+
+SCALES = {"paper": Scale(None, 3000, 3), "small": Scale(128, 1000, 1)}
+
+
+@dataclass(frozen=True, eq=False)
+class Photograph:
+    """pixels: (H, W, 3) or (H, W), float32 in [0, 1]."""
+
+    name: str
+    pixels: Any
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One image denoised once. psnr: by output, the best in dB and its iteration. density: of Γ_1..Γ_K at the end, 0 to 1.
+    curves: by output, PSNR every tenth iteration.
+    """
+
+    image: str
+    method: str
+    seed: int
+    noisy: float
+    psnr: dict[str, tuple[float, int]]
+    density: list[float]
+    curves: dict[str, list[float]]
+    protocol: dict[str, Any]
+
+
+def run(
+    out: str | Path,
+    images: Sequence[str] = (),
+    *,
+    scale: str = "small",
+    crop: int | None = None,
+    runs: int | None = None,
+    iterations: int | None = None,
+    methods: Sequence[str] = (),
+    width: float = 1.0,
+    imports: Iterable[str] = (),
+    device: str | None = None,
+    command: str = "",
+) -> tuple[str, int]:
+    """Make Table 4: every image, method and run that is not finished is denoised, or gone on with.
+
+    out: where the runs and the table are. images: files and folders; by default photographs that are built in. scale: "paper"
+    or "small". crop, runs, iterations: instead of the scale's. methods: columns, as in "vanilla" or "l0:k=0.5". width:
+    multiplies the network's channels. Noise is drawn from (run), the same for all methods.
+
+    Returns what to say and an exit code: 0, or 1 where a run diverged. Raises ConfigError for what is not valid before
+    anything is denoised.
+    """
+    need("an experiment", "experiments", "safetensors", "skimage")
+    if scale not in SCALES:
+        raise ConfigError(one_of("scale", scale, SCALES))
+    of = SCALES[scale]
+    of = Scale(
+        of.crop if crop is None else crop,
+        of.iterations if iterations is None else iterations,
+        of.runs if runs is None else runs,
+    )
+    if of.runs < 1:
+        raise ConfigError(f"{of.runs} runs were asked for; give 1 or more")
+    chosen = methods_of(methods, imports)
+    photographs = [_cropped(photograph, of.crop) for photograph in (_files(images) if images else _built_in())]
+    done: list[Outcome] = []
+    failed: list[str] = []
+    busy: list[str] = []
+    count = of.runs * len(photographs) * len(chosen)
+    for seed in range(of.runs):
+        for photograph in photographs:
+            for method in chosen:
+                what = f"{photograph.name}, {method.label}, run {seed}"
+                title = f"{len(done) + len(failed) + len(busy) + 1} of {count}: {what}"
+                folder = Path(out, photograph.name, method.label, f"run{seed}")
+                try:
+                    done.append(_denoise(photograph, method, seed, folder, of.iterations, width, device, title))
+                except DivergedError as error:
+                    failed.append(f"{what}: {error}")
+                except BusyError:
+                    busy.append(f"another process is at work on {what}; repeat the command when it is done")
+    if not done:
+        return "\n".join(["no run is finished", *failed, *busy]), 1 if failed else 0
+    text = markdown(done, command, failed)
+    paths = _write(Path(out, "table4"), done, text)
+    return "\n".join([text, f"written: {', '.join(map(str, paths))}", *busy]), 1 if failed else 0
+
+
+def methods_of(asked: Sequence[str], imports: Iterable[str]) -> list[Method]:
+    """The table's methods, with the settings of the network's encoder scales."""
+    return methods(asked or METHODS, NETWORK, imports)
+
+
+def _files(names: Sequence[str]) -> list[Photograph]:
+    from sparse_plugin.restore.pictures import read
+
+    paths: list[Path] = []
+    for name in names:
+        path = Path(name).expanduser()
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in ENDINGS) if path.is_dir() else [path]
+        if not found:
+            raise ConfigError(f"{name} holds no images; give a folder with {', '.join(ENDINGS)} files")
+        paths += found
+    stems = [path.stem for path in paths]
+    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"two images are called {twice}; runs are kept by name, so rename one")
+    return [Photograph(path.stem, read(path).pixels) for path in paths]
+
+
+def _built_in() -> list[Photograph]:
+    import numpy as np
+    from PIL import Image
+
+    from sparse_plugin.data.photographs import PHOTOGRAPHS
+
+    found = []
+    for name, file in PHOTOGRAPHS.items():
+        with files("skimage.data").joinpath(file).open("rb") as stream:
+            pixels = np.asarray(Image.open(stream).convert("RGB"), np.float32) / 255
+        found.append(Photograph(name, pixels))
+    return found
+
+
+def _cropped(photograph: Photograph, side: int | None) -> Photograph:
+    """The central square. Raises ConfigError for an image that is smaller."""
+    if side is None:
+        return photograph
+    height, width = photograph.pixels.shape[:2]
+    if side < 1 or min(height, width) < side:
+        raise ConfigError(
+            f"a square of {side} pixels was to be cut from {photograph.name}, which is {width}x{height}; give a crop from 1 "
+            f"to {min(height, width)}"
+        )
+    top, left = (height - side) // 2, (width - side) // 2
+    return Photograph(photograph.name, photograph.pixels[top : top + side, left : left + side])
+
+
+def _denoise(
+    photograph: Photograph,
+    method: Method,
+    seed: int,
+    folder: Path,
+    iterations: int,
+    width: float,
+    device: str | None,
+    title: str,
+) -> Outcome:
+    """One image, one method, one run; from its file, where it is finished."""
+    from sparse_plugin.restore import Denoise, add_noise, restore
+    from sparse_plugin.restore.tasks import digest
+
+    height, across = photograph.pixels.shape[:2]
+    protocol = {
+        "sigma": SIGMA,
+        "iterations": iterations,
+        "width": width,
+        "size": [across, height],
+        "pixels": digest(photograph.pixels),
+    }
+    found = _read(folder)
+    if found is not None:
+        if found.protocol != protocol:
+            differ = ", ".join(key for key in protocol if found.protocol.get(key) != protocol[key])
+            raise ConfigError(
+                f"{folder} holds a run of another configuration ({differ}); name another directory with --out"
+            )
+        return found
+    noisy = add_noise(photograph.pixels, SIGMA, seed)
+    result = restore(
+        noisy,
+        Denoise(SIGMA),
+        clean=photograph.pixels,
+        sparse=method.sparse,
+        iterations=iterations,
+        stop=None,
+        seed=seed,
+        width=width,
+        run_dir=folder / "restoration",
+        device=device,
+        title=title,
+    )
+    curves = result.curves
+    made = Outcome(
+        photograph.name,
+        method.label,
+        seed,
+        result.scores["psnr_given"],
+        {"single": curves.best("psnr_single"), "average": curves.best("psnr_average")},
+        curves.density[max(curves.density)],
+        {"single": _tenths(curves.psnr_single), "average": _tenths(curves.psnr_average)},
+        protocol,
+    )
+    write(folder / FILE, json.dumps(_plain(made)))
+    return made
+
+
+def _tenths(values: Sequence[float]) -> list[float]:
+    return [round(value, 3) for value in values[9::10]]
+
+
+def _plain(made: Outcome) -> dict[str, Any]:
+    return {name: getattr(made, name) for name in made.__dataclass_fields__}
+
+
+def _read(folder: Path) -> Outcome | None:
+    path = folder / FILE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        found["psnr"] = {name: (value, iteration) for name, (value, iteration) in found["psnr"].items()}
+        return Outcome(**found)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}; delete it, and the image is denoised again") from None
+
+
+def find(folders: Iterable[str | Path]) -> list[Outcome]:
+    """The finished runs below folders. Raises ConfigError for a folder without any."""
+    found: list[Outcome] = []
+    for folder in folders:
+        there = [path.parent for path in sorted(Path(folder).rglob(FILE)) if path.parent.name.startswith("run")]
+        if not there:
+            raise ConfigError(f"{folder} holds no finished runs of table 4; name what `experiment table4` wrote")
+        found += [made for path in there if (made := _read(path)) is not None]
+    return found
+
+
+def by_run(outcomes: Sequence[Outcome], output: str) -> dict[str, list[float]]:
+    """Method -> the mean over images of the best PSNR, one a run."""
+    values: dict[str, dict[int, list[float]]] = {}
+    for made in outcomes:
+        values.setdefault(made.method, {}).setdefault(made.seed, []).append(made.psnr[output][0])
+    return {method: [mean(of) for of in seeds.values()] for method, seeds in values.items()}
+
+
+def markdown(outcomes: Sequence[Outcome], command: str = "", failed: Iterable[str] = ()) -> str:
+    """The table: mean over images, ± the deviation over runs, beside the paper's; then image by image."""
+    names = list(dict.fromkeys(made.method for made in outcomes))
+    images = list(dict.fromkeys(made.image for made in outcomes))
+    parts = ["# Table 4: Deep Image Prior, denoising, σ = 25, PSNR in dB"]
+    lines = [["", "", *names], ["---"] * (2 + len(names))]
+    for output, what in OUTPUTS.items():
+        here = by_run(outcomes, output)
+        lines.append([what, "here", *(_spread(here[name]) for name in names)])
+        lines.append(["", "paper's", *(_papers(output, name.partition("-")[0]) for name in names)])
+    parts.append(_table(lines))
+    parts.append(
+        "Image by image: best single / best averaged output, at which iteration; gain over vanilla, averaged output."
+    )
+    lines = [["", "noisy", *names], ["---"] * (2 + len(names))]
+    for image in images:
+        of = {name: [made for made in outcomes if (made.image, made.method) == (image, name)] for name in names}
+        noisy = mean(made.noisy for made in outcomes if made.image == image)
+        base = of.get("vanilla")
+        lines.append([image, f"{noisy:.2f}", *(_cell(of[name], base if name != "vanilla" else None) for name in names)])
+    parts.append(_table(lines))
+    parts.append("Non-zeros of Γ_1 to Γ_K, %, at the end.")
+    lines = [["", *(f"Γ_{level}" for level in range(1, 1 + len(outcomes[0].density)))]]
+    lines.append(["---"] * len(lines[0]))
+    for name in names:
+        levels = zip(*(made.density for made in outcomes if made.method == name), strict=True)
+        lines.append([name, *(f"{100 * mean(level):.1f}" for level in levels)])
+    parts.append(_table(lines))
+    first = outcomes[0].protocol
+    sizes = ", ".join(sorted({"x".join(map(str, made.protocol["size"])) for made in outcomes}))
+    notes = [f"command: `{command}`"] if command else []
+    notes.append(f"{first['iterations']} iterations, width {first['width']:g}, {len(images)} images of {sizes} pixels")
+    notes.append(
+        f"runs {', '.join(map(str, sorted({made.seed for made in outcomes})))}: network, input and noise from the run's number"
+    )
+    parts.append("\n".join(f"- {note}" for note in (*notes, *(f"failed: {text}" for text in failed))))
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(lines: Iterable[Iterable[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
+
+
+def _papers(output: str, method: str) -> str:
+    value = PAPER[output].get(method)
+    return "" if value is None else f"{value[0]:.2f} ± {value[1]:.2f}"
+
+
+def _cell(of: Sequence[Outcome], base: Sequence[Outcome] | None) -> str:
+    if not of:
+        return ""
+    single, average = (mean(made.psnr[output][0] for made in of) for output in OUTPUTS)
+    at = mean(made.psnr["average"][1] for made in of)
+    gain = f", {average - mean(made.psnr['average'][0] for made in base):+.2f}" if base else ""
+    return f"{single:.2f} / {average:.2f} at {at:.0f}{gain}"
+
+
+def _write(path: Path, outcomes: Sequence[Outcome], text: str) -> list[Path]:
+    rows = [
+        {"image": made.image, "method": made.method, "run": made.seed, "noisy": made.noisy}
+        | {f"{output}{what}": made.psnr[output][i] for output in OUTPUTS for i, what in enumerate(("", "_iteration"))}
+        for made in outcomes
+    ]
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    texts = {"md": text, "csv": stream.getvalue(), "json": json.dumps([_plain(made) for made in outcomes]) + "\n"}
+    for kind, content in texts.items():
+        write(path.with_suffix(f".{kind}"), content)
+    return [path.with_suffix(f".{kind}") for kind in texts]

@@ -1,0 +1,54 @@
+"""The paper's figures, drawn from runs: one module a figure, each with a function `draw`.
+
+bars.py     4a and B: sparsity level and distance of every method
+maps.py     4b: needle density at every position
+atoms.py    A: the atoms of D1 and of D_eff
+curves.py   losses and sparsity level over training
+psnr.py     PSNR over the iterations of table 4
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from sparse_plugin.errors import ConfigError, one_of
+from sparse_plugin.extras import need
+
+KINDS = {"4a": "bars", "4b": "maps", "A": "atoms", "B": "bars", "training": "curves", "psnr": "psnr"}
+FORMATS = (".png", ".svg", ".pdf")
+
+
+def make(kind: str, runs: Sequence[str], path: str | Path, force: bool = False) -> Path:
+    """Draw a figure of runs into a file. Returns its path.
+
+    kind: in KINDS. runs: directories of runs, or that hold runs. path: where to, .png, .svg or .pdf. force: whether a file
+    that is there is replaced.
+
+    Raises ConfigError for a kind or a form that there is not, runs that lack what the figure shows, and a file that exists.
+    """
+    need("drawing a figure", "experiments", "matplotlib")
+    known = {name.lower(): name for name in KINDS}
+    if kind.lower() not in known:
+        raise ConfigError(one_of("figure", kind, KINDS))
+    path = Path(path)
+    if path.suffix not in FORMATS:
+        raise ConfigError(f"a figure is written as {', '.join(FORMATS)}, and {path} was asked for; name such a file")
+    if path.exists() and not force:
+        raise ConfigError(f"{path} exists; name another file, or replace it with --force")
+    if kind.lower() == "psnr":
+        from sparse_plugin.experiments import table4
+
+        found: Sequence[Any] = table4.find(runs)
+    else:
+        from sparse_plugin.experiments.outcome import find
+
+        found = find(list(runs))
+    figure = import_module(f"sparse_plugin.figures.{KINDS[known[kind.lower()]]}").draw(found)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
+    figure.savefig(unfinished, dpi=160)
+    unfinished.replace(path)
+    return path

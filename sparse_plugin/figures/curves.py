@@ -1,0 +1,62 @@
+"""Losses and sparsity level over training, a line a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sparse_plugin.errors import ConfigError
+from sparse_plugin.experiments.methods import label_of
+from sparse_plugin.figures.groups import rank
+from sparse_plugin.figures.style import colours, quiet, style, title
+from sparse_plugin.record import read
+from sparse_plugin.reference.rundir import LOG, RunDirectory
+
+PANELS = (
+    ("generator/adversarial", "generator's adversarial loss"),
+    ("discriminator/adversarial", "discriminator's adversarial loss"),
+    ("sparsity_1", "non-zeros of Γ, %"),
+)
+
+
+def draw(runs: Sequence[Path]) -> Figure:
+    """Seeds of one method in one colour; losses as means over a twentieth of the run; Γ before its projection dashed."""
+    unordered = {run: label_of(RunDirectory(run).config()["sparse"]) for run in runs}
+    labels = {run: unordered[run] for run in sorted(runs, key=lambda run: rank(unordered[run]))}
+    records = {run: list(read(run / LOG)) if (run / LOG).is_file() else [] for run in runs}
+    empty = next((run for run in runs if not records[run]), None)
+    if empty is not None:
+        raise ConfigError(f"{empty} has no {LOG} with steps in it; train it first")
+    colour = colours(dict.fromkeys(labels.values()))
+    with style():
+        figure = Figure(figsize=(11.5, 3.1), layout="constrained")
+        for axes, (key, name) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
+            for run in labels:
+                ink = colour[labels[run]]
+                _line(axes, records[run], key, ink, "-", smooth=key != "sparsity_1")
+                if key == "sparsity_1":
+                    _line(axes, records[run], "sparsity_before_1", ink, (0, (3, 2)))
+            axes.set(xlabel="step of the generator", title=name)
+            quiet(axes)
+        axes.margins(y=0.08)
+        axes.set_ylim(bottom=0)
+        for label, ink in colour.items():
+            axes.plot([], [], color=ink, label=title(label).replace("\n", " "))
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    return figure
+
+
+def _line(axes: Axes, records: list[dict[str, Any]], key: str, colour: str, dashes: Any, smooth: bool = False) -> None:
+    points = [(record["step"], record[key]) for record in records if key in record]
+    if not points:
+        return
+    size = max(1, len(points) // 20) if smooth else 1
+    parts = [points[i : i + size] for i in range(0, len(points) - size + 1, size)]
+    steps, values = zip(*((part[-1][0], sum(v for _, v in part) / len(part)) for part in parts), strict=True)
+    axes.plot(
+        steps, values, color=colour, ls=dashes, lw=1.4 if dashes == "-" else 1.0, marker="." if len(parts) < 3 else ""
+    )

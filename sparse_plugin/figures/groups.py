@@ -1,0 +1,39 @@
+"""Runs by architecture and method, with what they came to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sparse_plugin.errors import ConfigError
+from sparse_plugin.experiments.outcome import Outcome, read
+from sparse_plugin.experiments.table import label
+
+# Vanilla first, then as in the paper's figure 4a; others after them.
+_ORDER = ("vanilla", "l1", "l0", "l0_inf", "ml_csc")
+
+Groups = dict[str, dict[str, list[Outcome]]]
+
+
+def measured(runs: Sequence[Path]) -> Groups:
+    """Title of the architecture -> label of the method -> outcomes, one a seed.
+
+    Raises ConfigError for a run that was not measured.
+    """
+    groups: Groups = {}
+    for run in runs:
+        found = read(run)
+        if found is None:
+            raise ConfigError(
+                f"{run} was not measured; `sparse-plugin evaluate {run} --data PATH --save` does, or `experiment`"
+            )
+        share = found.config["data"]["fraction"]
+        name = found.config["recipe"]["title"] + ("" if share == 1 else f", {100 * share:g} %")
+        groups.setdefault(name, {}).setdefault(label(found), []).append(found)
+    return {name: {label: methods[label] for label in sorted(methods, key=rank)} for name, methods in groups.items()}
+
+
+def rank(label: str) -> tuple[int, str]:
+    """By which methods are sorted."""
+    name = label.partition("-")[0]
+    return (_ORDER.index(name) if name in _ORDER else len(_ORDER), label)

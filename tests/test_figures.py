@@ -1,0 +1,116 @@
+"""`figure`: the paper's figures from runs."""
+
+import shutil
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from reference_runs import sparse, train
+
+from sparse_plugin.cli import cli
+from sparse_plugin.errors import ConfigError
+from sparse_plugin.experiments import outcome
+from sparse_plugin.figures import make
+from sparse_plugin.figures.style import colours, title
+from sparse_plugin.metrics import Score
+
+METHODS = {"vanilla": None, "l0_inf": sparse("l0_inf", k=0.25), "ml_csc": sparse("ml_csc", k=0.5)}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Three methods, two seeds, measured: the distances are made up, Γ is not."""
+    out = tmp_path_factory.mktemp("runs")
+    for seed in (0, 1):
+        for place, (name, config) in enumerate(METHODS.items()):
+            train("dcgan", out / name / str(seed), config, seed=seed, steps=2)
+            outcome.look(out / name / str(seed), 0, {"FD-lite0": Score(50.0 - 5 * place + seed)}, {})
+    return out
+
+
+def drawn(kind, runs):
+    """The figure, as an object."""
+    from importlib import import_module
+
+    from sparse_plugin.figures import KINDS
+
+    return import_module(f"sparse_plugin.figures.{KINDS[kind]}").draw(outcome.find([str(runs)]))
+
+
+@pytest.mark.parametrize("kind", ["4a", "B", "4b", "training"])
+def test_a_picture_is_written(kind, runs, tmp_path):
+    path = make(kind, [str(runs)], tmp_path / "sub" / "figure.png")
+    picture = np.asarray(Image.open(path).convert("L"))
+    assert min(picture.shape) > 200 and picture.std() > 5
+    assert [p.name for p in path.parent.iterdir()] == ["figure.png"]
+
+
+def test_bars_show_means_over_seeds(runs):
+    left, right = drawn("4a", runs).axes
+    levels, distances = ([bar.get_height() for bar in axes.patches] for axes in (left, right))
+    assert distances == [50.5, 45.5, 40.5]
+    assert levels[1] == pytest.approx(25, abs=1e-3) and levels[0] > 25
+    assert [tick.get_text() for tick in right.get_xticklabels()] == ["vanilla", "L0,∞\nk 0.25", "ML\nk 0.5"]
+    assert [text.get_text() for text in right.texts] == ["50.5\n± 0.7", "45.5\n± 0.7", "40.5\n± 0.7"]
+
+
+def test_maps_show_the_needles_of_every_method(runs):
+    images = [axes.images[0].get_array() for axes in drawn("4b", runs).axes if axes.images]
+    assert [image.shape for image in images] == [(16, 16)] * 3
+    assert np.allclose(images[1], 25) and images[0].std() > 0 and images[2].max() <= 50
+
+
+def test_curves_are_of_the_logs(runs):
+    generator, _, level = drawn("training", runs).axes
+    assert len([line for line in generator.lines if len(line.get_xdata())]) == 6
+    sparse = [line for line in level.lines if len(line.get_xdata())]
+    assert len(sparse) == 8  # before and after the projection, of the four runs that have one
+    assert {max(line.get_ydata()) <= 50 + 1e-3 for line in sparse if line.get_linestyle() == "-"} == {True}
+
+
+def test_atoms_of_one_run(runs, tmp_path):
+    (d1, effective) = drawn("A", runs / "ml_csc" / "0").axes
+    assert "8 atoms of 4x4x3" in d1.get_title(loc="left") and "D_eff = D1 D2: 8 atoms of 8x8x3" in effective.get_title(
+        loc="left"
+    )
+    assert len(drawn("A", runs / "vanilla" / "0").axes) == 1
+    with pytest.raises(ConfigError, match="figure A shows the atoms of one run, and 6 were given"):
+        make("A", [str(runs)], tmp_path / "a.png")
+
+
+def test_methods_keep_their_colours():
+    found = colours(["vanilla", "l0_inf-k=0.25", "l0_inf-k=0.5", "mine"])
+    assert len(set(found.values())) == 4 and colours(["l0_inf-k=0.25"]) == {"l0_inf-k=0.25": found["l0_inf-k=0.25"]}
+    assert title("l1-weight=0.1") == "L1\nλ 0.1" and title("vanilla") == "vanilla"
+
+
+def test_what_cannot_be_drawn(runs, tmp_path):
+    (tmp_path / "there.png").write_bytes(b"mine")
+    for kind, folder, path, said in (
+        ("4c", runs, "a.png", "there is no figure '4c'"),
+        ("4a", runs, "a.bmp", r"a figure is written as .png, .svg, .pdf, and .*a.bmp was asked for"),
+        ("4a", runs, "there.png", "there.png exists; name another file, or replace it with --force"),
+        ("4a", tmp_path, "a.png", "is not the directory of a run, and holds none"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            make(kind, [str(folder)], tmp_path / path)
+    assert (tmp_path / "there.png").read_bytes() == b"mine" and not (tmp_path / "a.png").exists()
+    shutil.copytree(runs / "vanilla" / "0", tmp_path / "bare")
+    (tmp_path / "bare/result.json").unlink()
+    with pytest.raises(
+        ConfigError, match=r"bare was not measured; `sparse-plugin evaluate .*bare --data PATH --save` does"
+    ):
+        make("4a", [str(tmp_path / "bare")], tmp_path / "a.png")
+    (tmp_path / "bare/log.jsonl").unlink()
+    with pytest.raises(ConfigError, match="bare has no log.jsonl with steps in it"):
+        make("training", [str(tmp_path / "bare")], tmp_path / "a.png")
+
+
+def test_the_command(runs, tmp_path):
+    path = str(tmp_path / "f.svg")
+    done = CliRunner().invoke(cli, ["figure", "4b", str(runs), "-o", path])
+    assert (done.exit_code, done.output) == (0, f"{path}\n")
+    again = CliRunner().invoke(cli, ["figure", "4b", str(runs), "-o", path])
+    assert again.exit_code == 2 and "exists" in again.output
+    assert CliRunner().invoke(cli, ["figure", "4b", str(runs), "-o", path, "--force"]).exit_code == 0
