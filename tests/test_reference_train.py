@@ -20,6 +20,7 @@ from sparse_plugin.errors import ConfigError
 from sparse_plugin.record import read
 from sparse_plugin.reference import checkpoints, recipe, trained
 from sparse_plugin.reference.batches import Batches
+from sparse_plugin.reference.recipes import sparsity
 from sparse_plugin.reference.report import Report
 from sparse_plugin.reference.rundir import RunDirectory
 from sparse_plugin.reference.train import run
@@ -357,3 +358,9 @@ def test_pixels_are_scaled_and_flipped_as_the_recipe_says():
 def test_the_built_in_photographs_train(tmp_path):
     said = run("dcgan", tmp_path / "a", width=1 / 16, steps=1, batch=8)
     assert "1 steps of DCGAN" in said
+
+
+def test_a_regularizer_without_settings_takes_the_recipes(tmp_path):
+    train("dcgan", tmp_path / "a", sparse("l0_inf"))
+    found = json.loads((tmp_path / "a/config.json").read_text())["sparse"]
+    assert found == {"regularizer": "l0_inf", **sparsity("dcgan", "l0_inf")} and "k" in found

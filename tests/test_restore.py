@@ -387,6 +387,10 @@ def test_mixed_precision_learns_the_same_image():
     assert all(density <= 0.5 for density in other.curves.density[60])
 
 
+def test_a_constraint_without_k_takes_ours():
+    assert all(share <= 0.5 for share in quick(sparse=sparse("l0"), iterations=1).curves.density[1])
+
+
 def test_measuring_changes_nothing():
     often, seldom = (quick(log_every=every, iterations=8, sparse=sparse("l0", k=0.5)) for every in (1, 8))
     assert often.curves.loss == seldom.curves.loss and len(often.curves.density) == 8

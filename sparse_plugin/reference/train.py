@@ -23,7 +23,7 @@ from sparse_plugin.extras import need
 from sparse_plugin.reference import checkpoints
 from sparse_plugin.reference.batches import ImageSet, check
 from sparse_plugin.reference.parallel import Processes, processes
-from sparse_plugin.reference.recipes import recipe, sparsity
+from sparse_plugin.reference.recipes import recipe, with_defaults
 from sparse_plugin.reference.report import Report
 from sparse_plugin.reference.rundir import RunDirectory
 from sparse_plugin.reference.trainer import PRECISIONS, Trainer
@@ -77,10 +77,7 @@ def run(
     }
     every |= {"log_every": log_every, "keep": keep}
     _in_range({**numbers, **every}, width, fraction, precision)
-    if sparse is not None and not sparse.enabled:
-        sparse = None
-    if sparse is not None and not sparse.settings and (found := sparsity(arch, str(sparse.regularizer))):
-        sparse = SparsityConfig.from_mapping({**sparse.flat(), **found})
+    sparse = with_defaults(sparse, arch) if sparse is not None and sparse.enabled else None
     images: ImageSet
     if data is None or isinstance(data, (str, Path)):
         images = load(None if data is None else str(data), size=size, fraction=fraction, seed=seed)

@@ -20,6 +20,7 @@ from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError, one_of
 from sparse_plugin.extras import need
 from sparse_plugin.reference import checkpoints
+from sparse_plugin.reference.recipes import with_defaults
 from sparse_plugin.reference.rundir import RunDirectory
 from sparse_plugin.restore.report import Report
 from sparse_plugin.restore.restoration import Restoration, check_size
@@ -61,7 +62,7 @@ def restore(
 
     image: (H, W) or (H, W, 3), of any size; uint8, uint16, or floating point in [0, 1]. task: `Denoise()` by default,
     `Inpaint(mask)` or `Upscale(factor)`. clean: the image to measure PSNR and SSIM against; it decides nothing. sparse: what
-    to attach, None for nothing; at all encoder scales unless it names sites.
+    to attach, None for nothing; at all encoder scales unless it names sites, with our k unless it gives settings.
     iterations: at most so many; by default the official number. stop: "wmv" or "emv" for a rule that needs no clean image
     (see `stopping`), over after patience iterations without a lower variance; None for all the iterations, as in the
     paper's protocol. seed: of everything that is random.
@@ -91,8 +92,7 @@ def restore(
         precision=precision,
     )
     budget = task.recipe.iterations if iterations is None else iterations
-    if sparse is not None and not sparse.enabled:
-        sparse = None
+    sparse = with_defaults(sparse, "deep_image_prior") if sparse is not None and sparse.enabled else None
     config = {
         "kind": "restore",
         "task": task.identity(),
