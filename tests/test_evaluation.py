@@ -289,3 +289,18 @@ def test_a_reference_run(tmp_path, crops):
     (file,) = last.glob("generator.safetensors")
     assert evaluate(str(file), str(crops), samples=40, **QUICK).scores == report.scores
     assert load_run(tmp_path / "run").step == 2
+
+
+def test_what_a_run_came_to_is_kept_in_it(tmp_path, crops):
+    from sparse_plugin.experiments.outcome import read
+    from sparse_plugin.reference.train import run
+
+    run("dcgan", tmp_path / "run", width=0.0625, batch=8, steps=1, device="cpu")
+    assert read(tmp_path / "run") is None
+    report = evaluate(str(tmp_path / "run"), str(crops), samples=40, save=True, **QUICK)
+    kept = read(tmp_path / "run")
+    assert kept.value("KID-lite0") == report.scores["KID-lite0"].value and kept.protocol == report.protocol
+    assert kept.method == "vanilla" and kept.sparsity > 25
+    for target in (crops, tmp_path / "run/checkpoints/step-0000001"):
+        with pytest.raises(ConfigError, match=f"{target} is not the directory of a run; leave --save out"):
+            evaluate(str(target), str(crops), samples=40, save=True, **QUICK)

@@ -102,6 +102,12 @@ def test_what_cannot_be_drawn(runs, tmp_path):
         ConfigError, match=r"bare was not measured; `sparse-plugin evaluate .*bare --data PATH --save` does"
     ):
         make("4a", [str(tmp_path / "bare")], tmp_path / "a.png")
+    train("dcgan", tmp_path / "bare", METHODS["vanilla"], steps=2)
+    outcome.look(tmp_path / "bare", 0, {"FD-lite0": Score(1.0)}, {})
+    train("dcgan", tmp_path / "longer", METHODS["vanilla"], steps=3)
+    outcome.look(tmp_path / "longer", 0, {"FD-lite0": Score(1.0)}, {})
+    with pytest.raises(ConfigError, match=r"bare and .*longer do not compare: they differ in steps; draw them apart"):
+        make("4a", [str(tmp_path)], tmp_path / "a.png")
     (tmp_path / "bare/log.jsonl").unlink()
     with pytest.raises(ConfigError, match="bare has no log.jsonl with steps in it"):
         make("training", [str(tmp_path / "bare")], tmp_path / "a.png")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.experiments.outcome import Outcome, read
@@ -12,15 +13,19 @@ from sparse_plugin.experiments.table import label
 # Vanilla first, then as in the paper's figure 4a; others after them.
 _ORDER = ("vanilla", "l1", "l0", "l0_inf", "ml_csc")
 
+# What runs of one architecture must have in common to stand side by side.
+COMPARED = ("size", "width", "batch", "steps", "accumulation", "precision")
+
 Groups = dict[str, dict[str, list[Outcome]]]
 
 
 def measured(runs: Sequence[Path]) -> Groups:
     """Title of the architecture -> label of the method -> outcomes, one a seed.
 
-    Raises ConfigError for a run that was not measured.
+    Raises ConfigError for a run that was not measured, and for runs of one architecture that do not compare.
     """
     groups: Groups = {}
+    budgets: dict[str, tuple[Path, dict[str, Any]]] = {}
     for run in runs:
         found = read(run)
         if found is None:
@@ -29,6 +34,13 @@ def measured(runs: Sequence[Path]) -> Groups:
             )
         share = found.config["data"]["fraction"]
         name = found.config["recipe"]["title"] + ("" if share == 1 else f", {100 * share:g} %")
+        budget = {key: found.config[key] for key in COMPARED} | {"protocol": found.protocol}
+        first, other = budgets.setdefault(name, (run, budget))
+        differ = [key for key in budget if budget[key] != other[key]]
+        if differ:
+            raise ConfigError(
+                f"{first} and {run} do not compare: they differ in {', '.join(differ)}; draw them apart, or train them alike"
+            )
         groups.setdefault(name, {}).setdefault(label(found), []).append(found)
     return {name: {label: methods[label] for label in sorted(methods, key=rank)} for name, methods in groups.items()}
 
