@@ -20,9 +20,9 @@ from sparse_plugin.errors import ConfigError
 from sparse_plugin.record import read
 from sparse_plugin.reference import checkpoints, recipe, trained
 from sparse_plugin.reference.batches import Batches
-from sparse_plugin.reference.recipes import sparsity
 from sparse_plugin.reference.report import Report
 from sparse_plugin.reference.rundir import RunDirectory
+from sparse_plugin.reference.sparsity import settings
 from sparse_plugin.reference.train import run
 from sparse_plugin.reference.trainer import DivergedError, Trainer, _average
 
@@ -363,4 +363,4 @@ def test_the_built_in_photographs_train(tmp_path):
 def test_a_regularizer_without_settings_takes_the_recipes(tmp_path):
     train("dcgan", tmp_path / "a", sparse("l0_inf"))
     found = json.loads((tmp_path / "a/config.json").read_text())["sparse"]
-    assert found == {"regularizer": "l0_inf", **sparsity("dcgan", "l0_inf")} and "k" in found
+    assert found == {"regularizer": "l0_inf", **settings("dcgan", "l0_inf")} and "k" in found

@@ -10,7 +10,8 @@ from PIL import Image
 from sparse_plugin.cli import cli
 from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.experiments import table4
-from sparse_plugin.experiments.table4 import PAPER, SCALES, by_run, find, run
+from sparse_plugin.experiments.table4 import SCALES, find, run
+from sparse_plugin.experiments.table4_report import PAPER, by_run
 from sparse_plugin.figures import make
 
 QUICK = {"crop": 64, "iterations": 20, "runs": 2, "width": 1 / 16, "methods": ["vanilla", "l0:k=0.25"], "device": "cpu"}

@@ -12,7 +12,7 @@ import yaml
 from sparse_plugin.config import SparsityConfig, load_yaml
 from sparse_plugin.errors import ConfigError, one_of
 from sparse_plugin.plugins import REGULARIZERS
-from sparse_plugin.reference.recipes import sparsity
+from sparse_plugin.reference import sparsity
 
 VANILLA = "vanilla"
 
@@ -36,7 +36,7 @@ class Method:
 def methods(asked: Iterable[str], arch: str, imports: Iterable[str] = ()) -> list[Method]:
     """The methods that "vanilla", "l0_inf" or "l1:weight=0.1" name, for an architecture.
 
-    A name without settings takes the architecture's own (`recipes.sparsity`). Raises ConfigError for a name or a setting
+    A name without settings takes the architecture's own (`sparsity.settings`). Raises ConfigError for a name or a setting
     that there is not, and for a method that is named twice.
     """
     found = [_method(text, arch, list(imports)) for text in asked]
@@ -66,7 +66,7 @@ def _method(text: str, arch: str, imports: list[str]) -> Method:
         return Method(name, None)
     if name not in REGULARIZERS.all():
         raise ConfigError(one_of("method", name, [VANILLA, *REGULARIZERS.all()]))
-    settings: dict[str, Any] = {} if assignments else sparsity(arch, name)
+    settings: dict[str, Any] = {} if assignments else sparsity.settings(arch, name)
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals:

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 from sparse_plugin.errors import CheckpointError, ConfigError, one_of
+from sparse_plugin.experiments import table4_report
 from sparse_plugin.experiments.methods import Method, methods
+from sparse_plugin.experiments.table4_report import Outcome, plain
 from sparse_plugin.extras import need
 from sparse_plugin.reference.checkpoints import write
 from sparse_plugin.reference.rundir import BusyError
 from sparse_plugin.reference.trainer import DivergedError
 
 SIGMA = 25.0
-# Mean and spread over runs, of the nine-image colour set, in dB.
-PAPER = {
-    "single": {"vanilla": (28.74, 0.03), "l0_inf": (29.03, 0.03), "l0": (29.22, 0.06)},
-    "average": {"vanilla": (29.88, 0.02), "l0_inf": (29.94, 0.04), "l0": (30.21, 0.05)},
-}
 METHODS = ("vanilla", "l0_inf", "l0")
-OUTPUTS = {"single": "best single output", "average": "best averaged output"}
 FILE = "result.json"
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-# The architecture by whose name `recipes.sparsity` knows the network.
+# The architecture by whose name `sparsity.settings` knows the network.
 NETWORK = "deep_image_prior"
 
 
@@ -51,22 +44,6 @@ class Photograph:
 
     name: str
     pixels: Any
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One image denoised once. psnr: by output, the best in dB and its iteration. density: of Γ_1..Γ_K at the end, 0 to 1.
-    curves: by output, PSNR every tenth iteration.
-    """
-
-    image: str
-    method: str
-    seed: int
-    noisy: float
-    psnr: dict[str, tuple[float, int]]
-    density: list[float]
-    curves: dict[str, list[float]]
-    protocol: dict[str, Any]
 
 
 def run(
@@ -123,8 +100,8 @@ def run(
                     busy.append(f"another process is at work on {what}; repeat the command when it is done")
     if not done:
         return "\n".join(["no run is finished", *failed, *busy]), 1 if failed else 0
-    text = markdown(done, command, failed)
-    paths = _write(Path(out, "table4"), done, text)
+    text = table4_report.markdown(done, command, failed)
+    paths = table4_report.write(Path(out, "table4"), done, text)
     return "\n".join([text, f"written: {', '.join(map(str, paths))}", *busy]), 1 if failed else 0
 
 
@@ -233,16 +210,12 @@ def _denoise(
         {"single": _tenths(curves.psnr_single), "average": _tenths(curves.psnr_average)},
         protocol,
     )
-    write(folder / FILE, json.dumps(_plain(made)))
+    write(folder / FILE, json.dumps(plain(made)))
     return made
 
 
 def _tenths(values: Sequence[float]) -> list[float]:
     return [round(value, 3) for value in values[9::10]]
-
-
-def _plain(made: Outcome) -> dict[str, Any]:
-    return {name: getattr(made, name) for name in made.__dataclass_fields__}
 
 
 def _read(folder: Path) -> Outcome | None:
@@ -266,88 +239,3 @@ def find(folders: Iterable[str | Path]) -> list[Outcome]:
             raise ConfigError(f"{folder} holds no finished runs of table 4; name what `experiment table4` wrote")
         found += [made for path in there if (made := _read(path)) is not None]
     return found
-
-
-def by_run(outcomes: Sequence[Outcome], output: str) -> dict[str, list[float]]:
-    """Method -> the mean over images of the best PSNR, one a run."""
-    values: dict[str, dict[int, list[float]]] = {}
-    for made in outcomes:
-        values.setdefault(made.method, {}).setdefault(made.seed, []).append(made.psnr[output][0])
-    return {method: [mean(of) for of in seeds.values()] for method, seeds in values.items()}
-
-
-def markdown(outcomes: Sequence[Outcome], command: str = "", failed: Iterable[str] = ()) -> str:
-    """The table: mean over images, ± the deviation over runs, beside the paper's; then image by image."""
-    names = list(dict.fromkeys(made.method for made in outcomes))
-    images = list(dict.fromkeys(made.image for made in outcomes))
-    parts = ["# Table 4: Deep Image Prior, denoising, σ = 25, PSNR in dB"]
-    lines = [["", "", *names], ["---"] * (2 + len(names))]
-    for output, what in OUTPUTS.items():
-        here = by_run(outcomes, output)
-        lines.append([what, "here", *(_spread(here[name]) for name in names)])
-        lines.append(["", "paper's", *(_papers(output, name.partition("-")[0]) for name in names)])
-    parts.append(_table(lines))
-    parts.append(
-        "Image by image: best single / best averaged output, at which iteration; gain over vanilla, averaged output."
-    )
-    lines = [["", "noisy", *names], ["---"] * (2 + len(names))]
-    for image in images:
-        of = {name: [made for made in outcomes if (made.image, made.method) == (image, name)] for name in names}
-        noisy = mean(made.noisy for made in outcomes if made.image == image)
-        base = of.get("vanilla")
-        lines.append([image, f"{noisy:.2f}", *(_cell(of[name], base if name != "vanilla" else None) for name in names)])
-    parts.append(_table(lines))
-    parts.append("Non-zeros of Γ_1 to Γ_K, %, at the end.")
-    lines = [["", *(f"Γ_{level}" for level in range(1, 1 + len(outcomes[0].density)))]]
-    lines.append(["---"] * len(lines[0]))
-    for name in names:
-        levels = zip(*(made.density for made in outcomes if made.method == name), strict=True)
-        lines.append([name, *(f"{100 * mean(level):.1f}" for level in levels)])
-    parts.append(_table(lines))
-    first = outcomes[0].protocol
-    sizes = ", ".join(sorted({"x".join(map(str, made.protocol["size"])) for made in outcomes}))
-    notes = [f"command: `{command}`"] if command else []
-    notes.append(f"{first['iterations']} iterations, width {first['width']:g}, {len(images)} images of {sizes} pixels")
-    notes.append(
-        f"runs {', '.join(map(str, sorted({made.seed for made in outcomes})))}: network, input and noise from the run's number"
-    )
-    parts.append("\n".join(f"- {note}" for note in (*notes, *(f"failed: {text}" for text in failed))))
-    return "\n\n".join(parts) + "\n"
-
-
-def _table(lines: Iterable[Iterable[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
-
-
-def _papers(output: str, method: str) -> str:
-    value = PAPER[output].get(method)
-    return "" if value is None else f"{value[0]:.2f} ± {value[1]:.2f}"
-
-
-def _cell(of: Sequence[Outcome], base: Sequence[Outcome] | None) -> str:
-    if not of:
-        return ""
-    single, average = (mean(made.psnr[output][0] for made in of) for output in OUTPUTS)
-    at = mean(made.psnr["average"][1] for made in of)
-    gain = f", {average - mean(made.psnr['average'][0] for made in base):+.2f}" if base else ""
-    return f"{single:.2f} / {average:.2f} at {at:.0f}{gain}"
-
-
-def _write(path: Path, outcomes: Sequence[Outcome], text: str) -> list[Path]:
-    rows = [
-        {"image": made.image, "method": made.method, "run": made.seed, "noisy": made.noisy}
-        | {f"{output}{what}": made.psnr[output][i] for output in OUTPUTS for i, what in enumerate(("", "_iteration"))}
-        for made in outcomes
-    ]
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    texts = {"md": text, "csv": stream.getvalue(), "json": json.dumps([_plain(made) for made in outcomes]) + "\n"}
-    for kind, content in texts.items():
-        write(path.with_suffix(f".{kind}"), content)
-    return [path.with_suffix(f".{kind}") for kind in texts]

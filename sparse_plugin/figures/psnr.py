@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from sparse_plugin.experiments.table4 import OUTPUTS, Outcome
+from sparse_plugin.experiments.table4_report import OUTPUTS, Outcome
 from sparse_plugin.figures.groups import rank
 from sparse_plugin.figures.style import colours, quiet, style, title
 

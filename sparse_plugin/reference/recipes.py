@@ -8,9 +8,8 @@ A step is one update of the generator.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
-from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError, one_of
 
 # Images of CIFAR-10's training set, by which its sources count epochs.
@@ -281,24 +280,6 @@ SIZES = (
 
 _ALL = {(r.arch, r.size): r for r in (DCGAN, CGAN, WGAN_GP, MSGAN, SNGAN, SAGAN, SSGAN, BIGGAN, DIFFCRBIGGAN, *SIZES)}
 ARCHITECTURES = tuple(dict.fromkeys(arch for arch, _ in _ALL))
-
-
-# What each regularizer takes where nobody says: found by the sweeps of docs/results.md.
-_SPARSITY: dict[str, dict[str, dict[str, Any]]] = {
-    "deep_image_prior": {"l0": {"k": 0.5}, "l0_inf": {"k": 0.5}},
-    "": {"l0": {"k": 0.25}, "l0_inf": {"k": 0.25}, "ml_csc": {"k": 0.25}, "l1": {"weight": 10.0}},
-}
-
-
-def sparsity(arch: str, regularizer: str) -> dict[str, Any]:
-    """The settings of a regularizer for an architecture, or "deep_image_prior"; {} for one that has none of ours."""
-    return dict(_SPARSITY.get(arch, _SPARSITY[""]).get(regularizer, {}))
-
-
-def with_defaults(sparse: SparsityConfig, arch: str) -> SparsityConfig:
-    """sparse, with the settings of `sparsity` where it names a regularizer and none of its settings."""
-    found = {} if sparse.settings else sparsity(arch, str(sparse.regularizer))
-    return SparsityConfig.from_mapping({**sparse.flat(), **found}) if found else sparse
 
 
 def recipe(arch: str, size: int = 32, fraction: float = 1.0) -> Recipe:

@@ -23,9 +23,10 @@ from sparse_plugin.extras import need
 from sparse_plugin.reference import checkpoints
 from sparse_plugin.reference.batches import ImageSet, check
 from sparse_plugin.reference.parallel import Processes, processes
-from sparse_plugin.reference.recipes import recipe, with_defaults
+from sparse_plugin.reference.recipes import recipe
 from sparse_plugin.reference.report import Report
 from sparse_plugin.reference.rundir import RunDirectory
+from sparse_plugin.reference.sparsity import with_defaults
 from sparse_plugin.reference.trainer import PRECISIONS, Trainer
 
 
@@ -53,7 +54,7 @@ def run(
 
     arch: see `recipes`. run_dir: where everything is written. data: what `sparse_plugin.data.load` takes, None for
     photographs that are built in; or an object with `images` and `labels` in memory. sparse: what to attach, None for
-    nothing; without settings, with those of `recipes.sparsity`. size: of the images, in pixels. width: multiplies all
+    nothing; without settings, with those of `sparsity.settings`. size: of the images, in pixels. width: multiplies all
     channels. batch, steps, accumulation: instead of the recipe's; batch counts the images of all processes, accumulation
     passes to one update. fraction: the share of the data that is loaded, in (0, 1]. precision: "float32", or "bfloat16" or
     "float16" for automatic mixed precision. checkpoint_every, sample_every (by default the same), log_every: in steps.

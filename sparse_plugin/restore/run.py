@@ -20,8 +20,8 @@ from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError, one_of
 from sparse_plugin.extras import need
 from sparse_plugin.reference import checkpoints
-from sparse_plugin.reference.recipes import with_defaults
 from sparse_plugin.reference.rundir import RunDirectory
+from sparse_plugin.reference.sparsity import with_defaults
 from sparse_plugin.restore.report import Report
 from sparse_plugin.restore.restoration import Restoration, check_size
 from sparse_plugin.restore.result import Result

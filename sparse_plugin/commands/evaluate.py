@@ -1,0 +1,62 @@
+"""`sparse-plugin evaluate`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("target", metavar="RUN|CKPT|IMAGES")
+@click.option("--data", metavar="PATH", help="The real images, as for train.  [default: built-in photographs]")
+@click.option("--fraction", default=1.0, show_default=True, help="Of every class of the real images, by --data-seed.")
+@click.option("--data-seed", default=0, show_default=True)
+@click.option("--split", type=click.Choice(["train", "test"]), help="Where the data has both.")
+@click.option("--resize", is_flag=True, help="Cut real images of another size to a square and scale them.")
+@click.option("--download", is_flag=True, help="Fetch CIFAR-10 where it is missing.")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    help="FID, KID, IS, PR-inception, FD-lite0, KID-lite0 or PR-lite0; repeatable.  "
+    "[default: the first four with --inception, else the last three]",
+)
+@click.option("--samples", type=int, help="Images to sample.  [default: 10000; of IMAGES, all]")
+@click.option("--seed", default=0, show_default=True, help="Of the samples.")
+@click.option("--kid-subset", default=1000, show_default=True, help="Images in a subset of the kernel distance.")
+@click.option(
+    "--inception",
+    metavar="FILE",
+    help="Inception's weights for FID and IS; never downloaded.  [default: $SPARSE_PLUGIN_INCEPTION]",
+)
+@click.option("--generator", metavar="MODULE:CLASS", help="Of a checkpoint that another codebase wrote.")
+@click.option("--arg", "arguments", multiple=True, metavar="[KEY=]VALUE", help="For its constructor, as for sites.")
+@click.option(
+    "--input", "inputs", multiple=True, metavar="SHAPE", help='Of one batch: "64x128", "64:int<10" for labels.'
+)
+@click.option("--key", metavar="NAME", help="Where in the checkpoint its state_dict is, where several fit.")
+@click.option("--site", "sites", multiple=True, metavar="PATH", help="Where it was regularized, if it cannot be told.")
+@click.option("--range", "bounds", nargs=2, type=float, default=(-1.0, 1.0), show_default=True, help="Of its images.")
+@click.option("--import", "imports", multiple=True, metavar="FILE", help="A .py file or module to import first.")
+@click.option("--device", help="cpu, cuda, cuda:1.  [default: cuda where it is]")
+@click.option("--save", is_flag=True, help="Keep the result in RUN/result.json, for figures.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def evaluate(target: str, as_json: bool, generator: str | None, bounds: tuple[float, float], **options: Any) -> None:
+    """Measure a run, a checkpoint or images against real images: FID, IS and KID, or FD-lite0 and KID-lite0.
+
+    \b
+        sparse-plugin evaluate runs/a --data cifar10
+        sparse-plugin evaluate netG.pth --generator my.models:Generator --data images.zip
+    """
+    from sparse_plugin.evaluation import evaluate as measure
+
+    host = {name: options.pop(name) for name in ("arguments", "inputs", "imports", "key", "sites")}
+    named = None
+    if generator is not None:
+        from sparse_plugin.sampling import Named
+
+        named = Named(generator, low=bounds[0], high=bounds[1], **host)
+    report = measure(target, named=named, **options)
+    click.echo(report.to_json() if as_json else report.to_text())

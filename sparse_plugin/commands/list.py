@@ -1,0 +1,51 @@
+"""`sparse-plugin list`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from sparse_plugin.commands.options import print_rows
+from sparse_plugin.errors import SparsePluginError
+from sparse_plugin.progress import busy
+
+
+@click.command("list")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--kernels", is_flag=True, help="The projections' kernels on this machine instead.")
+@click.option(
+    "--import", "imports", multiple=True, metavar="FILE", help="A .py file or module that registers regularizers."
+)
+def list_(as_json: bool, kernels: bool, imports: tuple[str, ...]) -> None:
+    """What is registered, and which package it came from."""
+    from sparse_plugin.imports import load
+    from sparse_plugin.plugins import ADAPTERS, HOSTS, REGULARIZERS
+
+    for name in imports:
+        load(name)
+    if kernels:
+        from sparse_plugin.projections import kernel_status
+
+        with busy("loading the kernels"):
+            rows: list[dict[str, Any]] = [dict(row) for row in kernel_status()]
+    else:
+        rows = [
+            {"kind": plugins.kind, "name": plugin.name, "from": plugin.origin, "fields": _fields(plugins, plugin.name)}
+            for plugins in (REGULARIZERS, ADAPTERS, HOSTS)
+            for plugin in plugins.all().values()
+        ]
+    print_rows(rows, as_json)
+
+
+def _fields(plugins: Any, name: str) -> str:
+    """A regularizer's fields, with their defaults; or why it does not load."""
+    try:
+        plugin = plugins.get(name)
+    except SparsePluginError as error:
+        return f"broken: {error}"
+    if plugins.kind != "regularizer":
+        return ""
+    return ", ".join(
+        key if field.is_required() else f"{key}={field.default}" for key, field in plugin.model_fields.items()
+    )

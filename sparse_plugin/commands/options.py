@@ -1,0 +1,80 @@
+"""What several commands take, and how they print."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import click
+
+
+def config_options(command: Any) -> Any:
+    """Adds the options that say what to attach."""
+    for option in (
+        click.option(
+            "--import",
+            "imports",
+            multiple=True,
+            metavar="FILE",
+            help="A .py file or module that registers regularizers.",
+        ),
+        click.option(
+            "--set", "assignments", multiple=True, metavar="sparse.KEY=VALUE", help="Set one key, as in sparse.k=16."
+        ),
+        click.option("--sparse", metavar="NAME", help="The regularizer: l1, l0, l0_inf, ml_csc, or a registered one."),
+        click.option("--config", "config_file", metavar="FILE", help="A YAML or TOML file with a section `sparse`."),
+    ):
+        command = option(command)
+    return command
+
+
+def config_of(
+    config_file: str | None, sparse: str | None, assignments: tuple[str, ...], imports: tuple[str, ...], **own: Any
+) -> Any:
+    """The SparsityConfig that the options of `config_options` ask for, which may lack a regularizer. Raises ConfigError."""
+    from sparse_plugin.config import SparsityConfig, assign, read
+
+    mapping: dict[str, Any] = {}
+    if config_file is not None:
+        mapping = read(config_file)
+    else:
+        inherited = SparsityConfig.from_environment()
+        if inherited is not None:
+            mapping = inherited.flat()
+    if sparse is not None and sparse != mapping.get("regularizer"):
+        kept = set(SparsityConfig.model_fields) - {"settings"}
+        mapping = {**{key: value for key, value in mapping.items() if key in kept}, "regularizer": sparse}
+    mapping = assign(mapping, assignments)
+    mapping.update({key: value for key, value in own.items() if value is not None})
+    named = [*mapping.get("imports", []), *imports]
+    if named:
+        mapping["imports"] = [os.path.abspath(name) if name.endswith(".py") else name for name in named]
+    return SparsityConfig.from_mapping(mapping, config_file or "the command line", waiting=True)
+
+
+def imported(files: tuple[str, ...]) -> tuple[str, ...]:
+    """Load what registers regularizers, and name it so that runs can load it from anywhere."""
+    from sparse_plugin.imports import load
+
+    absolute = tuple(os.path.abspath(file) if file.endswith(".py") else file for file in files)
+    for file in absolute:
+        load(file)
+    return absolute
+
+
+def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """A table for people, or JSON."""
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for key in rows[0] if rows else ():
+        table.add_column(key, overflow="fold")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)

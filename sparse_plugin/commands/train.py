@@ -1,0 +1,57 @@
+"""`sparse-plugin train`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from sparse_plugin.commands.options import config_of, config_options
+
+
+@click.command()
+@config_options
+@click.argument("arch")
+@click.option(
+    "--run", "run_dir", required=True, metavar="DIR", help="The run's directory; one that is there is resumed."
+)
+@click.option(
+    "--data", metavar="PATH", help="Images: folder, zip, npz, parquet, cifar10.  [default: built-in photographs]"
+)
+@click.option("--fraction", default=1.0, show_default=True, help="The share of the data, class by class, as 0.2.")
+@click.option("--size", default=32, show_default=True, help="Of the images, in pixels: 32, 64 or 128.")
+@click.option("--width", default=1.0, show_default=True, help="Multiplies all channels.")
+@click.option("--batch", type=int, help="Images of an update, over all processes.  [default: the recipe's]")
+@click.option("--accumulation", type=int, help="Passes to one update.  [default: the recipe's]")
+@click.option("--steps", type=int, help="Updates of the generator.  [default: the recipe's]")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--precision", default="float32", show_default=True, help="float32, bfloat16 or float16.")
+@click.option("--checkpoint-every", default=1000, show_default=True, help="In steps.")
+@click.option("--sample-every", type=int, help="In steps.  [default: as checkpoints]")
+@click.option("--log-every", default=50, show_default=True, help="In steps.")
+@click.option("--keep", default=3, show_default=True, help="So many latest checkpoints stay.")
+@click.option("--device", help="cpu, cuda, cuda:1.  [default: cuda where it is]")
+def train(
+    arch: str,
+    config_file: str | None,
+    sparse: str | None,
+    assignments: tuple[str, ...],
+    imports: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Train a reference GAN: dcgan, cgan, wgan_gp, msgan, sngan, sagan, ssgan, biggan or diffcrbiggan.
+
+    \b
+        sparse-plugin train dcgan --data images.zip --sparse l0_inf --set sparse.k=0.25 --run runs/a
+
+    The same command again resumes. Under torchrun each process takes its part of every batch.
+    """
+    from sparse_plugin.extras import need
+
+    need("training", "train", "numpy", "PIL")  # which importing it takes
+    from sparse_plugin.reference.train import run as train_reference
+
+    config = config_of(config_file, sparse, assignments, imports)
+    said = train_reference(arch, sparse=None if config.regularizer is None else config, **options)
+    if said:
+        click.echo(said)
