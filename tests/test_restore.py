@@ -391,6 +391,13 @@ def test_a_constraint_without_k_takes_ours():
     assert all(share <= 0.5 for share in quick(sparse=sparse("l0"), iterations=1).curves.density[1])
 
 
+def test_the_average_is_exponential_with_weights_that_sum_to_one():
+    outputs = [quick(iterations=n, stop=None).single.astype(np.float64) for n in (1, 2, 3)]
+    weights = 0.99 ** np.arange(2, -1, -1)
+    expected = sum(w * x for w, x in zip(weights / weights.sum(), outputs, strict=True))
+    np.testing.assert_allclose(quick(iterations=3, stop=None).image, expected, atol=1e-6)
+
+
 def test_measuring_changes_nothing():
     often, seldom = (quick(log_every=every, iterations=8, sparse=sparse("l0", k=0.5)) for every in (1, 8))
     assert often.curves.loss == seldom.curves.loss and len(often.curves.density) == 8

@@ -33,7 +33,8 @@ from sparse_plugin.restore.scores import psnr, ssim
 from sparse_plugin.restore.stopping import Stopping
 from sparse_plugin.restore.tasks import Task
 
-# The share of the past in the averaged output, as in the official denoising.
+# The share of the past in the averaged output, as in the official denoising; which gives the first output, a grey one,
+# the whole weight that is left, e^-3 after 300 iterations. Here the weights are those of outputs since the first, summing to 1.
 AVERAGING = 0.99
 # An iteration whose loss is so many times the one before, 5 dB as officially, goes back to the weights before.
 FALLBACK = 10**0.5
@@ -148,7 +149,8 @@ class Restoration:
         if self._average is None:
             self._average = output.clone()
         else:
-            self._average.lerp_(output, 1 - AVERAGING)
+            count = self.iteration - len(self.curves.fallbacks)
+            self._average.lerp_(output, (1 - AVERAGING) / (1 - AVERAGING**count))
         if self.stopping.see(output):
             self._kept = (self.iteration, output, self._average.clone())
 
