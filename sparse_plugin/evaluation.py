@@ -132,8 +132,9 @@ def evaluate(
     protocol["generated"] += f": {how}"
     if save:
         from sparse_plugin.experiments import outcome
+        from sparse_plugin.reference.trained import load as load_run
 
-        outcome.look(Path(target), seed, scores, protocol)
+        outcome.look(Path(target), load_run(target, device=device), seed, scores, protocol)
     return Report(target, scores, protocol)
 
 

@@ -12,6 +12,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def duration(seconds: float) -> str:
+    """In the largest unit that says something: "90 s", "5 min", "2.5 h"."""
+    if seconds < 120:
+        return f"{round(seconds)} s"
+    return f"{round(seconds / 60)} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 def busy(what: str) -> AbstractContextManager[Any]:
     """A spinner beside what, while something takes its time."""
     from rich.console import Console

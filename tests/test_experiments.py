@@ -138,6 +138,23 @@ def test_a_run_in_which_another_process_is_at_work_is_left_to_it(tmp_path, data)
     assert "l0_inf-k=0.25" in said and not (folder / "result.json").exists()
 
 
+def test_a_run_that_is_not_measured_in_this_way_is_not_in_the_table(tmp_path, data):
+    go(tmp_path, data, seeds=1)
+    with RunDirectory(tmp_path / "dcgan/vanilla/seed0").locked():
+        said, _ = go(tmp_path, data, seeds=1, samples=45)
+    assert "another process is at work on DCGAN, vanilla, seed 0" in said and "|  |  | l0_inf-k=0.25 |" in said
+
+
+def test_a_run_is_measured_on_the_device_that_was_asked_for(tmp_path, data, monkeypatch):
+    from sparse_plugin.reference import trained
+
+    asked = []
+    load = trained.load
+    monkeypatch.setattr(trained, "load", lambda *args, device=None: asked.append(device) or load(*args, device=device))
+    go(tmp_path, data, seeds=1, methods=["vanilla"])
+    assert asked == ["cpu"]
+
+
 def test_limited_data_have_directories_and_rows_of_their_own(tmp_path, data):
     said, _ = run(
         "table3", tmp_path, data, **{**QUICK, "archs": ["biggan"], "methods": ["vanilla"], "seeds": 1, "steps": 1}
@@ -181,7 +198,7 @@ def test_lists_of_methods():
         ({"methods": ["l0inf"]}, "there is no method 'l0inf'.*Did you mean 'l0_inf'"),
         ({"methods": ["l0:0.25"]}, "the method 'l0:0.25' cannot be read; write it as l0:k=0.25"),
         ({"methods": ["l0:k=[1"]}, "the value '\\[1' in the method"),
-        ({"methods": ["l0:j=1"]}, "there is no setting 'j'|j"),
+        ({"methods": ["l0:j=1"]}, "there is no field 'j'; there are k"),
         ({"methods": ["l0:k=2.5"]}, "2.5"),
         ({"methods": ["vanilla", "vanilla"]}, "the method vanilla is named twice"),
         ({"seeds": 0}, "0 seeds were asked for; give 1 or more"),

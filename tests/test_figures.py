@@ -14,8 +14,13 @@ from sparse_plugin.experiments import outcome
 from sparse_plugin.figures import make
 from sparse_plugin.figures.style import colours, title
 from sparse_plugin.metrics import Score
+from sparse_plugin.reference.trained import load
 
 METHODS = {"vanilla": None, "l0_inf": sparse("l0_inf", k=0.25), "ml_csc": sparse("ml_csc", k=0.5)}
+
+
+def keep(run, scores):
+    outcome.look(run, load(run), 0, scores, {})
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +30,7 @@ def runs(tmp_path_factory):
     for seed in (0, 1):
         for place, (name, config) in enumerate(METHODS.items()):
             train("dcgan", out / name / str(seed), config, seed=seed, steps=2)
-            outcome.look(out / name / str(seed), 0, {"FD-lite0": Score(50.0 - 5 * place + seed)}, {})
+            keep(out / name / str(seed), {"FD-lite0": Score(50.0 - 5 * place + seed)})
     return out
 
 
@@ -103,11 +108,16 @@ def test_what_cannot_be_drawn(runs, tmp_path):
     ):
         make("4a", [str(tmp_path / "bare")], tmp_path / "a.png")
     train("dcgan", tmp_path / "bare", METHODS["vanilla"], steps=2)
-    outcome.look(tmp_path / "bare", 0, {"FD-lite0": Score(1.0)}, {})
+    keep(tmp_path / "bare", {"FD-lite0": Score(1.0)})
     train("dcgan", tmp_path / "longer", METHODS["vanilla"], steps=3)
-    outcome.look(tmp_path / "longer", 0, {"FD-lite0": Score(1.0)}, {})
+    keep(tmp_path / "longer", {"FD-lite0": Score(1.0)})
     with pytest.raises(ConfigError, match=r"bare and .*longer do not compare: they differ in steps; draw them apart"):
         make("4a", [str(tmp_path)], tmp_path / "a.png")
+    shutil.rmtree(tmp_path / "longer")
+    restored = tmp_path / "bare/image/restoration"  # a run of `restore`, which is none of a GAN
+    (restored / "checkpoints").mkdir(parents=True)
+    (restored / "config.json").write_text('{"version": 1, "kind": "restore"}')
+    assert outcome.find([str(tmp_path)]) == [tmp_path / "bare"]
     (tmp_path / "bare/log.jsonl").unlink()
     with pytest.raises(ConfigError, match="bare has no log.jsonl with steps in it"):
         make("training", [str(tmp_path / "bare")], tmp_path / "a.png")

@@ -118,7 +118,7 @@ def test_the_papers_numbers_and_scale():
         ({"runs": 0}, "0 runs were asked for"),
         ({"iterations": 0}, "iterations is 0"),
         ({"methods": ["l7"]}, "there is no method 'l7'"),
-        ({"crop": 16}, "16x16|16"),
+        ({"crop": 16}, "the restored image is 16x16 and a network of 5 scales reaches over 64 pixels"),
     ],
 )
 def test_what_is_refused(images, tmp_path, options, said):
@@ -137,6 +137,16 @@ def test_images_that_cannot_be_used(images, tmp_path):
         cli, ["experiment", "table4", "--images", str(tmp_path / "text.png"), "--out", str(tmp_path / "out")]
     )
     assert done.exit_code == 2 and "text.png is not an image" in done.output
+
+
+def test_all_images_are_checked_before_the_first_is_denoised(tmp_path):
+    for name, side in (("large", 64), ("small", 48)):
+        Image.fromarray(np.full((side, side, 3), 99, np.uint8)).save(tmp_path / f"{name}.png")
+    with pytest.raises(
+        ConfigError, match="the restored image is 48x48 and a network of 5 scales reaches over 64 pixels"
+    ):
+        run(tmp_path / "out", [str(tmp_path)], **{**QUICK, "crop": None}, scale="paper")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_damaged_result_is_refused_by_its_name(images, tmp_path):

@@ -30,6 +30,12 @@ HEIGHTS = (1.25, 1.75, 2.5, 3.5)
 LARGEST = 128
 
 
+def original(name: str) -> Image.Image:
+    """A photograph of PHOTOGRAPHS, RGB, as it is."""
+    with files("skimage.data").joinpath(PHOTOGRAPHS[name]).open("rb") as file:
+        return Image.open(file).convert("RGB")
+
+
 def photographs(size: int, count: int = 4096) -> Images:
     """Random crops, half of them mirrored: count images of size x size, their class the photograph.
 
@@ -40,9 +46,8 @@ def photographs(size: int, count: int = 4096) -> Images:
     if not 8 <= size <= LARGEST:
         raise DataError(f"the built-in photographs are cut at 8x8 to {LARGEST}x{LARGEST}, and {size}x{size} was asked")
     scaled = []
-    for name in PHOTOGRAPHS.values():
-        with files("skimage.data").joinpath(name).open("rb") as file:
-            photograph = Image.open(file).convert("RGB")
+    for name in PHOTOGRAPHS:
+        photograph = original(name)
         for crops in HEIGHTS:
             height = round(crops * size)
             width = round(photograph.width * height / photograph.height)

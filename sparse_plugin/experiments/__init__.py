@@ -6,5 +6,6 @@ grid.py      the runs of a table
 outcome.py   what one run came to
 run.py       going through a grid
 table.py     mean ± standard deviation, as Markdown, CSV and JSON
+files.py     tables as Markdown, CSV and JSON
 table4.py    Deep Image Prior, and table4_report.py what it came to
 """

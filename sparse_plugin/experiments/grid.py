@@ -37,7 +37,7 @@ class Scale:
         return self.budgets.get(arch, self.budgets[""])
 
 
-# The small scale is for a machine with two cores and no GPU: a run of each architecture takes between 10 and 30 minutes.
+# For a machine with two cores and no GPU, where DCGAN's 3000 steps take 12 minutes of one core; the others were not timed.
 _DECONVOLUTIONS, _RESNETS = Budget(0.5, 3000), Budget(0.125, 1500)
 SCALES = {
     "paper": Scale({"": Budget()}, samples=50_000, seeds=3),

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.errors import CheckpointError, ConfigError
+from sparse_plugin.experiments.methods import label_of
 from sparse_plugin.reference.checkpoints import write
 from sparse_plugin.reference.rundir import CONFIG, RunDirectory
 
 if TYPE_CHECKING:
     from sparse_plugin.data import Images
     from sparse_plugin.metrics import Evaluator, Score
+    from sparse_plugin.reference.trained import Trained
 
 FILE = "result.json"
 # Samples whose Γ is looked at.
@@ -41,6 +43,11 @@ class Outcome:
         return "vanilla" if sparse is None else str(sparse["regularizer"])
 
     @property
+    def label(self) -> str:
+        """The method with its settings, as its directory is called."""
+        return label_of(self.config["sparse"])
+
+    @property
     def sparsity(self) -> float:
         """The percentage of non-zeros of Γ_1 as D1 consumes it, 0 to 100."""
         return float(self.levels[0]["sparsity"])
@@ -51,7 +58,9 @@ class Outcome:
         return None if score is None else score["value"]
 
 
-def measure(run: Path, samples: int, evaluator: Evaluator, real: Images, seed: int = 0) -> Outcome:
+def measure(
+    run: Path, samples: int, evaluator: Evaluator, real: Images, seed: int = 0, device: str | None = None
+) -> Outcome:
     """Sample a run's latest checkpoint, score the samples against real images, look at Γ, and keep it all in the run.
 
     Raises what `trained.load` and `Evaluator.score` do.
@@ -62,16 +71,14 @@ def measure(run: Path, samples: int, evaluator: Evaluator, real: Images, seed: i
     from sparse_plugin.reference.trained import load
 
     evaluator.check(samples, len(real))
+    trained = load(run, device=device)
     with busy(f"sampling {samples} images"):
-        generated = torch.cat([batch.cpu() for batch in load(run).sample(samples, seed)])
-    return look(run, seed, evaluator.score(generated, real), protocol(evaluator, samples, real, seed))
+        generated = torch.cat([batch.cpu() for batch in trained.sample(samples, seed)])
+    return look(run, trained, seed, evaluator.score(generated, real), protocol(evaluator, samples, real, seed))
 
 
-def look(run: Path, seed: int, scores: dict[str, Score], protocol: dict[str, str]) -> Outcome:
-    """Look at Γ of a run's latest checkpoint, and keep it and its scores in the run."""
-    from sparse_plugin.reference.trained import load
-
-    trained = load(run)
+def look(run: Path, trained: Trained, seed: int, scores: dict[str, Score], protocol: dict[str, str]) -> Outcome:
+    """Look at Γ of a run's generator, and keep it and the scores in the run."""
     levels = sorted((m.record() for m in trained.measure(MEASURED, seed)), key=lambda record: record["level"])
     found: dict[str, Any] = {
         "step": trained.step,
@@ -105,16 +112,12 @@ def read(run: str | Path) -> Outcome | None:
         raise CheckpointError(f"{path} is damaged: {error}; delete it, and the run is measured again") from None
 
 
-def read_if_there(run: Path) -> Outcome | None:
-    """The outcome of a run, None where it was not measured or not begun."""
-    return read(run) if (run / CONFIG).is_file() else None
-
-
 def find(folders: list[str]) -> list[Path]:
     """The runs that folders are or hold. Raises ConfigError for a folder without any."""
     found: list[Path] = []
     for folder in folders:
-        runs = sorted(path.parent for path in Path(folder).rglob(CONFIG) if (path.parent / "checkpoints").is_dir())
+        there = sorted(path.parent for path in Path(folder).rglob(CONFIG) if (path.parent / "checkpoints").is_dir())
+        runs = [path for path in there if "arch" in RunDirectory(path).config()]  # the others restored images
         if not runs:
             raise ConfigError(
                 f"{folder} is not the directory of a run, and holds none; name what `train` or `experiment` wrote"

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparse_plugin.errors import ConfigError, one_of
 from sparse_plugin.experiments import grid, outcome, table
 from sparse_plugin.experiments.grid import Cell, Scale
+from sparse_plugin.experiments.outcome import Outcome
 from sparse_plugin.experiments.paper import TABLES
 from sparse_plugin.extras import need
 from sparse_plugin.reference.rundir import BusyError, RunDirectory
@@ -106,7 +107,6 @@ class _Work:
     checkpoint_every: int | None
     device: str | None
     evaluator: Evaluator
-    _real: Images | None = None
 
     def all(self, cells: Sequence[Cell], name: str, command: str) -> tuple[str, int]:
         """Every cell, then the table."""
@@ -116,21 +116,20 @@ class _Work:
         self.evaluator.check(self.scale.samples, len(real))
         for cell in cells:  # before the first is trained
             check(real, cell.recipe)
-        failed, busy = [], []
+        outcomes: list[Outcome] = []
+        failed: list[str] = []
+        busy: list[str] = []
         for number, cell in enumerate(cells, 1):
             say = partial(_say, f"run {number} of {len(cells)}: {cell}")
             try:
                 self.train(cell, say)
-                if not self.measured(cell):
-                    say("measuring")
-                    self.measure(cell)
+                outcomes.append(self.measured(cell) or self.measure(cell, say))
             except DivergedError as error:
                 failed.append(f"{cell}: {error}")
                 say(str(error))
             except BusyError:
                 busy.append(str(cell))
                 say("another process is at work on it")
-        outcomes = [found for cell in cells if (found := outcome.read_if_there(cell.directory(self.out))) is not None]
         if not outcomes:
             return f"no run is finished: {'; '.join([*failed, *busy])}", 1 if failed else 0
         made = table.make(TABLES[name], outcomes, command, failed)
@@ -139,25 +138,20 @@ class _Work:
         lines += [f"another process is at work on {text}; repeat the command when it is done" for text in busy]
         return "\n".join(lines), 1 if failed else 0
 
-    @property
+    @cached_property
     def real(self) -> Images:
-        """The real images, all of them: what is measured against, and what is trained on where data are not limited."""
-        if self._real is None:
-            from sparse_plugin.data import load
-            from sparse_plugin.progress import busy
+        """The real images, all of them: what is measured against, and what shares of are trained on."""
+        from sparse_plugin.data import load
+        from sparse_plugin.progress import busy
 
-            with busy("reading the images"):
-                self._real = load(self.data, 32)
-        return self._real
+        with busy("reading the images"):
+            return load(self.data, 32)
 
-    def measured(self, cell: Cell) -> bool:
-        """Whether a run that was trained to its end was measured, and in this way."""
+    def measured(self, cell: Cell) -> Outcome | None:
+        """What a run that was trained to its end came to, None where it was not measured, or in another way."""
         there = outcome.read(cell.directory(self.out))
-        return (
-            there is not None
-            and there.step == cell.steps
-            and there.protocol == outcome.protocol(self.evaluator, self.scale.samples, self.real)
-        )
+        protocol = outcome.protocol(self.evaluator, self.scale.samples, self.real)
+        return there if there is not None and (there.step, there.protocol) == (cell.steps, protocol) else None
 
     def train(self, cell: Cell, say: Callable[[str], None]) -> None:
         """Train a run, or go on with it. One that is finished is only compared with what is asked for."""
@@ -169,7 +163,7 @@ class _Work:
         train(
             cell.recipe.arch,
             cell.directory(self.out),
-            self.real if cell.fraction == 1 else self.data,
+            self.real if cell.fraction == 1 else self.real.subset(cell.fraction, cell.seed),
             sparse=cell.method.sparse,
             width=cell.budget.width,
             batch=cell.budget.batch,
@@ -181,11 +175,12 @@ class _Work:
             device=self.device,
         )
 
-    def measure(self, cell: Cell) -> None:
+    def measure(self, cell: Cell, say: Callable[[str], None]) -> Outcome:
         """Measure a trained run."""
+        say("measuring")
         directory = cell.directory(self.out)
         with RunDirectory(directory).locked():
-            outcome.measure(directory, self.scale.samples, self.evaluator, self.real)
+            return outcome.measure(directory, self.scale.samples, self.evaluator, self.real, device=self.device)
 
 
 def _say(what: str, text: str) -> None:

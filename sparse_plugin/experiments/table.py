@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from sparse_plugin.experiments.methods import label_of
+from sparse_plugin.experiments import files
 from sparse_plugin.experiments.outcome import Outcome
 from sparse_plugin.experiments.paper import PaperTable
-from sparse_plugin.reference.checkpoints import write as write_whole
 
 
 @dataclass(frozen=True)
@@ -71,7 +67,7 @@ def make(paper: PaperTable, outcomes: Sequence[Outcome], command: str = "", fail
     """The table of measured runs."""
     groups: dict[tuple[str, float, str], list[Outcome]] = {}
     for found in outcomes:
-        groups.setdefault((*_row(found), label(found)), []).append(found)
+        groups.setdefault((*_row(found), found.label), []).append(found)
     metrics = list(dict.fromkeys(metric for found in outcomes for metric in found.scores))
     entries: list[Entry] = []
     for (arch, fraction, name), runs in groups.items():
@@ -102,26 +98,10 @@ def make(paper: PaperTable, outcomes: Sequence[Outcome], command: str = "", fail
     return Table(tuple(entries), _markdown(paper, entries, metrics, notes), notes)
 
 
-def label(found: Outcome) -> str:
-    """A method with its settings, as its directory is called."""
-    return label_of(found.config["sparse"])
-
-
 def write(made: Table, path: Path) -> list[Path]:
     """Write a table as path.md, path.csv and path.json. Returns the paths."""
     rows = [entry.as_dict() for entry in made.entries]
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: " ".join(map(str, v)) if isinstance(v, tuple) else v for k, v in row.items()} for row in rows)
-    texts = {
-        "md": made.markdown,
-        "csv": stream.getvalue(),
-        "json": json.dumps({"entries": rows, "notes": made.notes}, indent=1, ensure_ascii=False) + "\n",
-    }
-    for kind, text in texts.items():
-        write_whole(path.with_suffix(f".{kind}"), text)
-    return [path.with_suffix(f".{kind}") for kind in texts]
+    return files.write(path, made.markdown, rows, {"entries": rows, "notes": made.notes})
 
 
 def _row(found: Outcome) -> tuple[str, float]:
@@ -140,7 +120,7 @@ def _markdown(paper: PaperTable, entries: Sequence[Entry], metrics: Sequence[str
     for metric in metrics:
         here = {(e.arch, e.fraction, e.method): e for e in entries if e.metric == metric}
         parts.append(f"## {metric}{_meaning(metric, paper)}")
-        lines = [["", "", *columns], ["---"] * (2 + len(columns))]
+        lines: list[list[str]] = []
         for row in rows:
             found = [here.get((*row, column)) for column in columns]
             first = next((e for e in found if e is not None), None)
@@ -151,14 +131,14 @@ def _markdown(paper: PaperTable, entries: Sequence[Entry], metrics: Sequence[str
             if metric == paper.metric or metric == _STANDS_FOR.get(paper.metric):
                 lines.append(["", f"paper's {paper.metric}", *(_number(None if e is None else e.paper) for e in found)])
                 lines.append(["", "against vanilla", *(_percent(None if e is None else e.paper_change) for e in found)])
-        parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+        parts.append(files.markdown(["", "", *columns], lines))
     parts.append("## Sparsity level: non-zeros of Γ that D1 consumes, %")
-    lines = [["", *columns], ["---"] * (1 + len(columns))]
+    lines = []
     for row in rows:
         by = {e.method: e for e in entries if (e.arch, e.fraction) == row}
         first = next(iter(by.values()))
         lines.append([_title(first), *(f"{by[c].sparsity:.1f}" if c in by else "" for c in columns)])
-    parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    parts.append(files.markdown(["", *columns], lines))
     parts.append("\n".join(f"- {note}" for note in notes))
     return "\n\n".join(parts) + "\n"
 
@@ -205,4 +185,4 @@ def _notes(outcomes: Sequence[Outcome], command: str) -> list[str]:
 
 
 def _same(outcomes: Sequence[Outcome], found: Outcome) -> list[Outcome]:
-    return [o for o in outcomes if _row(o) == _row(found) and label(o) == label(found)]
+    return [o for o in outcomes if _row(o) == _row(found) and o.label == found.label]

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from importlib.resources import files
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from sparse_plugin.errors import CheckpointError, ConfigError, one_of
 from sparse_plugin.experiments import table4_report
 from sparse_plugin.experiments.methods import Method, methods
-from sparse_plugin.experiments.table4_report import Outcome, plain
+from sparse_plugin.experiments.table4_report import Outcome
 from sparse_plugin.extras import need
 from sparse_plugin.reference.checkpoints import write
 from sparse_plugin.reference.rundir import BusyError
@@ -20,7 +19,7 @@ from sparse_plugin.reference.trainer import DivergedError
 
 SIGMA = 25.0
 METHODS = ("vanilla", "l0_inf", "l0")
-FILE = "result.json"
+FILE, RUN = "result.json", "restoration"
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 # The architecture by whose name `sparsity.settings` knows the network.
 NETWORK = "deep_image_prior"
@@ -70,6 +69,9 @@ def run(
     anything is denoised.
     """
     need("an experiment", "experiments", "safetensors", "skimage")
+    from sparse_plugin.restore import Denoise
+    from sparse_plugin.restore.run import check
+
     if scale not in SCALES:
         raise ConfigError(one_of("scale", scale, SCALES))
     of = SCALES[scale]
@@ -82,6 +84,8 @@ def run(
         raise ConfigError(f"{of.runs} runs were asked for; give 1 or more")
     chosen = methods_of(methods, imports)
     photographs = [_cropped(photograph, of.crop) for photograph in (_files(images) if images else _built_in())]
+    for photograph in photographs:
+        check(photograph.pixels, Denoise(SIGMA), iterations=of.iterations, width=width)
     done: list[Outcome] = []
     failed: list[str] = []
     busy: list[str] = []
@@ -129,16 +133,10 @@ def _files(names: Sequence[str]) -> list[Photograph]:
 
 def _built_in() -> list[Photograph]:
     import numpy as np
-    from PIL import Image
 
-    from sparse_plugin.data.photographs import PHOTOGRAPHS
+    from sparse_plugin.data.photographs import PHOTOGRAPHS, original
 
-    found = []
-    for name, file in PHOTOGRAPHS.items():
-        with files("skimage.data").joinpath(file).open("rb") as stream:
-            pixels = np.asarray(Image.open(stream).convert("RGB"), np.float32) / 255
-        found.append(Photograph(name, pixels))
-    return found
+    return [Photograph(name, np.asarray(original(name), np.float32) / 255) for name in PHOTOGRAPHS]
 
 
 def _cropped(photograph: Photograph, side: int | None) -> Photograph:
@@ -195,7 +193,7 @@ def _denoise(
         stop=None,
         seed=seed,
         width=width,
-        run_dir=folder / "restoration",
+        run_dir=folder / RUN,
         device=device,
         title=title,
     )
@@ -210,7 +208,7 @@ def _denoise(
         {"single": _tenths(curves.psnr_single), "average": _tenths(curves.psnr_average)},
         protocol,
     )
-    write(folder / FILE, json.dumps(plain(made)))
+    write(folder / FILE, json.dumps(asdict(made)))
     return made
 
 
@@ -234,7 +232,7 @@ def find(folders: Iterable[str | Path]) -> list[Outcome]:
     """The finished runs below folders. Raises ConfigError for a folder without any."""
     found: list[Outcome] = []
     for folder in folders:
-        there = [path.parent for path in sorted(Path(folder).rglob(FILE)) if path.parent.name.startswith("run")]
+        there = [path.parent for path in sorted(Path(folder).rglob(FILE)) if (path.parent / RUN).is_dir()]
         if not there:
             raise ConfigError(f"{folder} holds no finished runs of table 4; name what `experiment table4` wrote")
         found += [made for path in there if (made := _read(path)) is not None]

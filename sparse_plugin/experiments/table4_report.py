@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from sparse_plugin.reference.checkpoints import write as write_whole
+from sparse_plugin.experiments import files
 
 # Mean and spread over runs, of the nine-image colour set, in dB.
 PAPER = {
@@ -37,11 +34,6 @@ class Outcome:
     protocol: dict[str, Any]
 
 
-def plain(made: Outcome) -> dict[str, Any]:
-    """For JSON."""
-    return {name: getattr(made, name) for name in made.__dataclass_fields__}
-
-
 def by_run(outcomes: Sequence[Outcome], output: str) -> dict[str, list[float]]:
     """Method -> the mean over images of the best PSNR, one a run."""
     values: dict[str, dict[int, list[float]]] = {}
@@ -55,29 +47,29 @@ def markdown(outcomes: Sequence[Outcome], command: str = "", failed: Iterable[st
     names = list(dict.fromkeys(made.method for made in outcomes))
     images = list(dict.fromkeys(made.image for made in outcomes))
     parts = ["# Table 4: Deep Image Prior, denoising, σ = 25, PSNR in dB"]
-    lines = [["", "", *names], ["---"] * (2 + len(names))]
+    lines: list[list[str]] = []
     for output, what in OUTPUTS.items():
         here = by_run(outcomes, output)
         lines.append([what, "here", *(_spread(here[name]) for name in names)])
         lines.append(["", "paper's", *(_papers(output, name.partition("-")[0]) for name in names)])
-    parts.append(_table(lines))
+    parts.append(files.markdown(["", "", *names], lines))
     parts.append(
         "Image by image: best single / best averaged output, at which iteration; gain over vanilla, averaged output."
     )
-    lines = [["", "noisy", *names], ["---"] * (2 + len(names))]
+    lines = []
     for image in images:
         of = {name: [made for made in outcomes if (made.image, made.method) == (image, name)] for name in names}
         noisy = mean(made.noisy for made in outcomes if made.image == image)
         base = of.get("vanilla")
         lines.append([image, f"{noisy:.2f}", *(_cell(of[name], base if name != "vanilla" else None) for name in names)])
-    parts.append(_table(lines))
+    parts.append(files.markdown(["", "noisy", *names], lines))
     parts.append("Non-zeros of Γ_1 to Γ_K, %, at the end.")
-    lines = [["", *(f"Γ_{level}" for level in range(1, 1 + len(outcomes[0].density)))]]
-    lines.append(["---"] * len(lines[0]))
+    lines = []
     for name in names:
         levels = zip(*(made.density for made in outcomes if made.method == name), strict=True)
         lines.append([name, *(f"{100 * mean(level):.1f}" for level in levels)])
-    parts.append(_table(lines))
+    scales = [f"Γ_{level}" for level in range(1, 1 + len(outcomes[0].density))]
+    parts.append(files.markdown(["", *scales], lines))
     first = outcomes[0].protocol
     sizes = ", ".join(sorted({"x".join(map(str, made.protocol["size"])) for made in outcomes}))
     notes = [f"command: `{command}`"] if command else []
@@ -87,10 +79,6 @@ def markdown(outcomes: Sequence[Outcome], command: str = "", failed: Iterable[st
     )
     parts.append("\n".join(f"- {note}" for note in (*notes, *(f"failed: {text}" for text in failed))))
     return "\n\n".join(parts) + "\n"
-
-
-def _table(lines: Iterable[Iterable[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -118,11 +106,4 @@ def write(path: Path, outcomes: Sequence[Outcome], text: str) -> list[Path]:
         | {f"{output}{what}": made.psnr[output][i] for output in OUTPUTS for i, what in enumerate(("", "_iteration"))}
         for made in outcomes
     ]
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    texts = {"md": text, "csv": stream.getvalue(), "json": json.dumps([plain(made) for made in outcomes]) + "\n"}
-    for kind, content in texts.items():
-        write_whole(path.with_suffix(f".{kind}"), content)
-    return [path.with_suffix(f".{kind}") for kind in texts]
+    return files.write(path, text, rows, [asdict(made) for made in outcomes])

@@ -8,7 +8,6 @@ from typing import Any
 
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.experiments.outcome import Outcome, read
-from sparse_plugin.experiments.table import label
 
 # Vanilla first, then as in the paper's figure 4a; others after them.
 _ORDER = ("vanilla", "l1", "l0", "l0_inf", "ml_csc")
@@ -41,7 +40,7 @@ def measured(runs: Sequence[Path]) -> Groups:
             raise ConfigError(
                 f"{first} and {run} do not compare: they differ in {', '.join(differ)}; draw them apart, or train them alike"
             )
-        groups.setdefault(name, {}).setdefault(label(found), []).append(found)
+        groups.setdefault(name, {}).setdefault(found.label, []).append(found)
     return {name: {label: methods[label] for label in sorted(methods, key=rank)} for name, methods in groups.items()}
 
 

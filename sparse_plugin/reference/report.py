@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from sparse_plugin.progress import duration
 from sparse_plugin.reference.rundir import LOG, RunDirectory
 
 # Seconds between two lines where there is no terminal to draw a bar on.
@@ -83,7 +84,7 @@ class Report:
         self._progress.update(self._task, completed=step, speed=shown, terms=terms)
         if self._progress.disable and (now - self._said > QUIET or step == self.steps):
             self._said = now
-            self.say(f"{self.title}: step {step} of {self.steps}, {shown}, {_duration(left)} left; {terms}")
+            self.say(f"{self.title}: step {step} of {self.steps}, {shown}, {duration(left)} left; {terms}")
 
     def grid(self, step: int, images: Tensor) -> Path:
         """Save uint8 images (N, 3, H, W) as one picture. Returns its path."""
@@ -120,8 +121,3 @@ def _tensorboard(folder: Path, step: int) -> Any:
 def _short(name: str) -> str:
     role, _, term = name.partition("/")
     return f"{role[0].upper()}:{term}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, hours = round(seconds / 60), round(seconds / 3600, 1)
-    return f"{round(seconds)} s" if seconds < 120 else f"{minutes} min" if minutes < 120 else f"{hours} h"

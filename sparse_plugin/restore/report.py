@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from sparse_plugin.progress import bars
+from sparse_plugin.progress import bars, duration
 from sparse_plugin.reference.report import QUIET
 from sparse_plugin.reference.rundir import LOG, RunDirectory
 from sparse_plugin.restore.restoration import Restoration
@@ -75,10 +75,3 @@ class Report:
         if self.directory is not None:
             with open(self.directory.path / LOG, "a", encoding="utf-8") as file:
                 file.write(json.dumps(values) + "\n")
-
-
-def duration(seconds: float) -> str:
-    """In the largest unit that says something: "90 s", "5 min", "2.5 h"."""
-    if seconds < 120:
-        return f"{round(seconds)} s"
-    return f"{round(seconds / 60)} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
