@@ -132,3 +132,13 @@ def test_what_is_not_installed_is_said_before_anything_starts(tmp_path, monkeypa
     with pytest.raises(ConfigError, match="training needs safetensors, not installed here"):
         train("dcgan", tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+def test_a_wrong_regularizer_leaves_no_directory_behind(tmp_path):
+    for config, said in (
+        (sparse("l0inf", k=1), "there is no regularizer 'l0inf'"),
+        (sparse("l0", j=1), "there is no field 'j'"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            train("dcgan", tmp_path / "a", config)
+    assert not (tmp_path / "a").exists()

@@ -79,6 +79,8 @@ def run(
     every |= {"log_every": log_every, "keep": keep}
     _in_range({**numbers, **every}, width, fraction, precision)
     sparse = with_defaults(sparse, arch) if sparse is not None and sparse.enabled else None
+    if sparse is not None:
+        sparse.build()  # a wrong name or setting must not get into a run's directory, which would refuse the right one
     images: ImageSet
     if data is None or isinstance(data, (str, Path)):
         images = load(None if data is None else str(data), size=size, fraction=fraction, seed=seed)
