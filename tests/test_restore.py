@@ -388,7 +388,7 @@ def test_mixed_precision_learns_the_same_image():
 
 
 def test_a_constraint_without_k_takes_ours():
-    assert all(share <= 0.5 for share in quick(sparse=sparse("l0"), iterations=1).curves.density[1])
+    assert all(share <= 0.25 for share in quick(sparse=sparse("l0"), iterations=1).curves.density[1])
 
 
 def test_the_average_is_exponential_with_weights_that_sum_to_one():

@@ -85,7 +85,7 @@ def denoise(**options: Any) -> None:
     """Take the noise out of photographs.
 
     \b
-        sparse-plugin restore denoise photo.png --sparse l0 --set sparse.k=0.5 -o restored.png
+        sparse-plugin restore denoise photo.png --sparse l0 -o restored.png
         sparse-plugin restore denoise clean.png --add-noise --sigma 25 -o restored.png
 
     IMAGE is denoised as it is: --sigma says how noisy it is, which sets the noise on the network's input (1/30, from 37.5

