@@ -387,8 +387,10 @@ def test_mixed_precision_learns_the_same_image():
     assert all(density <= 0.5 for density in other.curves.density[60])
 
 
-def test_a_constraint_without_k_takes_ours():
-    assert all(share <= 0.25 for share in quick(sparse=sparse("l0"), iterations=1).curves.density[1])
+@pytest.mark.parametrize(("name", "k"), [("l0", 0.25), ("l0_inf", 0.1)])
+def test_a_constraint_without_k_takes_ours(name, k):
+    ours, asked = (quick(sparse=config, iterations=1) for config in (sparse(name), sparse(name, k=k)))
+    assert ours.curves.density == asked.curves.density and all(share < k + 0.1 for share in ours.curves.density[1])
 
 
 def test_the_average_is_exponential_with_weights_that_sum_to_one():
