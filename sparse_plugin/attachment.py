@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from sparse_plugin.errors import AttachmentError, ConfigError, PenaltyError, Sit
 from sparse_plugin.inserted import Inserted
 from sparse_plugin.measure import Measurement, Reduction
 from sparse_plugin.mlcsc import Kernel, kernel
+from sparse_plugin.plan import Plan
 from sparse_plugin.probe import forward
 from sparse_plugin.record import Recorder
 from sparse_plugin.registry.base import Constraint, Penalty, Regularizer
@@ -87,17 +87,17 @@ def attach(
             f"{type(generator).__name__} already has {Attachment(generator).regularizer} attached; detach() it first"
         )
     args, kwargs = _inputs(example_input)
-    chosen, known_by = placement.resolve(generator, config, args, kwargs)
-    install = partial(placement.install, regularizer=made, config=config, known_by=known_by)
+    plan = Plan.of(config, made)
+    chosen, known_by = placement.resolve(generator, plan, args, kwargs)
     if chosen is None:
         if isinstance(made, Constraint) and made.dictionaries(1, 2) is not None:
             raise SiteError(
                 f"{made} inserts parameters, which must exist before the first forward, and D1 of "
                 f'{type(generator).__name__} cannot be told yet; give example_input=... or sites=["path"]'
             )
-        deferred.defer(generator, install)
+        deferred.defer(generator, plan)
         return Attachment(generator)
-    install(generator, chosen)
+    placement.install(generator, chosen, plan, known_by)
     attachment = Attachment(generator)
     if example_input is not None:
         try:
@@ -151,9 +151,7 @@ class Attachment:
     def regularizer(self) -> Regularizer:
         """The regularizer's settings. Raises AttachmentError where it was detached."""
         for _, _, hook in hooks.find(self.generator, (hooks.SiteHook, deferred.Deferred)):
-            made: Regularizer = (
-                hook.regularizer.whole if isinstance(hook, hooks.SiteHook) else hook.install.keywords["regularizer"]
-            )
+            made: Regularizer = hook.regularizer.whole if isinstance(hook, hooks.SiteHook) else hook.plan.regularizer
             return made
         raise AttachmentError(f"nothing is attached to this {type(self.generator).__name__}: it was detached")
 

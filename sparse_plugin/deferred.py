@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import nn
 from sparse_plugin import placement
 from sparse_plugin.errors import SiteError
 from sparse_plugin.hooks import remove
+from sparse_plugin.plan import Plan
 from sparse_plugin.sites import kernel_owners
 
 _HINT = 'attach with example_input=... (an input of one forward) or sites=["path"]'
@@ -19,8 +19,8 @@ _HINT = 'attach with example_input=... (an input of one forward) or sites=["path
 class Deferred:
     """A forward pre-hook on the generator: detects on the inputs of the first call, then installs, then lets it run."""
 
-    def __init__(self, install: partial[None]) -> None:
-        self.install = install
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if torch.compiler.is_compiling():
@@ -28,8 +28,10 @@ class Deferred:
                 f"Γ of {type(module).__name__} is not known yet and cannot be found inside torch.compile; {_HINT}"
             )
         settle(module)
-        chosen, _ = placement.resolve(module, self.install.keywords["config"], args, kwargs)
-        self.install(module, chosen)
+        chosen, known_by = placement.resolve(module, self.plan, args, kwargs)
+        if chosen is None:
+            raise SiteError(f"Γ of {type(module).__name__} cannot be found; {_HINT}")
+        placement.install(module, chosen, self.plan, known_by)
 
 
 class Guard:
@@ -45,9 +47,9 @@ class Guard:
 DEFERRED = (Deferred, Guard)
 
 
-def defer(generator: nn.Module, install: partial[None]) -> None:
-    """`placement.install`, with all but the sites given, at the first call of generator. It is picklable, as that may be."""
-    generator.register_forward_pre_hook(Deferred(install), with_kwargs=True)
+def defer(generator: nn.Module, plan: Plan) -> None:
+    """Install plan at the first call of generator, which tells the sites."""
+    generator.register_forward_pre_hook(Deferred(plan), with_kwargs=True)
     for _, module in kernel_owners(generator):
         module.register_forward_pre_hook(Guard())
 

@@ -8,16 +8,13 @@ from typing import Any, Literal
 from torch import nn
 
 from sparse_plugin import adapters, detection, first, hooks, sites, steps
-from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import SiteError
 from sparse_plugin.inserted import Inserted
 from sparse_plugin.penalty import follow_loss_scaling
+from sparse_plugin.plan import Plan
 from sparse_plugin.record import Recorder
 from sparse_plugin.registry.base import Constraint, Penalty, Regularizer
 from sparse_plugin.sites import CHILD, Site
-
-# Steps between two measurements where nobody says.
-MEASURE_EVERY = 100
 
 # Called with every generator whose hooks have just been placed: at attach, or at the first call.
 placed: list[Callable[[nn.Module], None]] = []
@@ -29,15 +26,15 @@ KnownBy = Literal["hand", "trace", "guess"]
 
 
 def resolve(
-    generator: nn.Module, config: SparsityConfig, args: tuple[Any, ...], kwargs: dict[str, Any]
+    generator: nn.Module, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Site, ...] | None, KnownBy]:
     """The sites, or None where they wait for the first call, and how they are known."""
-    if config.sites:
-        chosen = tuple(Site.parse(text, level) for level, text in enumerate(config.sites, 1))
+    if plan.sites:
+        chosen = tuple(Site.parse(text, level) for level, text in enumerate(plan.sites, 1))
         for site in chosen:
             sites.check(generator, site)
         return chosen, "hand"
-    known = adapters.find(generator, config.adapter)
+    known = adapters.find(generator, plan.adapter)
     if known is not None:
         if known.follows_input and args == (None,):
             return None, "hand"
@@ -58,20 +55,13 @@ def resolve(
     return None, "trace"
 
 
-def install(
-    generator: nn.Module,
-    chosen: tuple[Site, ...],
-    *,
-    regularizer: Regularizer,
-    config: SparsityConfig,
-    known_by: KnownBy,
-) -> None:
+def install(generator: nn.Module, chosen: tuple[Site, ...], plan: Plan, known_by: KnownBy) -> None:
     """Place the hooks and children of all sites, after everything that can be wrong with any of them was checked."""
+    regularizer = plan.regularizer
     parts = [regularizer.at(site.level, len(chosen)) for site in chosen]
     owners = [_owner(generator.get_submodule(site.path), site) for site in chosen]
     children = [Inserted(regularizer.settings(), _dictionaries(regularizer, generator, site)) for site in chosen]
-    every = MEASURE_EVERY if config.measure_every is None else config.measure_every
-    recorder = None if config.run_dir is None else Recorder(config.run_dir, every)
+    recorder = None if plan.run_dir is None else Recorder(plan.run_dir, plan.measure_every)
     standing: list[tuple[str, hooks.SiteHook]] = []
     for site, part, owner, child in zip(chosen, parts, owners, children, strict=True):
         module = generator.get_submodule(site.path)
@@ -81,7 +71,7 @@ def install(
             child.to(device=like.device, dtype=like.dtype)
         parent.add_module(CHILD, child.train(parent.training))
         place = hooks.InputHook if site.side == "input" else hooks.OutputHook
-        hook = place(part, site, owner, config.delivery or "gradient", config.accumulation)
+        hook = place(part, site, owner, plan.delivery, plan.accumulation)
         if isinstance(hook, hooks.InputHook):
             module.register_forward_pre_hook(hook)
         else:

@@ -264,7 +264,7 @@ class Session:
             return
         from sparse_plugin import hooks
         from sparse_plugin.attachment import Attachment
-        from sparse_plugin.placement import MEASURE_EVERY
+        from sparse_plugin.plan import MEASURE_EVERY
         from sparse_plugin.sites import own_kernel
 
         handle = Attachment(generator)
