@@ -12,8 +12,9 @@ export OMP_NUM_THREADS = 1
 demo: $(VENV)/.demo
 	$(BIN)/sparse-plugin demo
 
+# worksteal: with loadfile, a run whose worker died may never end.
 test: $(VENV)/.test
-	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -15,6 +15,11 @@ except ModuleNotFoundError as error:
 
 from host_roots import driven
 from hosts_report import skips_by_reason
+from watchdog import watch
+
+
+def pytest_configure(config):
+    watch(config)
 
 
 @pytest.fixture(autouse=True)

@@ -61,7 +61,7 @@ def tests(checkouts, files):
     """How many host tests passed on real code, by the import root they ran on."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "report.xml"
-        options = ["-q", "-n", "auto", "--dist", "loadfile", f"--junitxml={out}"]
+        options = ["-q", "-n", "auto", "--dist", "worksteal", f"--junitxml={out}"]
         command = [sys.executable, "-m", "pytest", *options, *map(str, files)]
         code = subprocess.run(command, env={**os.environ, "SPARSE_PLUGIN_HOSTS": str(checkouts)}).returncode
         if code:
