@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
+from sparse_plugin.subsampling import Subsampling
+
 
 def scaled(channels: float, width: float) -> int:
     """A number of channels times the width multiplier, to the nearest multiple of 8, which attention divides by; at least 8."""
@@ -47,6 +49,8 @@ class Layers:
         self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, gain: float = 1.0, bias: bool = True
     ) -> nn.Module:
         """A convolution that keeps the size up to its stride."""
+        if kernel == 1 and stride > 1:
+            return self._finish(Subsampling(inputs, outputs, stride, bias), gain)
         return self._finish(nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=bias), gain)
 
     def linear(self, inputs: int, outputs: int, *, bias: bool = True) -> nn.Module:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from sparse_plugin.errors import ConfigError, one_of
 from sparse_plugin.restore.upsampled import KERNELS, convolve_upsampled, normalise_upsampled
+from sparse_plugin.subsampling import Subsampling
 
 Upsample = Literal["bilinear", "nearest"]
 Padding = Literal["reflection", "zeros"]
@@ -165,7 +166,11 @@ def _layers(
 ) -> tuple[nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU]:
     """Convolution, batch normalisation, LeakyReLU."""
     mode: Literal["reflect", "zeros"] = "reflect" if padding == "reflection" and kernel > 1 else "zeros"
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False, padding_mode=mode)
+    conv: nn.Conv2d
+    if kernel == 1 and stride > 1:
+        conv = Subsampling(inputs, outputs, stride, bias=False)
+    else:
+        conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False, padding_mode=mode)
     return conv, _norm(outputs), nn.LeakyReLU(SLOPE, inplace=True)
 
 
