@@ -10,6 +10,7 @@ from sparse_plugin.plugins import REGULARIZERS, caller_origin
 from sparse_plugin.registry.base import Constraint as Constraint
 from sparse_plugin.registry.base import Penalty as Penalty
 from sparse_plugin.registry.base import Regularizer as Regularizer
+from sparse_plugin.registry.base import check_fields
 
 R = TypeVar("R", bound=type[Regularizer])
 
@@ -23,12 +24,14 @@ def register(name: str) -> Callable[[R], R]:
     ...     def project(self, gamma):
     ...         return gamma.sign() * (gamma.abs() - self.threshold).clamp(min=0)
 
-    Raises ConfigError where the class is not a Constraint or Penalty, or another owner has the name.
+    Raises ConfigError where the class is not a Constraint or Penalty, has a field that is called like a key of a config, or
+    another owner has the name.
     """
 
     def add(cls: R) -> R:
         if not (isinstance(cls, type) and issubclass(cls, (Constraint, Penalty))):
             raise ConfigError(f"{cls!r} cannot be registered as {name!r}: derive it from Constraint or Penalty")
+        check_fields(cls)
         REGULARIZERS.register(name, cls, caller_origin(cls))
         return cls
 
@@ -43,6 +46,7 @@ def available() -> list[str]:
 def get(name: str) -> type[Regularizer]:
     """The class registered under name. Raises ConfigError with the nearest match where there is none."""
     cls: type[Regularizer] = REGULARIZERS.get(name)
+    check_fields(cls)  # an entry point need not have passed the decorator
     return cls
 
 

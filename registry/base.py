@@ -33,6 +33,14 @@ K = Annotated[int | float, BeforeValidator(check_k)]
 # The same for every representation of a network, or a list of one for each, from Γ_1 on.
 Ks = Annotated[int | float | list[int | float], BeforeValidator(_each(check_k))]
 
+# What stands beside a regularizer's fields: the keys of a config, and the keywords of `attach` and `enable`.
+RESERVED = frozenset(
+    (
+        *("regularizer", "settings", "enabled", "host", "generator", "sites", "adapter", "delivery", "accumulation"),
+        *("measure_every", "run_dir", "imports", "example_input", "config"),
+    )
+)
+
 # Called with the level, Γ before and Γ after its projection.
 Observer = Callable[[int, "Tensor", "Tensor"], None]
 
@@ -153,6 +161,19 @@ class Penalty(Regularizer):
         gradient accumulation and data parallelism come out as on the joint batch.
         """
         raise TypeError(f"{type(self).__name__} does not define penalty(gamma)")
+
+
+def check_fields(cls: type[Regularizer]) -> None:
+    """Raises ConfigError for a regularizer with a field that could not be set, or would hide what it inherits."""
+    taken = [
+        name for name in cls.model_fields if name in RESERVED or hasattr(Penalty, name) or hasattr(Constraint, name)
+    ]
+    if taken:
+        raise ConfigError(
+            f"{cls.__name__} has the field{'s' * (len(taken) > 1)} {', '.join(taken)}, and a config or the base class has "
+            f"something else of that name; rename {'them' if len(taken) > 1 else 'it'}. Taken are {', '.join(sorted(RESERVED))}, "
+            "and what Constraint and Penalty define"
+        )
 
 
 def _sentence(cls: type[Regularizer], error: ValidationError) -> str:

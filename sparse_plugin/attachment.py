@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,11 +17,13 @@ from sparse_plugin.errors import AttachmentError, ConfigError, PenaltyError, Sit
 from sparse_plugin.inserted import Inserted
 from sparse_plugin.measure import Measurement, Reduction
 from sparse_plugin.mlcsc import Kernel, kernel
-from sparse_plugin.plan import Plan
+from sparse_plugin.plan import Plan, asked, paths
 from sparse_plugin.probe import forward
 from sparse_plugin.record import Recorder
 from sparse_plugin.registry.base import Constraint, Penalty, Regularizer
 from sparse_plugin.sites import CHILD, Site
+
+log = logging.getLogger("sparse_plugin")
 
 
 def attach(
@@ -29,10 +32,10 @@ def attach(
     /,
     *,
     example_input: Any = None,
-    sites: str | Iterable[str | Site] = (),
+    sites: str | Site | Iterable[str | Site] = (),
     adapter: str | None = None,
     delivery: Delivery | None = None,
-    accumulation: int = 1,
+    accumulation: int | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     measure_every: int | None = None,
     **settings: Any,
@@ -40,7 +43,7 @@ def attach(
     """Regularize generator's representation from now on.
 
     regularizer: a registered name with its settings as keywords, as in `attach(G, "l0_inf", k=16)`; or a regularizer
-    object; or a SparsityConfig, which then says everything.
+    object; or a SparsityConfig, which then says everything but the example_input. One with `enabled: false` attaches nothing.
     example_input: what one forward takes: a tensor, a dict of keyword arguments, or a tuple of positional ones, a dict at
     whose end holds keyword arguments. With it all is checked here and now, by undisturbed forwards; without, during the
     first real one, before its result is used.
@@ -48,48 +51,40 @@ def attach(
     that matches, or automatic detection decides. adapter="encoder_scales" takes Γ_1..Γ_K of an encoder-decoder, of which
     a setting such as k may list one value each.
     delivery: how a penalty reaches the loss. "gradient", the default, adds its gradient in the backward pass; "loss" leaves it to you to
-    add `attachment.penalty()` to the generator's loss. accumulation: backward passes to one optimizer step.
+    add `attachment.penalty()` to the generator's loss. accumulation: backward passes to one optimizer step, by default 1.
     run_dir, measure_every: where, and every how many steps of the generator's optimizer, measurements are logged;
     by default nowhere, and every 100.
 
-    Raises ConfigError for settings, SiteError where D1 cannot be told or is not used as one, AttachmentError where the
-    generator is attached already.
+    Raises ConfigError for settings, and for those that would have no effect; SiteError where D1 cannot be told or is not used
+    as one; AttachmentError where the generator is attached already.
     """
-    if isinstance(regularizer, SparsityConfig):
-        config, made = regularizer, regularizer.build()
-    else:
-        if isinstance(regularizer, str):
-            from sparse_plugin.registry import create
-
-            made = create(regularizer, settings)
-        elif isinstance(regularizer, (Constraint, Penalty)):
-            made = regularizer
-            if settings:
-                raise ConfigError(
-                    f"settings {', '.join(settings)} are given beside {made}, which has its own; leave them out"
-                )
-        else:
-            raise ConfigError(f"the regularizer is {regularizer!r}; give a registered name, a Constraint or a Penalty")
-        named = [sites] if isinstance(sites, str) else [_text(site) for site in sites]
-        config = SparsityConfig.of(
-            made,
-            sites=named,
-            adapter=adapter,
-            delivery=delivery,
-            accumulation=accumulation,
-            run_dir=None if run_dir is None else os.fspath(run_dir),
-            measure_every=measure_every,
-        )
+    config = asked(
+        regularizer,
+        settings,
+        sites=paths(sites),
+        adapter=adapter,
+        delivery=delivery,
+        accumulation=accumulation,
+        run_dir=None if run_dir is None else os.fspath(run_dir),
+        measure_every=measure_every,
+    )
+    plan = Plan.of(config)
     if not isinstance(generator, nn.Module):
         raise ConfigError(f"the generator is a {type(generator).__name__}; attach takes a torch.nn.Module")
-    if Attachment.of(generator) is not None:
-        raise AttachmentError(
-            f"{type(generator).__name__} already has {Attachment(generator).regularizer} attached; detach() it first"
-        )
-    args, kwargs = _inputs(example_input)
-    plan = Plan.of(config, made)
+    if config.enabled:
+        return regularize(generator, plan, example_input)
+    _refuse_attached(generator)
+    log.warning("%s is not attached to %s: its config says enabled: false", plan.regularizer, type(generator).__name__)
+    return Attachment(generator, off=plan.regularizer)
+
+
+def regularize(generator: nn.Module, plan: Plan, example_input: Any = None) -> Attachment:
+    """`attach`, for what was asked and checked."""
+    _refuse_attached(generator)
+    args, kwargs = (None, {}) if example_input is None else _inputs(example_input)
     chosen, known_by = placement.resolve(generator, plan, args, kwargs)
     if chosen is None:
+        made = plan.regularizer
         if isinstance(made, Constraint) and made.dictionaries(1, 2) is not None:
             raise SiteError(
                 f"{made} inserts parameters, which must exist before the first forward, and D1 of "
@@ -99,7 +94,7 @@ def attach(
         return Attachment(generator)
     placement.install(generator, chosen, plan, known_by)
     attachment = Attachment(generator)
-    if example_input is not None:
+    if args is not None:
         try:
             forward(generator, args, kwargs)
         except BaseException:
@@ -110,11 +105,6 @@ def attach(
     return attachment
 
 
-def _text(site: str | Site) -> str:
-    """A site as it stands in a config."""
-    return site if isinstance(site, str) else f"{site.path}:{site.side}"
-
-
 def _inputs(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(example, Mapping):
         return (), dict(example)
@@ -123,14 +113,27 @@ def _inputs(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (example if isinstance(example, tuple) else (example,)), {}
 
 
+def _refuse_attached(generator: nn.Module) -> None:
+    if Attachment.of(generator) is not None:
+        raise AttachmentError(
+            f"{type(generator).__name__} already has {Attachment(generator).regularizer} attached; detach() it first"
+        )
+
+
 class Attachment:
     """The handle to what is attached to a generator. `Attachment.of(generator)` finds it again.
 
     As a context manager it detaches on leaving.
     """
 
-    def __init__(self, generator: nn.Module) -> None:
+    def __init__(self, generator: nn.Module, off: Regularizer | None = None) -> None:
         self.generator = generator
+        self._off = off  # what a config with `enabled: false` would have attached
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anything was to be attached: False where the config says `enabled: false`."""
+        return self._off is None
 
     @classmethod
     def of(cls, module: nn.Module) -> Attachment | None:
@@ -150,6 +153,8 @@ class Attachment:
     @property
     def regularizer(self) -> Regularizer:
         """The regularizer's settings. Raises AttachmentError where it was detached."""
+        if self._off is not None:
+            return self._off
         for _, _, hook in hooks.find(self.generator, (hooks.SiteHook, deferred.Deferred)):
             made: Regularizer = hook.regularizer.whole if isinstance(hook, hooks.SiteHook) else hook.plan.regularizer
             return made
@@ -169,11 +174,15 @@ class Attachment:
         """The penalty of the latest forward pass, a scalar with its graph, to be added to the generator's loss.
 
         Raises PenaltyError where there is no penalty to add: under a constraint, with delivery="gradient" (it would count
-        twice), on a copied generator, or where no forward pass with gradients is alive.
+        twice), on a copied generator, or where no forward pass with gradients is alive. Zero where the config says
+        `enabled: false`.
         """
         regularizer = self.regularizer
         if not isinstance(regularizer, Penalty):
             raise PenaltyError(f"{regularizer} is a constraint and has no penalty; it acts in the forward pass")
+        if not self.enabled:
+            like = next(self.generator.parameters(), None)
+            return torch.zeros((), device=None if like is None else like.device)
         at = self._hooks
         if any(hook.delivery == "gradient" for hook in at):
             raise PenaltyError(
@@ -185,7 +194,7 @@ class Attachment:
                 "this generator is a copy (an EMA, say), which never feeds the penalty; use the original's"
             )
         if not at:
-            raise PenaltyError("the representation is not known before the first forward pass; run the generator first")
+            raise PenaltyError(self._unknown())
         return torch.stack([hook.penalty() for hook in at]).sum() if len(at) > 1 else at[0].penalty()
 
     def measure(self, *args: Any, **kwargs: Any) -> list[Measurement]:
@@ -203,9 +212,7 @@ class Attachment:
         seen: list[Reduction] = []
         handles = [_look_at(module, hook, seen) for _, module, hook in hooks.find(self.generator, hooks.SiteHook)]
         if not handles:
-            raise AttachmentError(
-                "the representation is not known before the first forward pass; run the generator first"
-            )
+            raise AttachmentError(self._unknown())
         try:
             forward(self.generator, args, kwargs)
         finally:
@@ -223,6 +230,8 @@ class Attachment:
 
     def log_to(self, run_dir: str | os.PathLike[str], every: int) -> Recorder:
         """Log measurements from now on: one line every so many steps of the generator's optimizer. Returns the log."""
+        if not self.enabled:
+            raise AttachmentError(self._unknown())
         recorder = Recorder(run_dir, every)
         for hook in self._hooks:
             hooks.runtime(hook).recorder = recorder
@@ -243,7 +252,13 @@ class Attachment:
             with _unhooked(synthesis):
                 sides = weight.shape[-sites.spatial_dimensions(synthesis) :]
                 return kernel(synthesis, weight.new_zeros(1, channels, *(max(8, side) for side in sides)))
-        raise AttachmentError("the representation is not known before the first forward pass; run the generator first")
+        raise AttachmentError(self._unknown())
+
+    def _unknown(self) -> str:
+        """Why there is no Γ to look at."""
+        if not self.enabled:
+            return f"{self._off} is not attached: its config says enabled: false"
+        return "the representation is not known before the first forward pass; run the generator first"
 
     def detach(self) -> None:
         """Take everything off the generator: hooks, child modules, global hooks. Nothing remains; calling it twice is fine."""
@@ -263,6 +278,8 @@ class Attachment:
         self.detach()
 
     def __repr__(self) -> str:
+        if not self.enabled:
+            return f"Attachment(off: {self._off} is not attached to {type(self.generator).__name__})"
         try:
             what = str(self.regularizer)
         except AttachmentError:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from sparse_plugin.errors import ConfigError, one_of
 
@@ -41,6 +41,8 @@ class SparsityConfig(BaseModel):
     patch knows the generator's loss, else "gradient". measure_every: steps between two measurements, 0 for none; the
     default is the host's own interval, else 100. run_dir: where they are logged; the default is the host's own run
     directory. imports: files or modules that register regularizers.
+
+    Raises ConfigError for what is not valid, or contradicts itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -60,6 +62,20 @@ class SparsityConfig(BaseModel):
     # A regularizer that was handed over as an object need not be registered.
     _made: Any = PrivateAttr(default=None)
 
+    def __init__(self, /, **own: Any) -> None:
+        try:
+            super().__init__(**own)
+        except ValidationError as error:
+            raise ConfigError(_sentence(error)) from None
+
+    @model_validator(mode="after")
+    def _check(self) -> SparsityConfig:
+        if self.adapter is not None and self.sites:
+            raise ValueError(
+                f"adapter {self.adapter!r} and the sites {', '.join(self.sites)} both say where Γ is; give one of them"
+            )
+        return self
+
     @classmethod
     def from_mapping(
         cls, mapping: Mapping[str, Any], source: str = "the settings", *, waiting: bool = False
@@ -77,12 +93,8 @@ class SparsityConfig(BaseModel):
             )
         try:
             return cls(**own, settings=mapping)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where, said = ".".join(map(str, first["loc"])), first["msg"]
-            if first["type"] == "string_pattern_mismatch":
-                said = 'write "module:Class"'
-            raise ConfigError(f"{source}: sparse.{where} is {first['input']!r}; {said[0].lower()}{said[1:]}") from None
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {error}") from None
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> SparsityConfig:
@@ -102,16 +114,29 @@ class SparsityConfig(BaseModel):
     @classmethod
     def of(cls, regularizer: Regularizer, **own: Any) -> SparsityConfig:
         """For a regularizer object."""
-        settings = {key: value for key, value in regularizer.settings().items() if key != "regularizer"}
-        config = cls.from_mapping({**own, "regularizer": regularizer.name, **settings})
+        config = cls(regularizer=regularizer.name, settings=regularizer.model_dump(mode="json"), **own)
         config._made = regularizer
         return config
 
     def build(self) -> Regularizer:
-        """The regularizer. Raises ConfigError for an unknown name or field, or a value out of range."""
-        if self._made is not None:
-            made: Regularizer = self._made
-            return made
+        """The regularizer. Raises ConfigError for an unknown name or field, a value out of range, and for settings of this
+        config that have no meaning for it.
+        """
+        from sparse_plugin.registry.base import Penalty
+
+        made = self._made or self._create()
+        if not isinstance(made, Penalty):
+            for key, default in (("delivery", "gradient"), ("accumulation", 1)):
+                value = getattr(self, key)
+                if value not in (None, default):
+                    raise ConfigError(
+                        f"{key} is {value!r}, which says how a penalty reaches the loss, and {made} is a constraint, which acts "
+                        f"in the forward pass; leave {key} out"
+                    )
+        regularizer: Regularizer = made
+        return regularizer
+
+    def _create(self) -> Regularizer:
         from sparse_plugin.imports import load
         from sparse_plugin.registry import create
 
@@ -123,7 +148,7 @@ class SparsityConfig(BaseModel):
 
     def with_(self, **own: Any) -> SparsityConfig:
         """A copy with these of its own fields changed (not the regularizer's)."""
-        twin = type(self).from_mapping({**self.flat(), **own}, waiting=self.regularizer is None)
+        twin = type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | own)
         twin._made = self._made
         return twin
 
@@ -136,6 +161,20 @@ class SparsityConfig(BaseModel):
     def to_environment(self) -> str:
         """The value of SPARSE_PLUGIN_CONFIG that carries this config to other processes."""
         return json.dumps(self.flat())
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first thing that is wrong."""
+    first = error.errors(include_url=False)[0]
+    where, said = ".".join(map(str, first["loc"])), first["msg"]
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    if first["type"] == "extra_forbidden":
+        fields = [name for name in SparsityConfig.model_fields if name != "settings"]
+        return f"{one_of('key', where, fields)} The regularizer's own fields stand in settings={{...}}"
+    if first["type"] == "string_pattern_mismatch":
+        said = 'write "module:Class"'
+    return f"sparse.{where} is {first['input']!r}; {said[0].lower()}{said[1:]}"
 
 
 class _Loader(yaml.SafeLoader):

@@ -29,8 +29,7 @@ class Deferred:
             )
         settle(module)
         chosen, known_by = placement.resolve(module, self.plan, args, kwargs)
-        if chosen is None:
-            raise SiteError(f"Γ of {type(module).__name__} cannot be found; {_HINT}")
+        assert chosen is not None  # as it is where the inputs are known
         placement.install(module, chosen, self.plan, known_by)
 
 

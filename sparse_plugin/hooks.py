@@ -35,7 +35,7 @@ class Runtime:
         self.counter = Counter()
         self.follows_scaling = False
         self.loss_is_known = False  # whether a host patch takes the penalty wherever the generator's loss is computed
-        self.taken = False  # whether the penalty was taken since the last step of the generator's optimizer
+        self.taken = 0  # how often the penalty was taken since the last step of the generator's optimizer
         # The node that holds the latest Γ of each device: a DataParallel forward has one a replica.
         self.nodes: dict[torch.device, weakref.ref[Any]] = {}
 
@@ -207,7 +207,7 @@ class SiteHook:
         gammas = [node.saved_tensors[0] for node in alive]
         total = sum(len(gamma) for gamma in gammas)
         terms = [value(self.regularizer, gamma).to(gammas[0].device) * (len(gamma) / total) for gamma in gammas]
-        now.taken = True
+        now.taken += 1
         self.took_effect()
         return torch.stack(terms).sum() if len(terms) > 1 else terms[0]
 

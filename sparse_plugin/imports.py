@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -14,7 +15,7 @@ def load(name: str) -> None:
     """Import a file (`my_regularizers.py`) or a module (`package.module`) once, for what it registers.
 
     A file is imported as `sparse_plugin_user_<stem>`, so that it never takes the name of a host's module; its classes
-    pickle under that name. Raises ConfigError where it is missing or fails.
+    pickle under that name. A second one of the same stem has its folder's hash behind it. Raises ConfigError where it is missing or fails.
     """
     try:
         if not name.endswith(".py"):
@@ -24,6 +25,8 @@ def load(name: str) -> None:
         if not path.is_file():
             raise ConfigError(f"--import {name}: there is no such file")
         module_name = f"sparse_plugin_user_{path.stem}"
+        if _file(module_name) not in (None, str(path)):  # another folder's file of the same name
+            module_name += "_" + hashlib.sha1(str(path).encode()).hexdigest()[:8]
         if module_name in sys.modules:
             return
         spec = importlib.util.spec_from_file_location(module_name, path)
@@ -39,3 +42,8 @@ def load(name: str) -> None:
         raise
     except Exception as error:
         raise ConfigError(f"--import {name} fails: {type(error).__name__}: {error}") from error
+
+
+def _file(module: str) -> str | None:
+    """The file of a module that is imported already."""
+    return getattr(sys.modules.get(module), "__file__", None)

@@ -26,9 +26,9 @@ KnownBy = Literal["hand", "trace", "guess"]
 
 
 def resolve(
-    generator: nn.Module, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]
+    generator: nn.Module, plan: Plan, args: tuple[Any, ...] | None, kwargs: dict[str, Any]
 ) -> tuple[tuple[Site, ...] | None, KnownBy]:
-    """The sites, or None where they wait for the first call, and how they are known."""
+    """The sites, or None where they wait for the first call, and how they are known. args: None where no input is known."""
     if plan.sites:
         chosen = tuple(Site.parse(text, level) for level, text in enumerate(plan.sites, 1))
         for site in chosen:
@@ -36,13 +36,16 @@ def resolve(
         return chosen, "hand"
     known = adapters.find(generator, plan.adapter)
     if known is not None:
-        if known.follows_input and args == (None,):
+        if not known.follows_input:
+            chosen = known.sites(generator)
+        elif args is None:
             return None, "hand"
-        chosen = known.sites(generator, *args, **kwargs) if known.follows_input else known.sites(generator)
+        else:
+            chosen = known.sites(generator, *args, **kwargs)
         for site in chosen:
             sites.check(generator, site)
         return chosen, "trace" if len(chosen) == 1 and chosen[0].side == "input" else "hand"
-    if args != (None,):
+    if args is not None:
         return (detection.detect(generator, *args, **kwargs),), "trace"
     path = sites.predict(generator)
     if path is not None:

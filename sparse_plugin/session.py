@@ -9,6 +9,7 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -177,13 +178,14 @@ class Session:
     def attach(self, generator: nn.Module) -> Attachment:
         """Attach to a generator that was built in this session."""
         from sparse_plugin import attachment
+        from sparse_plugin.plan import Plan
         from sparse_plugin.registry.base import Penalty
 
         self._listen()
-        config, host = self.config, self._generators.get(generator)
-        if config.delivery is None and host is not None and host.knows_loss:
-            config = config.with_(delivery="loss")
-        handle = attachment.attach(generator, config)
+        plan, host = Plan.of(self.config), self._generators.get(generator)
+        if self.config.delivery is None and host is not None and host.knows_loss:
+            plan = replace(plan, delivery="loss")
+        handle = attachment.regularize(generator, plan)
         if isinstance(handle.regularizer, Penalty):
             self.note("penalty", str(handle.regularizer))
         if not handle.sites:
@@ -351,7 +353,7 @@ def enable(
     regularizer: str | None = None,
     /,
     *,
-    config: str | SparsityConfig | None = None,
+    config: str | os.PathLike[str] | SparsityConfig | None = None,
     **settings: Any,
 ) -> Session:
     """Switch the plugin on in this process and in those that it starts, as `sparse-plugin run` does for a script.
@@ -366,15 +368,21 @@ def enable(
         raise AttachmentError(f"sparse_plugin is on already, with {_current.config.regularizer}; disable() it first")
     if config is not None and (regularizer is not None or settings):
         raise ConfigError("give a config or a regularizer with its settings, not both")
-    if isinstance(config, str):
+    if isinstance(config, (str, os.PathLike)):
         config = SparsityConfig.from_file(config)
+    if config is not None and not isinstance(config, SparsityConfig):
+        raise ConfigError(f"config is {config!r}; give a file's path or a SparsityConfig")
     if config is None:
         if regularizer is None:
             raise ConfigError('no regularizer is named; write enable("mimicry", "l0_inf", k=16), for instance')
         config = SparsityConfig.from_mapping({"regularizer": regularizer, **settings})
     if host is not None:
+        if config.host not in (None, host):
+            raise ConfigError(f"the host is {host!r}, and the config names {config.host!r}; give one of them")
         config = config.with_(host=host)
-    config.build()
+    made = config.build()
+    if not config.enabled:
+        say(f"{made} is disabled; running without it")
     if config.host is not None:
         HOSTS.get(config.host)
     from sparse_plugin.launch import environment

@@ -68,7 +68,7 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             )
         _check_penalty(hook)
         now.steps += 1
-        now.taken, now.counter.backwards = False, 0
+        now.taken, now.counter.backwards = 0, 0
         if now.recorder is not None:
             now.recorder.stepped(now.steps)
 
@@ -94,6 +94,14 @@ def _check_penalty(hook: SiteHook) -> None:
         raise PenaltyError(
             f"the generator took a step without its penalty {hook.regularizer}: add attachment.penalty() to its loss, or "
             "attach with delivery='gradient'"
+        )
+    if hook.delivery == "loss" and 0 < now.taken < hook.accumulation and not now.counter.said:
+        now.counter.said = True
+        log.warning(
+            "the penalty was taken %d times before one step of the generator's optimizer, and accumulation is %d: each of "
+            "the accumulated losses takes its own attachment.penalty()",
+            now.taken,
+            hook.accumulation,
         )
     if hook.delivery == "gradient":
         if now.counter.backwards:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sparse_plugin import hooks
-from sparse_plugin.attachment import Attachment, attach
+from sparse_plugin.attachment import Attachment, regularize
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import SparsePluginError
 from sparse_plugin.measure import Measurement
+from sparse_plugin.plan import Plan
 from sparse_plugin.reference import checkpoints, trained
 from sparse_plugin.reference.batches import Batches, ImageSet, key
 from sparse_plugin.reference.games import Networks, Play, Role, noise
@@ -92,12 +93,13 @@ class Trainer:
 
     def _attach(self, generator: nn.Module, sparse: SparsityConfig, directory: RunDirectory) -> Attachment:
         z, labels = self._example(2)
-        config = sparse.with_(
+        plan = replace(
+            Plan.of(sparse),
             delivery=sparse.delivery or "loss",  # exact under scaling, accumulation and data parallelism
             accumulation=self.accumulation,
             run_dir=str(directory.path) if self.group.first else None,
         )
-        return attach(generator, config, example_input=(z, labels))
+        return regularize(generator, plan, example_input=(z, labels))
 
     def _example(self, count: int) -> tuple[Tensor, Tensor | None]:
         """Inputs of G that are the same in all processes and at all times, every class in turn."""
