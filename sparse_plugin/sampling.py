@@ -16,6 +16,7 @@ from sparse_plugin.data import DataError, to_uint8
 from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.generators import build, draw, input_shapes, sides
 from sparse_plugin.inserted import KEY, decode, kept_at, places, sentence
+from sparse_plugin.progress import SHORT, Counting
 from sparse_plugin.sites import CHILD
 
 # What wrappers put before the names of a state_dict.
@@ -84,13 +85,14 @@ class HostSampler:
         the range that was named.
         """
         parts: list[Tensor] = []
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), Counting(f"sampling {n} images", n, after=SHORT) as counting:
             torch.manual_seed(seed)
             for start in range(0, n, self.batch):
                 images = self._images(_forward(self.generator, self.shapes, self.batch, self.named, self.device))
                 parts.append(to_uint8(images, self.named.low, self.named.high)[: n - start].cpu())
                 if not start:
                     self._check_range(images)
+                counting.advance(self.batch)
         return torch.cat(parts)
 
     def _images(self, output: Any) -> Tensor:

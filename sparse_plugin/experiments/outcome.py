@@ -65,15 +65,11 @@ def measure(
 
     Raises what `trained.load` and `Evaluator.score` do.
     """
-    import torch
-
-    from sparse_plugin.progress import busy
     from sparse_plugin.reference.trained import load
 
     evaluator.check(samples, len(real))
     trained = load(run, device=device)
-    with busy(f"sampling {samples} images"):
-        generated = torch.cat([batch.cpu() for batch in trained.sample(samples, seed)])
+    generated = trained.sampled(samples, seed)
     return look(run, trained, seed, evaluator.score(generated, real), protocol(evaluator, samples, real, seed))
 
 

@@ -16,6 +16,7 @@ from sparse_plugin.data.images import to_uint8
 from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.measure import Measurement
 from sparse_plugin.probe import undisturbed
+from sparse_plugin.progress import SHORT, Counting
 from sparse_plugin.reference import checkpoints
 from sparse_plugin.reference.batches import key
 from sparse_plugin.reference.games import noise
@@ -64,6 +65,15 @@ class Trained:
         for start in range(0, count, batch):
             part = slice(start, start + batch)
             yield images(self.generator, self.recipe, z[part], None if labels is None else labels[part])
+
+    def sampled(self, count: int, seed: int = 0) -> Tensor:
+        """The same on the CPU and at once, while a bar counts them."""
+        with Counting(f"sampling {count} images", count, after=SHORT) as counting:
+            batches = []
+            for batch in self.sample(count, seed):
+                batches.append(batch.cpu())
+                counting.advance(len(batch))
+        return torch.cat(batches)
 
     def measure(self, count: int = 64, seed: int = 0) -> list[Measurement]:
         """Γ of so many samples, one measurement a level; where nothing is attached, Γ as D1 consumes it."""
