@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.extras import need
-from sparse_plugin.progress import busy
 from sparse_plugin.reference.rundir import CONFIG
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sparse_plugin.data import Images, Split
+    from sparse_plugin.data import Images, Source
     from sparse_plugin.metrics import Score
     from sparse_plugin.sampling import Named
 
@@ -30,7 +29,7 @@ SAMPLES = 10_000
 class Sampler(Protocol):
     """What draws images of a generator."""
 
-    def __call__(self, n: int, seed: int) -> Tensor:
+    def __call__(self, n: int, seed: int, /) -> Tensor:
         """n images, (n, 3, H, W), uint8; the same for the same arguments."""
 
 
@@ -68,7 +67,7 @@ class Report:
 
 def evaluate(
     target: str,
-    data: str | None = None,
+    data: str | Path | Source | None = None,
     *,
     metrics: Iterable[str] = (),
     samples: int | None = None,
@@ -77,7 +76,9 @@ def evaluate(
     kid_subset: int | None = None,
     fraction: float = 1.0,
     data_seed: int = 0,
-    split: Split | None = None,
+    split: str | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
     resize: bool = False,
     download: bool = False,
     named: Named | None = None,
@@ -88,16 +89,17 @@ def evaluate(
     """Measure target against data.
 
     target: a run directory or a checkpoint of the reference trainer; with `named`, a checkpoint that another codebase
-    wrote; else images: a folder, a zip, an npz, or what else `data.load` takes. data, fraction, data_seed, split, resize,
-    download: the real images, as for `data.load`, at the target's size. samples: how many images are sampled, by default
-    10,000, by seed; of a target that is images, all by default. metrics, inception, kid_subset, cache, device: as for
-    `metrics.Evaluator`. save: keep the result in the run's directory (see `experiments.outcome`).
+    wrote; else images: a folder, a zip, an npz, or what else `data.load` takes. data, fraction, data_seed, split,
+    image_column, label_column, resize, download: the real images, as for `data.load`, at the target's size; data may be a
+    `data.Source`, which says all but the share. samples: how many images are sampled, by default 10,000, by seed; of a
+    target that is images, all by default. metrics, inception, kid_subset, cache, device: as for `metrics.Evaluator`. save:
+    keep the result in the run's directory (see `experiments.outcome`).
 
     Whatever can be refused is refused before more than one image is sampled: ConfigError for settings, packages and weights,
     CheckpointError for a checkpoint, DataError for images, MetricError for too few of them.
     """
     need("evaluating", "metrics", "numpy", "PIL", "torchvision", "torch_fidelity")
-    from sparse_plugin.data import load
+    from sparse_plugin.data import Source, load
     from sparse_plugin.metrics import Evaluator
     from sparse_plugin.metrics.scores import KID_SUBSET
 
@@ -114,18 +116,20 @@ def evaluate(
         raise ConfigError(
             f"only what a run came to can be kept in it, and {target} is not the directory of a run; leave --save out"
         )
+    source = Source.of(
+        data, split=split, image_column=image_column, label_column=label_column, resize=resize, download=download
+    )
     sampler = _of_run(target, device) if named is None else _of_host(target, named, device)
     if sampler is None:
         images = _images(target, samples)
-        real = load(data, images.size[0], fraction, data_seed, split=split, resize=resize, download=download)
+        real = load(source, images.size[0], fraction, data_seed)
         generated, how = images.images, images.name
     else:
         side = sampler(1, seed).shape[-1]
-        real = load(data, side, fraction, data_seed, split=split, resize=resize, download=download)
+        real = load(source, side, fraction, data_seed)
         count = SAMPLES if samples is None else samples
         evaluator.check(count, len(real))
-        with busy(f"sampling {count} images"):
-            generated = sampler(count, seed)
+        generated = sampler(count, seed)
         how = f"sampled with seed {seed}"
     scores = evaluator.score(generated, real)
     protocol = evaluator.protocol(len(generated), real)
@@ -164,21 +168,20 @@ def _of_run(target: str, device: str | None) -> Sampler | None:
     else:
         return None
 
-    def sample(n: int, seed: int) -> Tensor:
-        import torch
-
-        return torch.cat([batch.cpu() for batch in trained.sample(n, seed)])
-
-    return sample
+    return trained.sampled
 
 
 def _images(target: str, samples: int | None) -> Images:
     from dataclasses import replace
 
     from sparse_plugin.data import DataError, load
+    from sparse_plugin.data.splits import SplitError
     from sparse_plugin.metrics.scores import drawn
 
-    images = load(target, None)
+    try:
+        images = load(target, None)
+    except SplitError as error:  # --split is of the real images
+        raise DataError(f"{str(error).partition(';')[0]}; name the folder of the one to measure") from None
     if samples is None:
         return images
     if samples > len(images):

@@ -6,15 +6,14 @@ from typing import Any
 
 import click
 
+from sparse_plugin.commands.options import data_options, source_of
+
 
 @click.command()
 @click.argument("target", metavar="RUN|CKPT|IMAGES")
-@click.option("--data", metavar="PATH", help="The real images, as for train.  [default: built-in photographs]")
+@data_options("The real images, as for train.  [default: built-in photographs]")
 @click.option("--fraction", default=1.0, show_default=True, help="Of every class of the real images, by --data-seed.")
 @click.option("--data-seed", default=0, show_default=True)
-@click.option("--split", type=click.Choice(["train", "test"]), help="Where the data has both.")
-@click.option("--resize", is_flag=True, help="Cut real images of another size to a square and scale them.")
-@click.option("--download", is_flag=True, help="Fetch CIFAR-10 where it is missing.")
 @click.option(
     "--metric",
     "metrics",
@@ -51,12 +50,14 @@ def evaluate(target: str, as_json: bool, generator: str | None, bounds: tuple[fl
         sparse-plugin evaluate netG.pth --generator my.models:Generator --data images.zip
     """
     from sparse_plugin.evaluation import evaluate as measure
+    from sparse_plugin.extras import need
 
+    need("evaluating", "metrics", "numpy", "PIL")  # which importing the data takes
     host = {name: options.pop(name) for name in ("arguments", "inputs", "imports", "key", "sites")}
     named = None
     if generator is not None:
         from sparse_plugin.sampling import Named
 
         named = Named(generator, low=bounds[0], high=bounds[1], **host)
-    report = measure(target, named=named, **options)
+    report = measure(target, source_of(options), named=named, **options)
     click.echo(report.to_json() if as_json else report.to_text())

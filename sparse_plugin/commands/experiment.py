@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from sparse_plugin.commands.options import imported
+from sparse_plugin.commands.options import data_options, imported, source_of
 
 
 @click.group()
@@ -27,7 +27,7 @@ def _table(name: str, what: str) -> None:
     @click.option(
         "--out", metavar="DIR", default=f"runs/{name}", show_default=True, help="Where the runs and the table are."
     )
-    @click.option("--data", metavar="PATH", default="cifar10", show_default=True, help="Images, as for train.")
+    @data_options("Images, as for train.", "cifar10")
     @click.option(
         "--scale", default="small", show_default=True, help="small, for two cores; or paper: the recipes as they are."
     )
@@ -65,6 +65,7 @@ def _table(name: str, what: str) -> None:
         said, code = run_experiment(
             name,
             out,
+            source_of(options),
             archs=split(archs),
             methods=split(methods),
             imports=imported(imports),

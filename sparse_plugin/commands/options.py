@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -28,6 +29,34 @@ def config_options(command: Any) -> Any:
     ):
         command = option(command)
     return command
+
+
+def data_options(help: str, default: str | None = None) -> Callable[[Any], Any]:
+    """Adds the options that say which images are read; `source_of` takes them together."""
+
+    def add(command: Any) -> Any:
+        for option in (
+            click.option("--download", is_flag=True, help="Fetch CIFAR-10 where it is missing."),
+            click.option("--resize", is_flag=True, help="Cut images of another size to a square and scale them."),
+            click.option(
+                "--label-column", metavar="NAME", help="The column of parquet, or array of an npz, of labels."
+            ),
+            click.option("--image-column", metavar="NAME", help="The one of images, where it cannot be told."),
+            click.option("--split", metavar="NAME", help="train, val, test, ..., where the data have several."),
+            click.option("--data", metavar="PATH", default=default, show_default=default is not None, help=help),
+        ):
+            command = option(command)
+        return command
+
+    return add
+
+
+def source_of(options: dict[str, Any]) -> Any:
+    """The Source that the options of `data_options` ask for, which are taken out of options."""
+    from sparse_plugin.data import Source
+
+    names = ("split", "image_column", "label_column", "resize", "download")
+    return Source(options.pop("data"), **{name: options.pop(name) for name in names})
 
 
 def config_of(

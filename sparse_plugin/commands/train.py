@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sparse_plugin.commands.options import config_of, config_options
+from sparse_plugin.commands.options import config_of, config_options, data_options, source_of
 
 
 @click.command()
@@ -15,9 +15,7 @@ from sparse_plugin.commands.options import config_of, config_options
 @click.option(
     "--run", "run_dir", required=True, metavar="DIR", help="The run's directory; one that is there is resumed."
 )
-@click.option(
-    "--data", metavar="PATH", help="Images: folder, zip, npz, parquet, cifar10.  [default: built-in photographs]"
-)
+@data_options("Images: folder, zip, npz, parquet, cifar10.  [default: built-in photographs]")
 @click.option("--fraction", default=1.0, show_default=True, help="The share of the data, class by class, as 0.2.")
 @click.option("--size", default=32, show_default=True, help="Of the images, in pixels: 32, 64 or 128.")
 @click.option("--width", default=1.0, show_default=True, help="Multiplies all channels.")
@@ -52,6 +50,7 @@ def train(
     from sparse_plugin.reference.train import run as train_reference
 
     config = config_of(config_file, sparse, assignments, imports)
-    said = train_reference(arch, sparse=None if config.regularizer is None else config, **options)
+    source = source_of(options)
+    said = train_reference(arch, data=source, sparse=None if config.regularizer is None else config, **options)
     if said:
         click.echo(said)

@@ -7,3 +7,4 @@ from sparse_plugin.data.images import Images as Images
 from sparse_plugin.data.images import to_uint8 as to_uint8
 from sparse_plugin.data.load import Split as Split
 from sparse_plugin.data.load import load as load
+from sparse_plugin.data.source import Source as Source

@@ -1,9 +1,9 @@
-"""Images that are stored as arrays or as tables: npz, Hugging Face parquet, torchvision's CIFAR-10."""
+"""Images that are stored as arrays: npz, torchvision's CIFAR-10."""
 
 from __future__ import annotations
 
-import json
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,71 +12,135 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from sparse_plugin.data.decode import MAX_BYTES, Pixels, check_memory, decode, fit
+from sparse_plugin.data import splits
+from sparse_plugin.data.decode import Pixels, check_memory, fit
 from sparse_plugin.data.files import open_zip
-from sparse_plugin.data.images import DataError, numbered
+from sparse_plugin.data.images import DataError, first_line
+from sparse_plugin.data.labels import classes_of
+from sparse_plugin.data.source import Source
 from sparse_plugin.extras import need
 
-Labels = npt.NDArray[np.int64]
 Chosen = npt.NDArray[np.int64]
+Headers = dict[str, tuple[tuple[int, ...], str]]
+
+# What the arrays of an npz are called, without the name of a split.
+_IMAGES, _LABELS = ("images",), ("labels", "label", "y")
 
 
 class Arrays:
-    """Images in an array (N, H, W, 3) or (N, 3, H, W), uint8."""
+    """Images in an array (N, H, W, 3) or (N, 3, H, W), or of grey ones (N, H, W), (N, H, W, 1) or (N, 1, H, W); uint8."""
 
     def __init__(
         self, name: str, images: npt.NDArray[Any], labels: npt.NDArray[Any] | None, classes: Sequence[str] | None
     ) -> None:
-        if images.dtype != np.uint8 or images.ndim != 4 or 3 not in (images.shape[1], images.shape[3]):
+        shape = images.shape
+        if images.ndim == 3:
+            images = images[:, None]
+        elif images.ndim == 4 and (shape[3] == 3 or (shape[3] == 1 and shape[1] != 3)):
+            images = images.transpose(0, 3, 1, 2)
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
             raise DataError(
-                f"{name}: the images are {images.shape}, {images.dtype}; write (N, H, W, 3) or (N, 3, H, W), uint8"
+                f"{name}: the images are {shape}, {images.dtype}; write (N, H, W, 3) or (N, 3, H, W), uint8, or grey ones "
+                "as (N, H, W)"
             )
         self.name, self.count = name, len(images)
-        self.images: Pixels = images.transpose(0, 3, 1, 2) if images.shape[3] == 3 else images
-        self.labels: Labels | None = None
-        self.classes: tuple[str, ...] | None = None
-        if labels is not None:
-            self.labels = labels.reshape(len(labels)).astype(np.int64)
-            self.classes = numbered(self.labels, name) if classes is None else tuple(classes)
+        self.images: Pixels = images
+        self.labels, self.classes = (None, None) if labels is None else classes_of(name, labels, classes)
 
     def pixels(self, chosen: Chosen, size: int | None, resize: bool) -> Pixels:
         """The chosen images, (N, 3, size, size)."""
         height, width = self.images.shape[2:]
         if size in (None, height) and height == width:
-            return np.ascontiguousarray(self.images[chosen])
+            return np.ascontiguousarray(self.images[chosen].repeat(3 // self.images.shape[1], axis=1))
         if size is None:
             raise DataError(f"{self.name} is of {width}x{height}, which is no square; name a size and ask for resizing")
         images = np.empty((len(chosen), 3, size, size), np.uint8)
         for i, index in enumerate(chosen):
-            image = Image.fromarray(np.ascontiguousarray(self.images[index].transpose(1, 2, 0)))
+            planes = self.images[index].transpose(1, 2, 0)
+            image = Image.fromarray(np.ascontiguousarray(planes[..., 0] if planes.shape[2] == 1 else planes))
             images[i] = fit(f"{self.name}: image {index}", image, size, resize)
         return images
 
 
-def npz(path: Path) -> Arrays:
-    """An npz: images in its only four-dimensional uint8 array, or in `images`; labels in `labels`, `y` or its only
-    one-dimensional integer array; names in `classes`.
+def npz(path: Path, asked: Source) -> tuple[Arrays, str | None]:
+    """An npz, and the split that was taken of it. Images are in its only four-dimensional uint8 array, or in `images`, or
+    where there is none in the same way in a three-dimensional one; labels in `labels`, `y` or its only one-dimensional
+    integer array; names in `classes`. With x_train beside x_test, asked says the split; asked may name both arrays.
 
     Raises DataError where that is not so, where an array is not what its header says, or holds Python objects.
     """
     with open_zip(path) as archive:
         headers = {entry.filename[: -len(".npy")]: _header(path.name, archive, entry) for entry in archive.infolist()}
-    images = _only(
-        path.name, "images", [k for k, (shape, kind) in headers.items() if len(shape) == 4 and kind == "uint8"]
+    taken, split = _of_split(path.name, headers, asked)
+    uint8 = {name: len(shape) for name, (shape, kind) in taken.items() if kind == "uint8"}
+    images = asked.image_column or next(
+        (
+            found
+            for dimensions in (4, 3)
+            if (found := _only(path.name, "images", [k for k, d in uint8.items() if d == dimensions], _IMAGES))
+        ),
+        None,
     )
     if images is None:
         listed = ", ".join(f"{name} {shape} {kind}" for name, (shape, kind) in headers.items())
         raise DataError(f"{path.name} has no four-dimensional uint8 array of images; it has {listed or 'nothing'}")
-    flat = [k for k, (shape, kind) in headers.items() if shape[1:] in ((), (1,)) and kind.startswith(("int", "uint"))]
-    labels = _only(path.name, "labels", flat, "y")
+    labels = asked.label_column or _labels(path.name, taken)
+    for flag, name in (("image", images), ("label", labels)):
+        if name is not None and name not in headers:
+            raise DataError(f"{path.name} has no array {name} (--{flag}-column); it has {', '.join(headers)}")
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            names = [str(name) for name in arrays["classes"]] if "classes" in headers else None
-            return Arrays(path.name, arrays[images], None if labels is None else arrays[labels], names)
-    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+            theirs = None if labels is None else arrays[labels]
+            named = (
+                "classes" in headers and labels != "classes" and theirs is not None and theirs.dtype.kind not in "US"
+            )
+            names = _names(path.name, arrays["classes"]) if named else None
+            return Arrays(path.name, arrays[images], theirs, names), split
+    except (
+        ValueError,
+        OSError,
+        EOFError,
+        MemoryError,
+        KeyError,
+        zipfile.BadZipFile,
+        zlib.error,
+        RuntimeError,
+    ) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path.name} cannot be read: {error}") from None
+
+
+def _of_split(name: str, headers: Headers, asked: Source) -> tuple[Headers, str | None]:
+    """The arrays of one split, where their names say which they are of, and those of none."""
+    of = {array: found for array in headers if (found := splits.in_name(array)) is not None}
+    there = set(of.values())
+    if asked.split is not None:
+        wanted = splits.canonical(asked.split)
+        if wanted not in there:
+            raise splits.missing(name, asked.split, there)
+        return {array: header for array, header in headers.items() if of.get(array, wanted) == wanted}, wanted
+    pictures = {of[array] for array in of if headers[array][1] == "uint8" and len(headers[array][0]) > 2}
+    if asked.image_column is None and len(pictures) > 1 and "images" not in headers:
+        raise splits.ask(name, pictures)
+    return headers, None
+
+
+def _labels(name: str, headers: Headers) -> str | None:
+    usual = [array for array, (shape, _) in headers.items() if _bare(array) in _LABELS and len(shape) < 3]
+    flat = [k for k, (shape, kind) in headers.items() if shape[1:] in ((), (1,)) and kind.startswith(("int", "uint"))]
+    return _only(name, "labels", usual or flat, _LABELS)
+
+
+def _names(name: str, values: npt.NDArray[Any]) -> list[str]:
+    if values.ndim != 1:
+        raise DataError(f"{name}: `classes` is an array {values.shape}; give one name a class")
+    return [value.decode(errors="replace") if isinstance(value, bytes) else str(value) for value in values.tolist()]
+
+
+def _bare(array: str) -> str:
+    """Its name without that of a split: "x" for "x_train", "images" for "val_images"."""
+    return "_".join(word for word in array.lower().split("_") if splits.of_name(word) is None)
 
 
 def _header(name: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[tuple[int, ...], str]:
@@ -95,99 +159,18 @@ def _header(name: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tupl
     return shape or (1,), dtype.name
 
 
-def _only(name: str, wanted: str, candidates: list[str], *also: str) -> str | None:
-    """The candidate of that name, else the only one; None where there is none."""
-    for known in (wanted, *also):
-        if known in candidates:
-            return known
+def _only(name: str, wanted: str, candidates: list[str], known: Sequence[str]) -> str | None:
+    """The candidate of such a name, else the only one; None where there is none."""
+    for usual in known:
+        found = [candidate for candidate in candidates if usual in (candidate, _bare(candidate))]
+        if len(found) == 1:
+            return found[0]
     if len(candidates) > 1:
         raise DataError(
-            f"{name} has several arrays that could be {wanted}: {', '.join(candidates)}; name one `{wanted}`"
+            f"{name} has several arrays that could be {wanted}: {', '.join(candidates)}; name one `{wanted}`, or say which "
+            f"by --{'image' if wanted == 'images' else 'label'}-column"
         )
     return candidates[0] if candidates else None
-
-
-class Parquet:
-    """Hugging Face parquet: a column of encoded images, and a label column with class names where there is one."""
-
-    def __init__(self, name: str, paths: Sequence[Path]) -> None:
-        need("reading parquet", "data", "pyarrow")
-        import pyarrow
-        import pyarrow.parquet
-
-        self.name = name
-        try:
-            self._files = [pyarrow.parquet.ParquetFile(path) for path in paths]
-            schema = self._files[0].schema_arrow
-            self._column = _image_column(name, schema)
-            column, names = _label_column(schema)
-            self.count = sum(file.metadata.num_rows for file in self._files)
-            self.labels: Labels | None = None
-            if column is not None:
-                read = [file.read([column]).column(0).to_numpy() for file in self._files]
-                self.labels = np.concatenate(read).astype(np.int64)
-        except (pyarrow.ArrowException, OSError, ValueError) as error:
-            if isinstance(error, DataError):
-                raise
-            raise DataError(f"{name} is no parquet that can be read: {_first_line(error)}") from None
-        self.classes: tuple[str, ...] | None = None
-        if self.labels is not None:
-            self.classes = numbered(self.labels, name) if names is None else tuple(names)
-
-    def pixels(self, chosen: Chosen, size: int | None, resize: bool) -> Pixels:
-        """The chosen images, (N, 3, size, size)."""
-        import pyarrow
-
-        files: list[bytes] = []
-        try:
-            wanted, row = set(chosen.tolist()), 0
-            for file in self._files:
-                for batch in file.iter_batches(1024, columns=[self._column]):
-                    rows = [i for i in range(len(batch)) if row + i in wanted]
-                    files += [_content(self.name, row + i, batch.column(0)[i].as_py()) for i in rows]
-                    row += len(batch)
-        except (pyarrow.ArrowException, OSError) as error:
-            raise DataError(f"{self.name} is damaged: {_first_line(error)}") from None
-        return decode(self.name, [f"row {i}" for i in chosen], files.__getitem__, size, resize)
-
-
-def _image_column(name: str, schema: Any) -> str:
-    import pyarrow
-
-    def holds_files(kind: Any) -> bool:
-        if pyarrow.types.is_struct(kind):
-            return bool(kind.get_field_index("bytes") >= 0)
-        return bool(pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind))
-
-    columns: list[str] = [field.name for field in schema if holds_files(field.type)]
-    if not columns:
-        raise DataError(f"{name} has no column of encoded images; its columns are {', '.join(schema.names)}")
-    return next((column for column in columns if column in ("image", "img")), columns[0])
-
-
-def _label_column(schema: Any) -> tuple[str | None, list[str] | None]:
-    """The label column and its classes' names, as the data set's own description in the file gives them."""
-    described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    features = described.get("info", {}).get("features", {})
-    for column, feature in features.items():
-        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel":
-            return column, feature.get("names")
-    return next((column for column in ("label", "labels") if column in schema.names), None), None
-
-
-def _content(name: str, row: int, value: Any) -> bytes:
-    content = value.get("bytes") if isinstance(value, dict) else value
-    if not content:
-        raise DataError(
-            f"{name}: row {row} holds no image file, only a path or nothing; write the images into the table"
-        )
-    if len(content) > MAX_BYTES:
-        raise DataError(f"{name}: row {row} has {len(content):,} bytes, more than any image of a data set")
-    return bytes(content)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def cifar10(root: Path, train: bool, download: bool) -> Arrays:
@@ -202,9 +185,10 @@ def cifar10(root: Path, train: bool, download: bool) -> Arrays:
         data = CIFAR10(str(root), train=train, download=download)
     except (RuntimeError, OSError) as error:
         if download:
-            raise DataError(f"CIFAR-10 cannot be downloaded: {_first_line(error)}") from None
+            raise DataError(f"CIFAR-10 cannot be downloaded: {first_line(error)}") from None
         raise DataError(
-            f"CIFAR-10 is not in {root}, or not whole; name the folder that holds {CIFAR10.base_folder}, or ask for its download"
+            f"CIFAR-10 is not in {root}, or not whole; name the folder that holds {CIFAR10.base_folder}, or ask for its "
+            "download (--download)"
         ) from None
     name = "CIFAR-10" if train else "the test images of CIFAR-10"
     return Arrays(name, data.data, np.array(data.targets), data.classes)

@@ -20,27 +20,82 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sparse_plugin.data import splits
 from sparse_plugin.data.decode import MAX_BYTES
 from sparse_plugin.data.images import DataError, numbered
 
 LABELS = "dataset.json"
 
 # What file managers leave behind.
-_LITTER = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
+_LITTER = frozenset(
+    {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "icon\r", "@eadir", "$recycle.bin", "lost+found"}
+)
 
 # Images are compressed already: an archive that unpacks to this many times its own size is a bomb.
 _MAX_RATIO = 100
 
 
 class Files(ABC):
-    """The image files of one data set: names (relative, with slashes, sorted) and their content."""
+    """The image files of one data set: names (relative to root, with slashes, sorted) and their content.
+
+    root: the folder inside that wraps them, with a slash at its end, or "". split: which was taken, None where there is but
+    one.
+    """
 
     name: str
     names: list[str]
+    root: str = ""
+    split: str | None = None
 
     @abstractmethod
-    def read(self, name: str) -> bytes:
+    def _content(self, path: str) -> bytes:
         """The content of a file. Raises DataError, with its name, where it cannot be read or is too large."""
+
+    def read(self, name: str) -> bytes:
+        """The content of one of names. Raises DataError, with its name, where it cannot be read or is too large."""
+        return self._content(self.root + name)
+
+    def enter(self, split: str | None) -> None:
+        """Leave the folders aside that wrap everything, and those of other splits than the one that is asked for.
+
+        Raises SplitError where there are several and none is asked for, DataError where the asked one is not there.
+        """
+        asked = None if split is None else splits.canonical(split)
+        seen: set[str] = set()
+        while self.names:
+            inside = {name.partition("/")[0] for name in self.names if "/" in name}
+            of = splits.among(inside)
+            seen |= {*of.values()}
+            if asked is not None:
+                chosen = {top for top in inside if of.get(top) == asked or top == split}
+                if chosen and LABELS in self.names:
+                    raise DataError(f"{self.name} has a {LABELS} for all its splits; give every split its own")
+                if chosen:
+                    self.split, asked = (asked, None) if chosen != inside else (None, None)
+                    self.names = [name for name in self.names if name.partition("/")[0] in chosen]
+                    if len(chosen) > 1:  # the two domains of unpaired translation stay apart, as classes
+                        return
+                    inside = chosen
+            elif self.split is None and len({*of.values()}) > 1:
+                raise splits.ask(self.name, of.values())
+            if len(inside) != 1 or any("/" not in name for name in self.names):
+                break
+            top = inside.pop() + "/"
+            self.root, self.names = self.root + top, [name[len(top) :] for name in self.names]
+        self._within_classes(split, asked, seen)
+
+    def _within_classes(self, split: str | None, asked: str | None, seen: set[str]) -> None:
+        """The same where every class folder has a folder for each split."""
+        second = {name: name.split("/")[1] for name in self.names if name.count("/") > 1}
+        of = splits.among({*second.values()})
+        if self.split is None and len(second) == len(self.names) and len({*of.values()}) > 1:
+            if asked is None:
+                raise splits.ask(self.name, of.values())
+            names = [name for name in self.names if of.get(second[name]) == asked]
+            if names:
+                self.names, self.split, asked = names, asked, None
+        if asked is not None and split is not None:
+            raise splits.missing(self.name, split, seen | {*of.values()})
 
     def labelled(self) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...] | None]:
         """The labels of all images and the classes: of dataset.json where there is one, else the folders' names.
@@ -61,7 +116,7 @@ class Files(ABC):
             loose = self.names[folders.index("")]
             raise DataError(
                 f"{self.name} holds class folders ({classes[1]}) and images beside them ({loose}); give every image a "
-                "class folder, or none"
+                "class folder, or none, and take out what is no image"
             )
         index = {name: i for i, name in enumerate(classes)}
         return np.array([index[folder] for folder in folders]), classes
@@ -93,8 +148,7 @@ class Folder(Files):
             found += [Path(here, name).relative_to(root).as_posix() for name in names if not _is_litter(name)]
         return found
 
-    def read(self, name: str) -> bytes:
-        """The content of a file."""
+    def _content(self, name: str) -> bytes:
         path = self.path / name
         try:
             status = path.stat()
@@ -140,8 +194,7 @@ class Archive(Files):
     def __exit__(self, *error: object) -> None:
         self._zip.close()
 
-    def read(self, name: str) -> bytes:
-        """The content of a file."""
+    def _content(self, name: str) -> bytes:
         entry = self._entries[name]
         _check_size(self.name, name, entry.file_size)
         try:
@@ -160,6 +213,7 @@ def open_zip(path: Path) -> zipfile.ZipFile:
 
 def _check_entry(archive: str, entry: zipfile.ZipInfo) -> None:
     name = entry.filename
+    name = name.removesuffix("/Icon\r") or name  # of a folder with a picture of its own, on a Mac
     misleads = "\\" in name or re.match("[A-Za-z]:", name) or not {"", ".", ".."}.isdisjoint(name.split("/"))
     if misleads or not name.isprintable():
         raise DataError(
@@ -177,7 +231,7 @@ def _check_size(where: str, name: str, size: int) -> None:
 
 
 def _is_litter(part: str) -> bool:
-    return part.startswith(".") or part in _LITTER
+    return part.startswith(".") or part.lower() in _LITTER
 
 
 def _of_json(where: str, text: bytes, names: list[str]) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...] | None]:
@@ -192,6 +246,9 @@ def _of_json(where: str, text: bytes, names: list[str]) -> tuple[npt.NDArray[np.
     if not isinstance(pairs, list) or not all(map(_is_pair, pairs)):
         raise DataError(f'{where}: {LABELS} has no "labels" of the form [["name", index], ...]')
     labels = {name.replace("\\", "/"): index for name, index in pairs}
+    if len(labels) < len(pairs):
+        twice = next(name for i, (name, _) in enumerate(pairs) if name in {before for before, _ in pairs[:i]})
+        raise DataError(f"{where}: {LABELS} labels {twice} twice; give one label an image")
     for unmatched, what in ((set(names) - labels.keys(), "label"), (labels.keys() - set(names), "image")):
         if unmatched:
             raise DataError(f"{where}: {min(unmatched)} has no {what}; {LABELS} and the images do not fit together")

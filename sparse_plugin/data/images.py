@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,11 @@ class DataError(SparsePluginError, ValueError):
     """Images that cannot be used as asked: missing, of another size, unlabelled, damaged or hostile."""
 
 
+def first_line(error: Exception) -> str:
+    """What an error of a library says, as part of a sentence."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def fingerprint(images: Tensor, labels: Tensor | None) -> str:
     """The SHA-256 of pixels (N, 3, H, W), labels (N,) and shapes: equal sets have equal ones, wherever they came from."""
     digest = hashlib.sha256(repr(tuple(images.shape)).encode())
@@ -35,13 +41,15 @@ class Images:
     """Decoded images, (N, 3, H, W), uint8.
 
     labels: (N,), int64, each the index of a class in classes; both are None where there are none. name: what they are, for
-    people. Raises DataError where the labels do not fit the images or the classes.
+    people. reading: what was asked of them that decides which they are (see `Source.reading`). Raises DataError where the
+    labels do not fit the images or the classes.
     """
 
     images: Tensor
     labels: Tensor | None
     classes: tuple[str, ...] | None
     name: str
+    reading: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.dim() != 4 or self.images.shape[1] != 3:
@@ -69,7 +77,7 @@ class Images:
         if self.labels is None:
             raise DataError(
                 f"{what} needs class labels, and {self.name} has none; give a folder of class folders, a zip with a "
-                "dataset.json, an npz with `labels` or parquet with a label column"
+                "dataset.json, an npz with `labels` or parquet with a label column, or name that by --label-column"
             )
         return self.labels
 
@@ -81,7 +89,8 @@ class Images:
         labels = None if self.labels is None else self.labels.numpy()
         chosen = torch.from_numpy(choose(len(self), labels, fraction, seed))
         name = subset_name(self.name, fraction, seed)
-        return Images(self.images[chosen], None if self.labels is None else self.labels[chosen], self.classes, name)
+        some = None if self.labels is None else self.labels[chosen]
+        return replace(self, images=self.images[chosen], labels=some, name=name)
 
 
 def choose(count: int, labels: npt.NDArray[np.int64] | None, fraction: float, seed: int) -> npt.NDArray[np.int64]:

@@ -22,14 +22,14 @@ from sparse_plugin.reference.rundir import BusyError, RunDirectory
 from sparse_plugin.reference.trainer import DivergedError
 
 if TYPE_CHECKING:
-    from sparse_plugin.data import Images
+    from sparse_plugin.data import Images, Source
     from sparse_plugin.metrics import Evaluator
 
 
 def run(
     name: str,
     out: str | Path,
-    data: str | None = None,
+    data: str | Source | None = None,
     *,
     scale: str = "small",
     archs: Sequence[str] = (),
@@ -101,7 +101,7 @@ class _Work:
     """What the runs of a grid share."""
 
     out: Path
-    data: str | None
+    data: str | Source | None
     scale: Scale
     precision: str
     checkpoint_every: int | None
@@ -142,10 +142,8 @@ class _Work:
     def real(self) -> Images:
         """The real images, all of them: what is measured against, and what shares of are trained on."""
         from sparse_plugin.data import load
-        from sparse_plugin.progress import busy
 
-        with busy("reading the images"):
-            return load(self.data, 32)
+        return load(self.data, 32)
 
     def measured(self, cell: Cell) -> Outcome | None:
         """What a run that was trained to its end came to, None where it was not measured, or in another way."""

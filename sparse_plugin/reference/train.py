@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from sparse_plugin.config import SparsityConfig
-from sparse_plugin.data import load
+from sparse_plugin.data import Source, load
 from sparse_plugin.data.images import fingerprint
 from sparse_plugin.errors import ConfigError, one_of
 from sparse_plugin.extras import need
@@ -33,7 +33,7 @@ from sparse_plugin.reference.trainer import PRECISIONS, Trainer
 def run(
     arch: str,
     run_dir: str | Path,
-    data: str | Path | ImageSet | None = None,
+    data: str | Path | Source | ImageSet | None = None,
     *,
     sparse: SparsityConfig | None = None,
     size: int = 32,
@@ -82,8 +82,8 @@ def run(
     if sparse is not None:
         sparse.build()  # a wrong name or setting must not get into a run's directory, which would refuse the right one
     images: ImageSet
-    if data is None or isinstance(data, (str, Path)):
-        images = load(None if data is None else str(data), size=size, fraction=fraction, seed=seed)
+    if data is None or isinstance(data, (str, Path, Source)):
+        images = load(data, size=size, fraction=fraction, seed=seed)
     else:
         images = data
     config = {
@@ -100,6 +100,7 @@ def run(
             "fraction": fraction,
             "images": len(images.images),
             "sha256": fingerprint(images.images, images.labels)[:16],
+            **getattr(images, "reading", {}),
         },
         "recipe": asdict(chosen),
     }
