@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidationError
 
-from sparse_plugin.errors import ConfigError, one_of
+from sparse_plugin.errors import ConfigError, one_of, shown
 from sparse_plugin.projections.sizes import check_k
 
 if TYPE_CHECKING:
@@ -190,4 +190,4 @@ def _sentence(cls: type[Regularizer], error: ValidationError) -> str:
         return f"field {field!r} is missing: give {about or 'it a value'}"
     if first["type"] == "value_error":
         return f"field {field!r}: {first['ctx']['error']}"
-    return f"field {field!r} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    return f"field {field!r} is {shown(first['input'])}: {first['msg'][0].lower()}{first['msg'][1:]}"

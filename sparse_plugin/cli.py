@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -18,20 +20,33 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except SparsePluginError as error:
-            raise _Mistake(error) from None
+            raise _Mistake(str(error), error.exit_code) from None
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # what the system refused, where nobody has said it better
+            from sparse_plugin.files import reason
+
+            raise _Mistake(f"{error.filename}: {reason(error)}" if error.filename else reason(error), 1) from None
+        except MemoryError:
+            raise _Mistake("there is not enough memory", 1) from None
 
 
 class _Mistake(click.ClickException):
-    def __init__(self, error: SparsePluginError) -> None:
-        super().__init__(str(error))
-        self.exit_code = error.exit_code  # type: ignore[misc]
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]
 
     def show(self, file: Any = None) -> None:
-        click.echo(f"sparse-plugin: {self.message}", err=True)
+        # Names and texts out of files may hold what a terminal obeys.
+        said = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in self.message)
+        click.echo(f"sparse-plugin: {said}", err=True)
 
 
 def main() -> None:
     """The entry point of `sparse-plugin` and `python -m sparse_plugin`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name need not be text
     cli(prog_name="sparse-plugin")
 
 

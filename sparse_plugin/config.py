@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
-from sparse_plugin.errors import ConfigError, one_of
+from sparse_plugin.errors import CheckpointError, ConfigError, one_of, shown
+from sparse_plugin.files import reason
 
 if TYPE_CHECKING:
     from sparse_plugin.registry.base import Regularizer
@@ -84,6 +86,8 @@ class SparsityConfig(BaseModel):
 
         waiting: whether it may do without a regularizer.
         """
+        if not isinstance(mapping, Mapping):
+            raise ConfigError(f"{source}: {shown(mapping)} is no mapping; write `regularizer: l0_inf` and its fields")
         mapping = dict(mapping)
         own = {key: mapping.pop(key) for key in list(mapping) if key in cls.model_fields and key != "settings"}
         if own.get("regularizer") is None and not (waiting and not mapping):
@@ -97,6 +101,32 @@ class SparsityConfig(BaseModel):
             raise ConfigError(f"{source}: {error}") from None
 
     @classmethod
+    def from_data(cls, found: Any, source: str) -> SparsityConfig:
+        """From the settings that a checkpoint or a run directory holds: the regularizer with its own fields, and sites.
+
+        Nothing else of them is taken: data never say what is imported, patched or written. Raises CheckpointError, naming
+        source, where they are no settings, or of a regularizer that is not registered here: it says by which --import.
+        """
+        from sparse_plugin.plugins import REGULARIZERS
+
+        if not isinstance(found, Mapping) or not isinstance(found.get("regularizer"), str):
+            raise CheckpointError(f"{source} should hold a regularizer and its settings, and holds {shown(found)}")
+        name = found["regularizer"]
+        if name not in REGULARIZERS.all():
+            raise CheckpointError(
+                f"{source} was trained with {shown(name)}, which is not registered here; {_whence(found)}"
+            )
+        fields = REGULARIZERS.get(name).model_fields
+        aside = cls.model_fields.keys() - fields
+        settings = {key: value for key, value in found.items() if key not in aside}
+        try:
+            config = cls(regularizer=name, settings=settings, sites=found.get("sites", []))
+            config.build()
+        except ConfigError as error:
+            raise CheckpointError(f"{source} holds settings that are not valid: {reason(error)}") from None
+        return config
+
+    @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> SparsityConfig:
         """From a YAML or TOML file. Raises ConfigError for one that is missing, malformed or of another version."""
         return cls.from_mapping(read(path), os.fspath(path))
@@ -107,9 +137,15 @@ class SparsityConfig(BaseModel):
         text = os.environ.get(ENVIRONMENT)
         if not text:
             return None
-        if text.lstrip().startswith("{"):
-            return cls.from_mapping(json.loads(text), ENVIRONMENT, waiting=True)
-        return cls.from_file(text)
+        if not text.lstrip().startswith("{"):
+            return cls.from_file(text)
+        try:
+            mapping = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(
+                f"the environment variable {ENVIRONMENT} is no JSON: {reason(error)}; give it a file's path, or unset it"
+            ) from None
+        return cls.from_mapping(mapping, ENVIRONMENT, waiting=True)
 
     @classmethod
     def of(cls, regularizer: Regularizer, **own: Any) -> SparsityConfig:
@@ -160,7 +196,20 @@ class SparsityConfig(BaseModel):
 
     def to_environment(self) -> str:
         """The value of SPARSE_PLUGIN_CONFIG that carries this config to other processes."""
-        return json.dumps(self.flat())
+        try:
+            return json.dumps(self.flat())
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConfigError(f"the settings cannot be handed on to other processes: {reason(error)}") from None
+
+
+def _whence(found: Mapping[str, Any]) -> str:
+    """What to do about a regularizer that is not registered: data may say which file did it, and nobody need believe them."""
+    named = found.get("imports")
+    files = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+    if not files:
+        return "give the file or module that registers it by --import FILE"
+    flags = " ".join(f"--import {shlex.quote(name)}" for name in files[:3])
+    return f"it says that it was trained with {ascii(flags)[1:-1][:300]}; give that too, if you trust that file"
 
 
 def _sentence(error: ValidationError) -> str:
@@ -174,7 +223,7 @@ def _sentence(error: ValidationError) -> str:
         return f"{one_of('key', where, fields)} The regularizer's own fields stand in settings={{...}}"
     if first["type"] == "string_pattern_mismatch":
         said = 'write "module:Class"'
-    return f"sparse.{where} is {first['input']!r}; {said[0].lower()}{said[1:]}"
+    return f"sparse.{where} is {shown(first['input'])}; {said[0].lower()}{said[1:]}"
 
 
 class _Loader(yaml.SafeLoader):
@@ -189,7 +238,10 @@ _Loader.add_implicit_resolver(
 
 def load_yaml(text: str | bytes) -> Any:
     """The value of a YAML text. Raises yaml.YAMLError."""
-    return yaml.load(text, Loader=_Loader)
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:  # of dates, long numbers, deep brackets
+        raise yaml.YAMLError(reason(error)) from None
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -197,12 +249,12 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"the config file {path} cannot be read: {reason}") from None
+    except (OSError, ValueError) as error:
+        why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else reason(error)
+        raise ConfigError(f"the config file {path} cannot be read: {why}") from None
     try:
         whole = _toml(text) if path.suffix == ".toml" else load_yaml(text)
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         line = " ".join(str(error).split())
         raise ConfigError(f"the config file {path} is malformed: {line}") from None
     if not isinstance(whole, dict) or not isinstance(whole.get("sparse"), dict):
@@ -212,7 +264,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     version = whole.get("version", VERSION)
     if version != VERSION:
         raise ConfigError(
-            f"the config file {path} is of version {version!r}; this sparse_plugin reads version {VERSION}"
+            f"the config file {path} is of version {shown(version)}; this sparse_plugin reads version {VERSION}"
         )
     section: dict[str, Any] = whole["sparse"]
     return section

@@ -5,6 +5,7 @@ Each is also the built-in that a caller would expect to catch.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -39,6 +40,25 @@ class CheckpointError(SparsePluginError, RuntimeError):
     """A checkpoint written under other settings than those it is loaded into."""
 
 
+class OutputError(SparsePluginError, OSError):
+    """A file that could not be written: the disk is full, which exits 1, or it is no place to write to, which exits 2."""
+
+    exit_code = 1
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 12
+
+
+def shown(value: object) -> str:
+    """value as it stands in a sentence: what it is written as in Python, of any size and depth, cut where it is long."""
+    try:
+        return _SHORT.repr(value)
+    except Exception:  # an int of too many digits; an object whose own repr fails
+        return f"a value of type {type(value).__name__} that cannot be printed"
+
+
 def one_of(what: str, given: str, known: Iterable[str]) -> str:
     """The sentence for an unknown name: what was given, what exists, and the nearest match.
 
@@ -47,6 +67,6 @@ def one_of(what: str, given: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     near = get_close_matches(str(given), names, n=1, cutoff=0.5)
-    return f"there is no {what} {given!r}; there are {', '.join(names) if names else 'none'}." + (
+    return f"there is no {what} {shown(given)}; there are {', '.join(names) if names else 'none'}." + (
         f" Did you mean {near[0]!r}?" if near else ""
     )

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor, nn
 
 from sparse_plugin.config import SparsityConfig, load_yaml
-from sparse_plugin.errors import ConfigError
+from sparse_plugin.errors import ConfigError, shown
+from sparse_plugin.files import reason
 from sparse_plugin.imports import load
 from sparse_plugin.session import Session
 
@@ -28,20 +30,25 @@ def build(generator: str, arguments: Sequence[str], imports: Sequence[str] = ())
     try:
         module, _, name = generator.partition(":")
         cls = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{generator!r} cannot be imported: {error}; write module:Class") from None
+    except (Exception, SystemExit) as error:  # whatever the module does when it is imported
+        raise ConfigError(f"{generator!r} cannot be imported: {_said(error)}; write module:Class") from None
     finally:
         session.stop()
+    # Asked before it is called: what is no class of modules may do anything.
+    if not isinstance(cls, type) or not issubclass(cls, nn.Module):
+        raise ConfigError(f"{generator} is no torch.nn.Module class, but {shown(cls)}; name the generator's class")
     positional, keywords = _arguments(arguments)
     try:
         made = cls(*positional, **keywords)
-    except Exception as error:
-        raise ConfigError(
-            f"{generator} cannot be built: {type(error).__name__}: {error}; give its arguments by --arg"
-        ) from None
-    if not isinstance(made, nn.Module):
-        raise ConfigError(f"{generator} is no torch.nn.Module")
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"{generator} cannot be built: {_said(error)}; give its arguments by --arg") from None
     return made
+
+
+def _said(error: BaseException) -> str:
+    return (
+        str(error) if isinstance(error, (ImportError, AttributeError)) else f"{type(error).__name__}: {reason(error)}"
+    )
 
 
 def input_shapes(generator: nn.Module, given: Sequence[str], count: int, name: str) -> tuple[str, ...]:
@@ -70,7 +77,7 @@ def draw(text: str, count: int | None = None) -> Tensor:
             return torch.randn(size)
         if kind.startswith("int<"):
             return torch.randint(int(kind[4:]), size)
-    except (ValueError, RuntimeError):
+    except (ValueError, RuntimeError, TypeError, OverflowError):
         pass
     raise ConfigError(f'--input {text!r} is no shape; write "4x128", or "4:int<10" for labels below 10')
 
@@ -87,11 +94,17 @@ def sides(text: str) -> list[int]:
 
 
 def _arguments(texts: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
-    positional, keywords = [], {}
+    positional: list[Any] = []
+    keywords: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")
-        if equals and key.isidentifier():
-            keywords[key] = load_yaml(value)
+        named = equals and key.isidentifier()
+        try:
+            read = load_yaml(value if named else text)
+        except yaml.YAMLError:
+            raise ConfigError(f"--arg {shown(text)} is no YAML value; quote it, as in --arg 'name=\"[\"'") from None
+        if named:
+            keywords[key] = read
         else:
-            positional.append(load_yaml(text))
+            positional.append(read)
     return positional, keywords

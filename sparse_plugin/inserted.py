@@ -11,13 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin.errors import CheckpointError
+from sparse_plugin.errors import CheckpointError, shown
+from sparse_plugin.files import reason
 from sparse_plugin.sites import CHILD
 
 log = logging.getLogger("sparse_plugin")
 
 # How nn.Module spells the key of an extra state.
 KEY = f"{CHILD}._extra_state"
+
+# Of settings as JSON, in bytes.
+LONGEST = 1_000_000
 
 
 class Inserted(nn.Module):
@@ -68,11 +72,15 @@ def encode(settings: dict[str, Any]) -> Tensor:
 def decode(state: Any) -> dict[str, Any]:
     """The settings that `encode` wrote. Raises CheckpointError for anything else."""
     try:
+        if not isinstance(state, Tensor) or state.dim() != 1 or len(state) > LONGEST:
+            raise ValueError(f"it is {shown(state)}, and they are one tensor of up to {LONGEST:,} numbers")
         found = json.loads(bytes(state.float().round().to(torch.uint8).tolist()))
-    except (AttributeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"the checkpoint's entry {KEY!r} is not sparse_plugin's settings: {error}") from None
+    except Exception as error:  # a meta tensor, text that is no JSON, JSON that is nested too deep
+        raise CheckpointError(
+            f"the checkpoint's entry {KEY!r} is not sparse_plugin's settings: {reason(error)}"
+        ) from None
     if not isinstance(found, dict):
-        raise CheckpointError(f"the checkpoint's entry {KEY!r} holds {found!r}, not settings")
+        raise CheckpointError(f"the checkpoint's entry {KEY!r} holds {shown(found)}, not settings")
     return found
 
 
@@ -88,7 +96,11 @@ def places(keys: set[str]) -> str:
 
 def sentence(settings: dict[str, Any]) -> str:
     """Settings as `l0_inf(k=16)`."""
-    return f"{settings.get('regularizer', '?')}({', '.join(f'{k}={v}' for k, v in settings.items() if k != 'regularizer')})"
+    return f"{settings.get('regularizer', '?')}({', '.join(f'{k}={_plain(v)}' for k, v in settings.items() if k != 'regularizer')})"
+
+
+def _plain(value: Any) -> str:
+    return shown(value)[1:-1] if isinstance(value, str) else shown(value)
 
 
 def strip(state_dict: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -96,7 +108,7 @@ def strip(state_dict: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Raises CheckpointError where dictionaries were inserted: without them the generator is another one.
     """
-    ours = [key for key in state_dict if f".{key}".find(f".{CHILD}.") >= 0]
+    ours = [key for key in state_dict if isinstance(key, str) and f".{CHILD}." in f".{key}"]
     learned = [key for key in ours if not key.endswith(KEY)]
     if learned:
         raise CheckpointError(

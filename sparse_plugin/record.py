@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from sparse_plugin.files import Log, lines
 from sparse_plugin.measure import Measurement, Reduction
 
 FILE = "sparsity.jsonl"
+
+read = lines
 
 
 class Recorder:
     """Keeps the latest reductions of a generator's representations and writes them every `every` generator steps.
 
     Nothing waits for the device but the step that writes. The file is opened for appending: a resumed run goes on in it.
+    A line that cannot be written is lost, with a warning once: no training ends for it.
     """
 
     def __init__(self, run_dir: str | os.PathLike[str], every: int) -> None:
@@ -27,12 +29,14 @@ class Recorder:
         self.latest: list[Measurement] = []
         self._pending: dict[tuple[str, int], Reduction] = {}
         self._used: dict[tuple[str, int], torch.Tensor] = {}
+        self._log = Log()
 
     @property
     def path(self) -> Path:
         """The log file: of a process group's other ranks, sparsity.rank1.jsonl and so on."""
         joined = torch.distributed.is_available() and torch.distributed.is_initialized()
-        rank = torch.distributed.get_rank() if joined else int(os.environ.get("RANK", "0") or 0)
+        named = os.environ.get("RANK", "0")
+        rank = torch.distributed.get_rank() if joined else int(named) if named.isdecimal() else 0
         return self.run_dir / (FILE if rank == 0 else FILE.replace(".jsonl", f".rank{rank}.jsonl"))
 
     def due(self, steps: int) -> bool:
@@ -57,20 +61,4 @@ class Recorder:
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one record."""
-        self.run_dir.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "a+b") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":  # a killed run left its last line unfinished
-                    file.write(b"\n")
-            file.write(json.dumps({"time": round(time.time(), 3), **record}).encode() + b"\n")
-
-
-def read(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
-    """The records of a log file, without lines that a killed run left unfinished."""
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                continue
+        self._log.append(self.path, {"time": round(time.time(), 3), **record})

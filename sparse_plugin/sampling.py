@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,11 @@ from torch import Tensor, nn
 
 from sparse_plugin.attachment import attach
 from sparse_plugin.checkpoint import read
+from sparse_plugin.config import SparsityConfig
 from sparse_plugin.data import DataError, to_uint8
+from sparse_plugin.devices import device_of
 from sparse_plugin.errors import CheckpointError, ConfigError
+from sparse_plugin.files import understood
 from sparse_plugin.generators import build, draw, input_shapes, sides
 from sparse_plugin.inserted import KEY, decode, kept_at, places, sentence
 from sparse_plugin.progress import SHORT, Counting
@@ -21,6 +25,9 @@ from sparse_plugin.sites import CHILD
 
 # What wrappers put before the names of a state_dict.
 _WRAPPERS = ("module.", "_orig_mod.")
+
+# Of a checkpoint's dicts; a pickle may contain itself.
+_DEPTH = 8
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,11 @@ def sampler(checkpoint: str | os.PathLike[str], named: Named, device: str | None
     Raises ConfigError for a class or arguments that cannot be used, CheckpointError for a checkpoint that cannot be read,
     or does not fit.
     """
+    if not -math.inf < named.low < named.high < math.inf:
+        raise ConfigError(
+            f"the range of the images is {named.low} to {named.high}; give the lower end first, as in 0 1"
+        )
+    on = device_of(device)
     generator = build(named.generator, named.arguments, named.imports).eval()
     shapes = input_shapes(generator, named.inputs, 64, named.generator)
     state = _fitting(os.fspath(checkpoint), generator, named.key)
@@ -58,22 +70,27 @@ def sampler(checkpoint: str | os.PathLike[str], named: Named, device: str | None
         with torch.no_grad():
             _forward(generator, shapes, 2, named)
         settings = decode(state[min(keys)])
-        regularizer, own = settings.get("regularizer", "?"), {k: v for k, v in settings.items() if k != "regularizer"}
-        attach(generator, regularizer, example_input=tuple(draw(text, 2) for text in shapes), sites=named.sites, **own)
+        config = SparsityConfig.from_data(settings, os.fspath(checkpoint))
+        if named.sites:
+            config = config.with_(sites=list(named.sites))
+        attach(generator, config, example_input=tuple(draw(text, 2) for text in shapes))
         ours = kept_at(generator)
         if ours != keys:
             raise CheckpointError(
                 f"{checkpoint} was trained with {sentence(settings)} at {places(keys)}, and here that would be at "
                 f"{places(ours)}; name the sites, as in --site {places(keys)}"
             )
-    generator.load_state_dict(state)
-    return HostSampler(generator, shapes, named, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    with understood(checkpoint, "give another one"):
+        generator.load_state_dict(state)
+    return HostSampler(generator, shapes, named, on)
 
 
 class HostSampler:
     """Samples a generator: (n, seed) -> (n, 3, H, W), uint8."""
 
-    def __init__(self, generator: nn.Module, shapes: Sequence[str], named: Named, device: str = "cpu") -> None:
+    def __init__(
+        self, generator: nn.Module, shapes: Sequence[str], named: Named, device: str | torch.device = "cpu"
+    ) -> None:
         self.generator, self.shapes, self.named, self.device = generator.to(device), shapes, named, device
         self.batch = sides(shapes[0])[0]
 
@@ -114,7 +131,9 @@ class HostSampler:
             )
 
 
-def _forward(generator: nn.Module, shapes: Sequence[str], count: int, named: Named, device: str = "cpu") -> Any:
+def _forward(
+    generator: nn.Module, shapes: Sequence[str], count: int, named: Named, device: str | torch.device = "cpu"
+) -> Any:
     inputs = [draw(text, count).to(device) for text in shapes]
     try:
         return generator(*inputs)
@@ -157,12 +176,12 @@ def _shapes(state: dict[str, Any]) -> dict[str, str]:
     return {key: str(tuple(getattr(value, "shape", ()))) for key, value in state.items() if CHILD not in key.split(".")}
 
 
-def _state_dicts(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    if isinstance(node, dict) and node and all(isinstance(key, str) for key in node):
+def _state_dicts(node: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
+    if depth <= _DEPTH and isinstance(node, dict) and node and all(isinstance(key, str) for key in node):
         if any(isinstance(value, Tensor) for value in node.values()):
             yield path, node
         for key, value in node.items():
-            yield from _state_dicts(value, f"{path}.{key}" if path else key)
+            yield from _state_dicts(value, f"{path}.{key}" if path else key, depth + 1)
 
 
 def _unwrapped(state: dict[str, Any]) -> dict[str, Any]:

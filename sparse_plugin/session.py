@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import sys
 import time
@@ -24,6 +23,7 @@ from sparse_plugin.construction import (
     when_defined,
 )
 from sparse_plugin.errors import AttachmentError, CheckpointError, ConfigError, SiteError, SparsePluginError
+from sparse_plugin.files import Log
 from sparse_plugin.imports import load
 from sparse_plugin.plugins import HOSTS
 
@@ -52,6 +52,7 @@ class Session:
         self.undo: list[Callable[[], None]] = []
         self.events: list[dict[str, str]] = []
         self._said: set[str] = set()
+        self._notes = Log()
         self._generators: weakref.WeakKeyDictionary[nn.Module, Host | None] = weakref.WeakKeyDictionary()
         self._watched: weakref.WeakKeyDictionary[type, Host | None] = weakref.WeakKeyDictionary()
 
@@ -218,9 +219,11 @@ class Session:
                 f"this checkpoint was trained with {sentence(dict(settings))} and the plugin is disabled; run with it enabled, "
                 "or take it out of the checkpoint with `sparse-plugin strip`"
             )
-        fields = SparsityConfig.model_fields.keys() - {"regularizer", "settings"}
-        own = {key: value for key, value in self.config.flat().items() if key in fields}
-        self.config = SparsityConfig.from_mapping({**settings, **own}, "the checkpoint")
+        # All but the regularizer and its fields is what the user typed: a checkpoint has no say in imports, or in what is
+        # written where.
+        found = SparsityConfig.from_data(settings, "the checkpoint")
+        given = self.config if self.config.sites or self.config.adapter else self.config.with_(sites=found.sites)
+        self.config = given.model_copy(update={"regularizer": found.regularizer, "settings": found.settings})
         say(f"the checkpoint was trained with {self.config.build()}, which is attached again")
         return self.attach(generator)
 
@@ -300,9 +303,8 @@ class Session:
         """Remember what happened, here and for the launcher, which gathers it from every process."""
         self.events.append({kind: text})
         folder = os.environ.get(STATUS)
-        if folder and Path(folder).is_dir():
-            with open(Path(folder) / f"{os.getpid()}.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps({kind: text}) + "\n")
+        if folder and os.path.isdir(folder):
+            self._notes.append(Path(folder) / f"{os.getpid()}.jsonl", {kind: text})
 
 
 def _train_inserted(generator: nn.Module, handle: Attachment) -> None:

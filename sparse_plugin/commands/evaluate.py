@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sparse_plugin.commands.options import data_options, source_of
+from sparse_plugin.commands.options import data_options, imported, source_of
 
 
 @click.command()
@@ -54,6 +54,7 @@ def evaluate(target: str, as_json: bool, generator: str | None, bounds: tuple[fl
 
     need("evaluating", "metrics", "numpy", "PIL")  # which importing the data takes
     host = {name: options.pop(name) for name in ("arguments", "inputs", "imports", "key", "sites")}
+    host["imports"] = imported(host["imports"])  # of a run's regularizer, too: the run itself has no say in it
     named = None
     if generator is not None:
         from sparse_plugin.sampling import Named

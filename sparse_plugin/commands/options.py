@@ -64,6 +64,7 @@ def config_of(
 ) -> Any:
     """The SparsityConfig that the options of `config_options` ask for, which may lack a regularizer. Raises ConfigError."""
     from sparse_plugin.config import SparsityConfig, assign, read
+    from sparse_plugin.errors import ConfigError, shown
 
     mapping: dict[str, Any] = {}
     if config_file is not None:
@@ -77,7 +78,12 @@ def config_of(
         mapping = {**{key: value for key, value in mapping.items() if key in kept}, "regularizer": sparse}
     mapping = assign(mapping, assignments)
     mapping.update({key: value for key, value in own.items() if value is not None})
-    named = [*mapping.get("imports", []), *imports]
+    given = mapping.get("imports", [])
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+        raise ConfigError(
+            f"{config_file or 'the settings'}: imports is {shown(given)}; give a list of files or modules"
+        )
+    named = [*given, *imports]
     if named:
         mapping["imports"] = [os.path.abspath(name) if name.endswith(".py") else name for name in named]
     return SparsityConfig.from_mapping(mapping, config_file or "the command line", waiting=True)

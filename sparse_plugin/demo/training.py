@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from sparse_plugin.errors import SparsePluginError
+from sparse_plugin.files import lines
 from sparse_plugin.progress import bars
-from sparse_plugin.record import FILE, read
+from sparse_plugin.record import FILE
 
 # Seconds between two looks at the logs, and between two lines where there is no terminal.
 LOOK, LINE = 0.2, 10.0
@@ -57,7 +58,7 @@ class Training:
     def records(self, folder: Path) -> list[dict[str, Any]]:
         """What was measured so far."""
         path = folder / self.log_dir / FILE
-        return list(read(path)) if path.exists() else []
+        return list(lines(path)) if path.exists() else []
 
 
 def train(trainings: Sequence[Training], steps: int, folder: Path) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparse_plugin.reference.checkpoints import write as write_whole
+from sparse_plugin.files import make_folder
+from sparse_plugin.files import write as write_whole
 
 
 def markdown(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -29,6 +30,7 @@ def write(path: Path, text: str, rows: Sequence[Mapping[str, Any]], everything: 
         "csv": stream.getvalue(),
         "json": json.dumps(everything, indent=1, ensure_ascii=False) + "\n",
     }
+    make_folder(path.parent)
     for kind, content in texts.items():
         write_whole(path.with_suffix(f".{kind}"), content)
     return [path.with_suffix(f".{kind}") for kind in texts]

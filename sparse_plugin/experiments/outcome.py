@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparse_plugin.errors import CheckpointError, ConfigError
+from sparse_plugin.errors import ConfigError
 from sparse_plugin.experiments.methods import label_of
-from sparse_plugin.reference.checkpoints import write
+from sparse_plugin.files import understood, write
 from sparse_plugin.reference.rundir import CONFIG, RunDirectory
 
 if TYPE_CHECKING:
@@ -99,13 +99,25 @@ def read(run: str | Path) -> Outcome | None:
     Raises ConfigError where there is no run, CheckpointError where a file is damaged.
     """
     path = Path(run) / FILE
-    config = RunDirectory(Path(run)).config()
+    config = RunDirectory(Path(run)).trained()
     try:
-        return Outcome(Path(run), config, **json.loads(path.read_text(encoding="utf-8")))
+        with understood(path, "delete it, and the run is measured again"):
+            made = Outcome(Path(run), config, **json.loads(path.read_bytes()))
+            _check(made)
+            return made
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}; delete it, and the run is measured again") from None
+
+
+def _check(made: Outcome) -> None:
+    """Raise whatever comes of an outcome in which tables and figures would not find what they look for."""
+    for score in made.scores.values():
+        float(score["value"] or 0), float(score["deviation"] or 0)
+    for record in made.levels:
+        float(record["sparsity"]), len(record["needle_density"]), len(record["atom_usage"])
+    if not isinstance(made.step, int) or not all(isinstance(line, str) for line in made.protocol.values()):
+        raise ValueError("step is a number, and protocol are lines of text")
+    assert made.levels, "it has no levels of Γ"
 
 
 def find(folders: list[str]) -> list[Path]:

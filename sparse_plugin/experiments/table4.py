@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sparse_plugin.errors import CheckpointError, ConfigError, one_of
+from sparse_plugin.errors import ConfigError, one_of
 from sparse_plugin.experiments import table4_report
 from sparse_plugin.experiments.methods import Method, methods
 from sparse_plugin.experiments.table4_report import Outcome
 from sparse_plugin.extras import need
-from sparse_plugin.reference.checkpoints import write
+from sparse_plugin.files import understood, write
 from sparse_plugin.reference.rundir import BusyError
 from sparse_plugin.reference.trainer import DivergedError
 
@@ -219,13 +219,12 @@ def _tenths(values: Sequence[float]) -> list[float]:
 def _read(folder: Path) -> Outcome | None:
     path = folder / FILE
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        found["psnr"] = {name: (value, iteration) for name, (value, iteration) in found["psnr"].items()}
-        return Outcome(**found)
+        with understood(path, "delete it, and the image is denoised again"):
+            found = json.loads(path.read_bytes())
+            found["psnr"] = {name: (value, iteration) for name, (value, iteration) in found["psnr"].items()}
+            return Outcome(**found)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}; delete it, and the image is denoised again") from None
 
 
 def find(folders: Iterable[str | Path]) -> list[Outcome]:

@@ -9,6 +9,7 @@ psnr.py     PSNR over the iterations of table 4
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 from sparse_plugin.errors import ConfigError, one_of
 from sparse_plugin.extras import need
+from sparse_plugin.files import make_folder, writing
 
 KINDS = {"4a": "bars", "4b": "maps", "A": "atoms", "B": "bars", "training": "curves", "psnr": "psnr"}
 FORMATS = (".png", ".svg", ".pdf")
@@ -36,8 +38,9 @@ def make(kind: str, runs: Sequence[str], path: str | Path, force: bool = False) 
     path = Path(path)
     if path.suffix not in FORMATS:
         raise ConfigError(f"a figure is written as {', '.join(FORMATS)}, and {path} was asked for; name such a file")
-    if path.exists() and not force:
+    if os.path.lexists(path) and not force:
         raise ConfigError(f"{path} exists; name another file, or replace it with --force")
+    make_folder(path.parent)
     if kind.lower() == "psnr":
         from sparse_plugin.experiments import table4
 
@@ -47,8 +50,6 @@ def make(kind: str, runs: Sequence[str], path: str | Path, force: bool = False) 
 
         found = find(list(runs))
     figure = import_module(f"sparse_plugin.figures.{KINDS[known[kind.lower()]]}").draw(found)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
-    figure.savefig(unfinished, dpi=160)
-    unfinished.replace(path)
+    with writing(path) as file:
+        figure.savefig(file, dpi=160, format=path.suffix[1:])
     return path

@@ -13,7 +13,7 @@ from sparse_plugin.errors import ConfigError
 from sparse_plugin.experiments.methods import label_of
 from sparse_plugin.figures.groups import rank
 from sparse_plugin.figures.style import colours, quiet, style, title
-from sparse_plugin.record import read
+from sparse_plugin.files import lines
 from sparse_plugin.reference.rundir import LOG, RunDirectory
 
 PANELS = (
@@ -25,9 +25,9 @@ PANELS = (
 
 def draw(runs: Sequence[Path]) -> Figure:
     """Seeds of one method in one colour; losses as means over a twentieth of the run; Γ before its projection dashed."""
-    unordered = {run: label_of(RunDirectory(run).config()["sparse"]) for run in runs}
+    unordered = {run: label_of(RunDirectory(run).trained()["sparse"]) for run in runs}
     labels = {run: unordered[run] for run in sorted(runs, key=lambda run: rank(unordered[run]))}
-    records = {run: list(read(run / LOG)) if (run / LOG).is_file() else [] for run in runs}
+    records = {run: list(lines(run / LOG)) if (run / LOG).is_file() else [] for run in runs}
     empty = next((run for run in runs if not records[run]), None)
     if empty is not None:
         raise ConfigError(f"{empty} has no {LOG} with steps in it; train it first")
@@ -51,7 +51,8 @@ def draw(runs: Sequence[Path]) -> Figure:
 
 
 def _line(axes: Axes, records: list[dict[str, Any]], key: str, colour: str, dashes: Any, smooth: bool = False) -> None:
-    points = [(record["step"], record[key]) for record in records if key in record]
+    both = ((record.get("step"), record.get(key)) for record in records)
+    points = [(at, value) for at, value in both if isinstance(at, (int, float)) and isinstance(value, (int, float))]
     if not points:
         return
     size = max(1, len(points) // 20) if smooth else 1

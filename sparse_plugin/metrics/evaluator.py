@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sparse_plugin.data import Images
+from sparse_plugin.devices import device_of
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.extras import need
 from sparse_plugin.metrics import scores
@@ -54,7 +55,7 @@ class Evaluator:
         self.kid_subset, self.cache = kid_subset, cache
         self.extractors: dict[str, Extractor] = {}
         self._known: dict[tuple[str, str], Tensor] = {}
-        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        place = device_of(device)
         for name, metric in self.metrics.items():
             if metric.extractor in self.extractors:
                 continue

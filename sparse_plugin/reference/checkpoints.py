@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from sparse_plugin.errors import CheckpointError
+from sparse_plugin.files import reason, sync_folder, unwritten
 
 META = "checkpoint.json"
 _NAME = re.compile(r"step-(\d+)$")
@@ -42,10 +44,28 @@ def save(
     """Write the checkpoint of a step, then delete all but the latest `keep`.
 
     tensors: file name without ending to its tensors, by name. more: JSON, to be read back by `load`.
+    Raises OutputError where it cannot be written; those before it are as they were.
     """
+    from safetensors import SafetensorError
+
+    target = place(folder, step)
+    try:
+        _save(folder, step, target, tensors, more)
+        for old in steps(folder)[:-keep]:
+            shutil.rmtree(place(folder, old))
+    except (OSError, SafetensorError) as error:  # a full disk is the latter, too
+        with suppress(OSError):
+            clean(folder)
+        raise unwritten(target, error) from None
+    return target
+
+
+def _save(
+    folder: Path, step: int, target: Path, tensors: Mapping[str, Mapping[str, Tensor]], more: Mapping[str, Any]
+) -> None:
     from safetensors.torch import save_file
 
-    target, unfinished = place(folder, step), folder / f".step-{step:07d}"
+    unfinished = folder / f".step-{step:07d}"
     clean(folder)
     unfinished.mkdir(parents=True)
     hashes = {}
@@ -58,12 +78,9 @@ def save(
     meta = unfinished / META
     meta.write_text(json.dumps({"step": step, "sha256": hashes, **more}, indent=1), encoding="utf-8")
     _sync(meta)
-    _sync(unfinished)
+    sync_folder(unfinished)
     os.rename(unfinished, target)
-    _sync(folder)
-    for old in steps(folder)[:-keep]:
-        shutil.rmtree(place(folder, old))
-    return target
+    sync_folder(folder)
 
 
 def load(folder: Path, step: int, names: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
@@ -75,7 +92,9 @@ def load(folder: Path, step: int, names: Sequence[str] = ()) -> tuple[dict[str, 
     try:
         meta = json.loads((path / META).read_text(encoding="utf-8"))
         hashes: dict[str, str] = meta["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not isinstance(hashes, dict) or any(Path(file).name != file for file in hashes):
+            raise ValueError("it names no files of its own folder")
+    except Exception as error:  # whatever JSON of other shapes and depths leads to
         raise _damaged(folder, step, META, error) from None
     wanted = [f"{name}.safetensors" for name in names] or list(hashes)
     return meta, {Path(file).stem: _read(folder, step, file, hashes) for file in wanted}
@@ -97,9 +116,8 @@ def _read(folder: Path, step: int, file: str, hashes: Mapping[str, str]) -> dict
 def _damaged(folder: Path, step: int, file: str, error: Exception) -> CheckpointError:
     before = [s for s in steps(folder) if s < step]
     instead = f"to go on from step {before[-1]}" if before else "to start again"
-    reason = error.strerror if isinstance(error, OSError) else str(error)
     return CheckpointError(
-        f"the checkpoint {place(folder, step)} is damaged: {file}: {reason}; delete that folder {instead}"
+        f"the checkpoint {place(folder, step)} is damaged: {file}: {reason(error)}; delete that folder {instead}"
     )
 
 
@@ -130,14 +148,6 @@ def restore_optimizer(role: str, optimizer: Optimizer, tensors: Mapping[str, Ten
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
-def write(path: Path, text: str) -> None:
-    """Write a text file so that it is there whole or not at all."""
-    unfinished = path.with_name(f".{path.name}")
-    unfinished.write_text(text, encoding="utf-8")
-    _sync(unfinished)
-    os.replace(unfinished, path)
-
-
 def _hash(path: Path) -> str:
     with open(path, "rb") as file:
         digest = hashlib.sha256()
@@ -148,8 +158,6 @@ def _hash(path: Path) -> str:
 
 def _sync(path: Path) -> None:
     """Have what was written on disk before what is written next."""
-    if os.name == "nt" and path.is_dir():  # directories cannot be opened there
-        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

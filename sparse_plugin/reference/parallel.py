@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from sparse_plugin.errors import ConfigError
+from sparse_plugin.devices import device_of, whole_number
 
 
 @dataclass(frozen=True)
@@ -63,16 +62,11 @@ def processes(device: str | None) -> Iterator[Processes]:
 
     device: "cpu", "cuda" or "cuda:1"; by default CUDA where there is one. Raises ConfigError where it is not there.
     """
-    rank, count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    try:
-        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError:
-        raise ConfigError(f"the device is {device!r}; give cpu, cuda or cuda:0, for instance") from None
+    rank, count = whole_number("RANK", 0), whole_number("WORLD_SIZE", 1)
+    if device in (None, "", "cuda") and torch.cuda.is_available():
+        device = f"cuda:{whole_number('LOCAL_RANK', 0)}"
+    chosen = device_of(device)
     if chosen.type == "cuda":
-        if not torch.cuda.is_available():
-            raise ConfigError(f"the device is {device!r}, and this torch finds no CUDA; give cpu")
-        if chosen.index is None:
-            chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(chosen)
     if count == 1:
         yield Processes(0, 1, chosen)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import math
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -16,8 +16,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from sparse_plugin.files import Log, reason, writing
 from sparse_plugin.progress import duration
 from sparse_plugin.reference.rundir import LOG, RunDirectory
+
+log = logging.getLogger("sparse_plugin")
 
 # Seconds between two lines where there is no terminal to draw a bar on.
 QUIET = 30.0
@@ -31,7 +34,11 @@ class Report:
         self.console = Console(stderr=True)
         self._since = (time.perf_counter(), start)
         self._said = time.perf_counter()
-        self._board = _tensorboard(directory.path / "tensorboard", start)
+        self._log = Log()
+        self._board: Any = None
+        self._undrawn = False
+        with self._drawing():
+            self._board = _tensorboard(directory.path / "tensorboard", start)
         columns = (
             "{task.description}",
             BarColumn(),
@@ -56,7 +63,20 @@ class Report:
     ) -> None:
         self._progress.stop()
         if self._board is not None:
-            self._board.close()
+            with self._drawing():
+                self._board.close()
+
+    @contextmanager
+    def _drawing(self) -> Iterator[None]:
+        """Pictures are no reason to stop: one that cannot be written is lost, and that is said once."""
+        try:
+            yield
+        except OSError as error:
+            self._board = None  # whose writer keeps raising
+            if not self._undrawn:
+                self._undrawn = True
+                where = self.directory.path
+                log.warning("pictures in %s cannot be written: %s; training goes on without", where, reason(error))
 
     def say(self, text: str) -> None:
         """A line on the terminal, or in what stderr is sent to."""
@@ -74,11 +94,11 @@ class Report:
         self._since = (now, step)
         left = (self.steps - step) / speed
         record = {"step": step, "time": round(time.time(), 3), "images_per_second": round(speed * self.batch, 2)}
-        with open(self.directory.path / LOG, "a", encoding="utf-8") as file:
-            file.write(json.dumps({**record, **values}) + "\n")
+        self._log.append(self.directory.path / LOG, {**record, **values})
         if self._board is not None:
-            for name, value in {**values, "images_per_second": record["images_per_second"]}.items():
-                self._board.add_scalar(name, value, step)
+            with self._drawing():
+                for name, value in {**values, "images_per_second": record["images_per_second"]}.items():
+                    self._board.add_scalar(name, value, step)
         terms = " ".join(f"{_short(name)} {value:.3g}" for name, value in values.items() if "/" in name)
         shown = f"{speed:.3g} steps/s, {speed * self.batch:.3g} images/s"
         self._progress.update(self._task, completed=step, speed=shown, terms=terms)
@@ -95,10 +115,12 @@ class Report:
         tiles = images[: rows * columns].cpu().reshape(rows, columns, *images.shape[1:]).permute(0, 3, 1, 4, 2)
         picture = tiles.flatten(2, 3).flatten(0, 1)  # (rows H, columns W, 3)
         path = self.directory.samples / f"step-{step:07d}.png"
-        path.parent.mkdir(exist_ok=True)
-        Image.fromarray(picture.numpy()).save(path)
-        if self._board is not None:
-            self._board.add_image("samples", picture.numpy(), step, dataformats="HWC")
+        with self._drawing():
+            path.parent.mkdir(exist_ok=True)
+            with writing(path) as file:
+                Image.fromarray(picture.numpy()).save(file, "PNG")
+            if self._board is not None:
+                self._board.add_image("samples", picture.numpy(), step, dataformats="HWC")
         return path
 
 

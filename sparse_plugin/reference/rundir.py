@@ -17,10 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from sparse_plugin import __version__
-from sparse_plugin.errors import CheckpointError, ConfigError
+from sparse_plugin.errors import ConfigError
+from sparse_plugin.files import lines, make_folder, reason, understood, write
 from sparse_plugin.record import FILE as SPARSITY
-from sparse_plugin.record import read
 from sparse_plugin.reference import checkpoints
 
 
@@ -30,6 +32,28 @@ class BusyError(ConfigError):
 
 VERSION = 1
 CONFIG, LOG = "config.json", "log.jsonl"
+
+
+class _Data(BaseModel):
+    fraction: float = Field(gt=0, le=1)
+
+
+class _Trained(BaseModel):
+    """What of a GAN's configuration is read again, by whatever wrote it."""
+
+    model_config = ConfigDict(strict=True)
+
+    arch: str
+    size: int
+    width: float = Field(gt=0, le=16)
+    batch: int
+    steps: int
+    accumulation: int
+    precision: str
+    classes: int = Field(ge=0, le=1_000_000)
+    sparse: dict[str, Any] | None
+    data: _Data
+    recipe: dict[str, Any]
 
 
 class RunDirectory:
@@ -49,17 +73,24 @@ class RunDirectory:
         """The configuration. Raises ConfigError where there is none, CheckpointError where it is damaged."""
         path = self.path / CONFIG
         try:
-            config = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
+            text = path.read_bytes()
+        except (OSError, ValueError) as error:
             raise ConfigError(
-                f"{self.path} is not the directory of a run: {CONFIG}: {error.strerror}; name one that `train` wrote"
+                f"{self.path} is not the directory of a run: {CONFIG}: {reason(error)}; name one that `train` wrote"
             ) from None
-        except ValueError as error:
-            raise CheckpointError(f"{path} is damaged: {error}; name another directory") from None
+        with understood(path, "name another directory"):
+            config = json.loads(text)
         if not isinstance(config, dict) or config.get("version") != VERSION:
             raise ConfigError(
                 f"{path} is not of version {VERSION}, which this sparse_plugin reads; name another directory"
             )
+        return config
+
+    def trained(self) -> dict[str, Any]:
+        """The configuration of the run of a GAN. Raises what `config` does, and CheckpointError where it lacks something."""
+        config = self.config()
+        with understood(self.path / CONFIG, "name another directory"):
+            _Trained.model_validate(config)
         return config
 
     def open(self, config: Mapping[str, Any]) -> None:
@@ -75,8 +106,8 @@ class RunDirectory:
                 f"{self.path} exists and is not the directory of a run; name another, nothing is written over"
             )
         whole = {"version": VERSION, **config, "made_with": {"sparse_plugin": __version__}}
-        self.path.mkdir(parents=True, exist_ok=True)
-        checkpoints.write(self.path / CONFIG, json.dumps(whole, indent=1))
+        make_folder(self.path)
+        write(self.path / CONFIG, json.dumps(whole, indent=1))
 
     def _compare(self, config: Mapping[str, Any]) -> None:
         there, here = _flat(self.config()), _flat(json.loads(json.dumps(config)))
@@ -92,8 +123,8 @@ class RunDirectory:
         for name in (LOG, SPARSITY):
             path = self.path / name
             if path.exists():
-                kept = [json.dumps(record) for record in read(path) if record.get("step", 0) <= step]
-                checkpoints.write(path, "".join(f"{line}\n" for line in kept))
+                kept = [json.dumps(record) for record in lines(path) if not _after(record, step)]
+                write(path, "".join(f"{line}\n" for line in kept))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -122,6 +153,11 @@ class RunDirectory:
 _LOCK = ".lock"
 # What may differ between a run and the one that resumes it.
 _FREE = ("version", "made_with.sparse_plugin", "data.name")
+
+
+def _after(record: Mapping[str, Any], step: int) -> bool:
+    taken = record.get("step", 0)
+    return isinstance(taken, (int, float)) and taken > step
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from sparse_plugin.attachment import Attachment, attach
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.data.images import to_uint8
-from sparse_plugin.errors import CheckpointError, ConfigError
+from sparse_plugin.devices import device_of
+from sparse_plugin.errors import CheckpointError, ConfigError, shown
+from sparse_plugin.files import reason, understood
 from sparse_plugin.measure import Measurement
 from sparse_plugin.probe import undisturbed
 from sparse_plugin.progress import SHORT, Counting
@@ -21,8 +25,8 @@ from sparse_plugin.reference import checkpoints
 from sparse_plugin.reference.batches import key
 from sparse_plugin.reference.games import noise
 from sparse_plugin.reference.networks import build
-from sparse_plugin.reference.recipes import MultiClassMinimax, Recipe
-from sparse_plugin.reference.rundir import RunDirectory
+from sparse_plugin.reference.recipes import ARCHITECTURES, Recipe
+from sparse_plugin.reference.rundir import CONFIG, RunDirectory
 
 
 def images(generator: nn.Module, recipe: Recipe, z: Tensor, labels: Tensor | None) -> Tensor:
@@ -90,23 +94,21 @@ def load(run_dir: str | Path, step: int | None = None, device: str | None = None
 
     Raises ConfigError where there is no such run or step, CheckpointError where the checkpoint is damaged.
     """
-    directory, on = (
-        RunDirectory(Path(run_dir)),
-        torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")),
-    )
-    config = directory.config()
+    directory, on = RunDirectory(Path(run_dir)), device_of(device)
+    config = directory.trained()
     there = checkpoints.steps(directory.checkpoints)
     if not there or (step is not None and step not in there):
         asked = "a checkpoint" if step is None else f"the checkpoint of step {step}"
         what = f"those of steps {', '.join(map(str, there))}" if there else "none"
         raise ConfigError(f"{asked} of {run_dir} was asked for, and there are {what}; name another step, or train on")
     step = there[-1] if step is None else step
-    recipe = read_recipe(config["recipe"])
-    generator = build(recipe, config["width"], config["classes"]).generator.to(on)
+    with understood(directory.path / CONFIG, "name another directory"):
+        recipe = read_recipe(config["recipe"])
+        generator = build(recipe, config["width"], config["classes"]).generator.to(on)
     if config["sparse"] is not None:
         labels = torch.zeros(2, dtype=torch.int64, device=on) if config["classes"] else None
         example = (torch.zeros(2, recipe.z, device=on), labels)
-        attach(generator, SparsityConfig.from_mapping(config["sparse"], str(run_dir)), example_input=example)
+        attach(generator, SparsityConfig.from_data(config["sparse"], str(run_dir)), example_input=example)
     name = "generator_average" if recipe.ema else "generator"
     _, tensors = checkpoints.load(directory.checkpoints, step, (name,))
     fill(generator, tensors[name], name)
@@ -121,14 +123,12 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
     except RuntimeError as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(
-            f"the checkpoint's {name} is of another network: {' '.join(str(error).split())}"
-        ) from None
+        raise CheckpointError(f"the checkpoint's {name} is of another network: {reason(error)}") from None
 
 
 def read_recipe(mapping: dict[str, Any]) -> Recipe:
-    """A recipe as it stands in a run's configuration."""
-    known = {f.name: mapping[f.name] for f in fields(Recipe)}
-    minimax = known.pop("minimax")
-    lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
-    return Recipe(**{**known, **lists}, minimax=minimax and MultiClassMinimax(**minimax))
+    """A recipe as it stands in a run's configuration. Raises ValueError for anything else."""
+    made = TypeAdapter(Recipe).validate_json(json.dumps(mapping), strict=True)
+    if made.arch not in ARCHITECTURES or not 0 < made.channels <= 4096 or not 0 < made.z <= 65536:
+        raise ValueError(f"there is no {shown(made.arch)} of {made.channels} channels and {made.z} dimensions of noise")
+    return made

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from sparse_plugin.config import SparsityConfig
-from sparse_plugin.errors import ConfigError, SparsePluginError
-from sparse_plugin.reference import checkpoints
+from sparse_plugin.errors import ConfigError, OutputError, SparsePluginError
+from sparse_plugin.files import make_folder, reason
 from sparse_plugin.reference.rundir import CONFIG, RunDirectory
 from sparse_plugin.restore import figure
 from sparse_plugin.restore.pictures import Picture, check_writable, encode, read, store
@@ -33,12 +33,6 @@ class StoppedError(SparsePluginError):
     """A command that was interrupted; the best result so far is written."""
 
     exit_code = 130  # as a shell says of a command that SIGINT ended
-
-
-class OutputError(SparsePluginError, OSError):
-    """A file that could not be written: the disk is full, or the folder may not be written to."""
-
-    exit_code = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +97,7 @@ def run(
             more = f"; {left} more {'image was' if left == 1 else 'images were'} not begun" if left else ""
             raise StoppedError(f"{error}{more}") from None
         except OSError as error:
-            if isinstance(error, SparsePluginError):
+            if isinstance(error, SparsePluginError) and not isinstance(error, OutputError):
                 raise
             raise OutputError(_unwritten(job, error)) from None
     return said
@@ -154,10 +148,7 @@ def _targets(images: Sequence[str], output: str) -> dict[Path, Path]:
     targets = {source: place / f"{source.stem}.png" for source in sources}
     if len(set(targets.values())) < len(sources):
         raise ConfigError("two of the images have the same name, and would have the same result; give them other names")
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"the folder {place} cannot be made: {error.strerror}; name another output") from None
+    make_folder(place)
     return targets
 
 
@@ -246,7 +237,7 @@ def _write(job: Job, result: Result, single: bool, finished: bool) -> None:
         "sha256": _hash(content),
     }
     # First what the result will be, so that one that is there is known for its own whenever this is cut short.
-    checkpoints.write(job.run_dir / RESULT, json.dumps(said, indent=1))
+    store(job.run_dir / RESULT, json.dumps(said, indent=1))
     store(job.target, content)
     clean = None if job.clean is None else job.clean.pixels
     title = f"{job.source.name}: {job.task.name}, {result.iterations} iterations"
@@ -267,8 +258,9 @@ def _hash(content: bytes) -> str:
 
 
 def _unwritten(job: Job, error: OSError) -> str:
-    reason = error.strerror or str(error)
-    return (
-        f"{error.filename or job.target} could not be written: {reason}; make room, and the same command goes on from the "
-        f"latest checkpoint in {job.run_dir}"
+    said = (
+        str(error).partition("; ")[0]
+        if isinstance(error, OutputError)
+        else (f"{error.filename or job.target} could not be written: {reason(error)}")
     )
+    return f"{said}; make room, and the same command goes on from the latest checkpoint in {job.run_dir}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from sparse_plugin.data import DataError
 from sparse_plugin.data.decode import FORMATS, MAX_PIXELS, MODES
 from sparse_plugin.errors import ConfigError
+from sparse_plugin.files import write
 
 Array = npt.NDArray[np.float32]
 
@@ -175,15 +175,4 @@ def encode(picture: Picture, ending: str) -> bytes:
     return stream.getvalue()
 
 
-def store(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all. Raises OSError."""
-    unfinished = path.with_name(f".{path.name}")
-    try:
-        with open(unfinished, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
+store = write

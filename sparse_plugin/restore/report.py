@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from types import TracebackType
 from typing import Any
 
+from sparse_plugin.files import Log
 from sparse_plugin.progress import bars, duration
 from sparse_plugin.reference.report import QUIET
 from sparse_plugin.reference.rundir import LOG, RunDirectory
@@ -21,6 +21,7 @@ class Report:
     ) -> None:
         self.title, self.restoration, self.budget, self.directory = title, restoration, budget, directory
         self.loud = progress
+        self._lines = Log()
         self._bars = bars("iterations")
         self._console = self._bars.console
         if not progress:
@@ -73,5 +74,4 @@ class Report:
 
     def _record(self, values: dict[str, Any]) -> None:
         if self.directory is not None:
-            with open(self.directory.path / LOG, "a", encoding="utf-8") as file:
-                file.write(json.dumps(values) + "\n")
+            self._lines.append(self.directory.path / LOG, values)

@@ -212,7 +212,7 @@ class Restoration:
     def save(self, folder: Path, finished: bool) -> None:
         """Write a checkpoint; of a finished restoration only what `result` needs, as nothing goes on from it.
 
-        Raises OSError.
+        Raises OutputError.
         """
         tensors = {"seen": self._seen()}
         if not finished:
@@ -228,12 +228,7 @@ class Restoration:
             "fallbacks": self.curves.fallbacks,
             "sizes": self._sizes,
         }
-        from safetensors import SafetensorError
-
-        try:
-            checkpoints.save(folder, self.iteration, tensors, more, keep=1)
-        except SafetensorError as error:  # a full disk, which is an error of its own there
-            raise OSError(None, str(error), str(folder)) from None
+        checkpoints.save(folder, self.iteration, tensors, more, keep=1)
 
     def _seen(self) -> dict[str, Tensor]:
         """The outputs and the curves."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sparse_plugin.config import SparsityConfig
+from sparse_plugin.devices import device_of
 from sparse_plugin.errors import ConfigError, one_of
 from sparse_plugin.extras import need
 from sparse_plugin.reference import checkpoints
@@ -112,7 +113,7 @@ def restore(
         "compiled": compiled,
         "sparse": None if sparse is None else sparse.with_(run_dir=None, measure_every=None).flat(),
     }
-    place = _device(device)
+    place = device_of(device)
     stopping = Stopping(stop, patience)
     directory = None if run_dir is None else RunDirectory(Path(run_dir))
     with torch.random.fork_rng([place] if place.type == "cuda" else []):
@@ -261,13 +262,3 @@ def _tensor(image: npt.ArrayLike, what: str) -> Tensor:
 
 def _size(shape: Any) -> str:
     return f"{shape[3]}x{shape[2]}, {'grey' if shape[1] == 1 else 'RGB'}"
-
-
-def _device(name: str | None) -> torch.device:
-    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError):
-        raise ConfigError(f"the device is {name!r}; give cpu, cuda or cuda:1, one that is there") from None
-    return device
