@@ -28,7 +28,8 @@ def _each(check: Callable[[object], T]) -> Callable[[object], T | list[T]]:
     return checked
 
 
-# A number of coefficients: an integer counts, a float in (0, 1] is a fraction (1 is one coefficient, 1.0 is all).
+# A number of coefficients: an integer counts, a float in (0, 1] is a fraction (1 is one coefficient, 1.0 is all), of which
+# never more is kept.
 K = Annotated[int | float, BeforeValidator(check_k)]
 # The same for every representation of a network, or a list of one for each, from Γ_1 on.
 Ks = Annotated[int | float | list[int | float], BeforeValidator(_each(check_k))]

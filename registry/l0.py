@@ -18,7 +18,8 @@ class L0(Constraint):
 
     P(Γ) = argmin ‖Γ - Γ'‖₂  s.t.  ‖Γ'‖₀ <= k  (paper, section 3, (2))
 
-    k: an integer counts, a float in (0, 1] is a fraction of C·H·W; a list has one for each Γ_1, Γ_2, ...
+    k: an integer counts, a float in (0, 1] is a fraction of C·H·W, of which never
+    more is kept; a list has one for each Γ_1, Γ_2, ...
     """
 
     k: Ks = Field(

@@ -18,8 +18,8 @@ class L0Inf(Constraint):
 
     P(Γ) = argmin ‖Γ - Γ'‖₂  s.t.  every needle of Γ' has at most k non-zeros  (paper, section 3, (3))
 
-    A needle is the 1x1xC fibre of Γ at one spatial position. k: an integer counts, a float in (0, 1] is a fraction of C;
-    a list has one for each Γ_1, Γ_2, ...
+    A needle is the 1x1xC fibre of Γ at one spatial position. k: an integer counts, a float in (0, 1] is a fraction of C,
+    of which never more is kept; a list has one for each Γ_1, Γ_2, ...
     """
 
     k: Ks = Field(

@@ -157,9 +157,9 @@ def _sites(generator: nn.Module, inputs: tuple[Any, ...]) -> Iterator[dict[str, 
     from sparse_plugin.errors import SiteError
 
     try:
-        attach(generator, "ml_csc", k=[0.25, 1.0])
+        attach(generator, "ml_csc", k=[1, 1.0])
     except SiteError:  # several representations, or no convolution to insert dictionaries before
-        attach(generator, "l0_inf", k=0.25)
+        attach(generator, "l0_inf", k=1)
     handle = Attachment(generator)
     for measured in sorted(handle.measure(*inputs), key=lambda measured: measured.level):
         where = next((site for site in handle.sites if site.level == measured.level), None)

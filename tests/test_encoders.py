@@ -64,9 +64,13 @@ def test_networks_of_any_shape(data):
     x = image(16)
     assert paths(detect(network, x)) == network.scales
     k = data.draw(st.lists(st.floats(0.01, 1.0) | st.integers(0, 500), min_size=depth, max_size=depth))
+    sizes = [torch.Size(scale.shape[1:]).numel() for scale in detect(copy.deepcopy(network), x)]
+    if any(isinstance(part, float) and part < 1 / size for part, size in zip(k, sizes, strict=True)):
+        with pytest.raises(ConfigError, match="less than one"):
+            sparse_plugin.attach(network, "l0", k=k, adapter="encoder_scales", example_input=x)
+        return
     with sparse_plugin.attach(network, "l0", k=k, adapter="encoder_scales", example_input=x) as attachment:
-        for measured, part, scale in zip(attachment.measure(x), k, detect(copy.deepcopy(network), x), strict=True):
-            size = torch.Size(scale.shape[1:]).numel()
+        for measured, part, size in zip(attachment.measure(x), k, sizes, strict=True):
             assert measured.sparsity <= 100 * resolve_k(part, size) / size + 1e-3
 
 

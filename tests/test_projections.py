@@ -1,5 +1,6 @@
 """Every path of the projections equals one slow definition of them, bit for bit."""
 
+import math
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -239,13 +240,34 @@ def test_double_backward(project):
     assert torch.autograd.gradgradcheck(lambda g: project(g, 3) ** 3, gamma)
 
 
-GOOD_K = [(0, 10, 0), (3, 10, 3), (30, 10, 10), (1, 10, 1), (1.0, 10, 10), (0.25, 10, 2), (0.01, 10, 1), (0.5, 0, 0)]
+GOOD_K = [(0, 10, 0), (3, 10, 3), (30, 10, 10), (1, 10, 1), (1.0, 10, 10), (0.25, 10, 2), (0.25, 30, 7), (0.5, 0, 0)]
+GOOD_K += [(0.75, 5, 3), (0.75, 3, 2), (0.29, 100, 29), (1 / 3, 30, 10), (0.999, 10, 9), (1.0, 1, 1)]
 
 
 @pytest.mark.parametrize("k, size, count", [*GOOD_K, (np.int64(4), 10, 4), (np.float32(0.5), 10, 5)])
 def test_k_counts_or_is_a_fraction(k, size, count):
     assert resolve_k(k, size) == count
     assert type(check_k(k)) in (int, float)
+
+
+def test_a_fraction_keeps_no_larger_share_and_the_largest_that_is_not():
+    for size in (*range(1, 70), 127, 4096, 65536, 10**6 + 7):
+        for k in (
+            *(i / 100 for i in range(1, 101)),
+            1 / 3,
+            2 / 3,
+            1 / 7,
+            math.nextafter(0.5, 0),
+            math.nextafter(0.5, 1),
+            5e-324,
+        ):
+            if k < 1 / size:
+                with pytest.raises(ConfigError, match=f"of {size} coefficients that is less than one"):
+                    resolve_k(k, size)
+            else:
+                count = resolve_k(k, size)
+                assert count / size <= k
+                assert count == size or (count + 1) / size > k
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,9 @@ def test_l1(dtype):
 def test_k_counts_or_is_a_fraction():
     gamma = torch.randn(2, 8, 4, 4)
     needles = lambda k: int((registry.create("l0_inf", {"k": k}).project(gamma) != 0).sum(1).max())  # noqa: E731
-    assert [needles(k) for k in (1, 1.0, 0.25, 0.01, 3)] == [1, 8, 2, 1, 3]
+    assert [needles(k) for k in (1, 1.0, 0.25, 0.37, 3)] == [1, 8, 2, 2, 3]
+    with pytest.raises(ConfigError, match="k is the fraction 0.01, and of 8 coefficients that is less than one"):
+        needles(0.01)
     assert int((registry.create("l0", {"k": 0.25}).project(gamma) != 0).sum()) == 2 * 32
 
 

@@ -40,9 +40,25 @@ def check_k(k: object) -> int | float:
 def resolve_k(k: int | float, size: int) -> int:
     """The number of coefficients that k keeps among `size` of them.
 
-    An int is min(k, size); a fraction is max(1, round(k * size)), so that no density, however low, keeps nothing.
-    Raises `ConfigError` for the k that `check_k` refuses.
+    An int is min(k, size); a fraction keeps the largest number whose share of size is not above it, so that 0.25 of 30 is 7.
+
+    Raises `ConfigError` for the k that `check_k` refuses, and for a fraction of less than one coefficient: nothing would
+    be left of Γ.
     """
     k = check_k(k)
-    count = max(1, round(k * size)) if isinstance(k, float) else k
-    return min(count, size)
+    if isinstance(k, int):
+        return min(k, size)
+    if not size:
+        return 0
+    count = min(int(k * size), size)
+    # The product of floats may fall on the wrong side of a whole number, as 0.29 * 100 does; the share does not.
+    if count < size and (count + 1) / size <= k:
+        count += 1
+    elif count / size > k:
+        count -= 1
+    if count == 0:
+        raise ConfigError(
+            f"k is the fraction {k}, and of {size} coefficients that is less than one, so that nothing would be left; give a "
+            "larger fraction, or the int 1 for one coefficient"
+        )
+    return count
