@@ -12,11 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wrapt import register_post_import_hook
-
 from sparse_plugin.adapters import Adapter
 from sparse_plugin.hosts import Example, Host
-from sparse_plugin.session import say
+from sparse_plugin.journal import say
 from sparse_plugin.sources import Source
 
 if TYPE_CHECKING:
@@ -78,7 +76,11 @@ class Mimicry(Host):
         finder = _Imports()
         sys.meta_path.insert(0, finder)
         session.undo.append(lambda: sys.meta_path.remove(finder))
-        register_post_import_hook(lambda module: sys.modules.pop("torch._six", None), _IMAGENET)
+
+        def imported(module: Any) -> None:
+            sys.modules.pop("torch._six", None)
+
+        session.when_imported(_IMAGENET, imported)
 
     def patch(self, session: Session) -> None:
         def trainer_built(wrapped: Any, trainer: Any, args: Any, kwargs: Any) -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sparse_plugin.errors import ConfigError
+from sparse_plugin.errors import ConfigError, SparsePluginError
 from sparse_plugin.plugins import ADAPTERS
 
 if TYPE_CHECKING:
@@ -68,4 +68,13 @@ def find(generator: nn.Module, name: str | None) -> Adapter | None:
     """The adapter called name, or the first that matches generator; None where none does."""
     if name is not None:
         return ADAPTERS.get(name)
-    return next((a for n in ADAPTERS.all() if (a := ADAPTERS.get(n)).matches(generator)), None)
+    for each, adapter in ADAPTERS.usable():
+        try:
+            if adapter.matches(generator):
+                return adapter
+        except Exception as error:
+            if ADAPTERS.is_local(each) or isinstance(error, SparsePluginError):
+                raise
+            fails = f"fails on a {type(generator).__name__}: {type(error).__name__}: {error}"
+            ADAPTERS.leave_out(each, f"{ADAPTERS.described(each)} {fails}")
+    return None

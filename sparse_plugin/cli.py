@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from sparse_plugin import __version__
+from sparse_plugin import __version__, advice
 from sparse_plugin.errors import SparsePluginError
 
 
@@ -17,18 +17,19 @@ class _Group(click.Group):
     """Prints a user's mistake as a sentence, not a traceback, and exits 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except SparsePluginError as error:
-            raise _Mistake(str(error), error.exit_code) from None
-        except BrokenPipeError:
-            raise
-        except OSError as error:  # what the system refused, where nobody has said it better
-            from sparse_plugin.files import reason
+        with advice.speaking_to("command"):
+            try:
+                return super().invoke(ctx)
+            except SparsePluginError as error:
+                raise _Mistake(str(error), error.exit_code) from None
+            except BrokenPipeError:
+                raise
+            except OSError as error:  # what the system refused, where nobody has said it better
+                from sparse_plugin.files import reason
 
-            raise _Mistake(f"{error.filename}: {reason(error)}" if error.filename else reason(error), 1) from None
-        except MemoryError:
-            raise _Mistake("there is not enough memory", 1) from None
+                raise _Mistake(f"{error.filename}: {reason(error)}" if error.filename else reason(error), 1) from None
+            except MemoryError:
+                raise _Mistake("there is not enough memory", 1) from None
 
 
 class _Mistake(click.ClickException):

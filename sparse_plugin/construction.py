@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
+import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 
 def named(spec: str, cls: type) -> bool:
-    """Whether "module:Class" names cls. `__main__` also stands for the main script in a spawned process."""
+    """Whether "module:Class" names cls by where it is defined. `__main__`, or the script's own name, stands for the main
+    script, in a spawned process too.
+    """
     module, _, name = spec.partition(":")
-    return cls.__name__ == name and (
-        cls.__module__ == module or (module == "__main__" and cls.__module__ == "__mp_main__")
-    )
+    if cls.__name__ != name or cls.__module__ not in ("__main__", "__mp_main__"):
+        return cls.__name__ == name and cls.__module__ == module
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return module == "__main__" or (file is not None and Path(file).stem == module)
+
+
+def handed_on(spec: str, cls: type) -> bool:
+    """Whether "module:Class" names cls by a module that hands it on from the one that defines it."""
+    module, _, name = spec.partition(":")
+    try:
+        return getattr(sys.modules.get(module), name, None) is cls
+    except Exception:  # a module's own __getattr__ may do anything
+        return False
 
 
 _GENERATOR = r"_?(net)?_?(g|gen|generator)(_?net)?_?\d*"
@@ -45,23 +60,22 @@ def when_any_defined(base: type, then: Callable[[type], None]) -> Callable[[], N
     return _on_subclass(base, then)
 
 
-def when_defined(base: type, spec: str, then: Callable[[type], None]) -> Callable[[], None]:
-    """Call then(cls) for the class that spec names: now, where it exists below base, else when it is defined.
+class Building(threading.local):
+    """The instances that a thread is building."""
 
-    Returns a function that stops waiting.
-    """
-    return when_any_defined(base, lambda cls: then(cls) if named(spec, cls) else None)
+    def __init__(self) -> None:
+        self.now: set[int] = set()
 
 
-def after_construction(cls: Any, then: Callable[[Any], None], building: set[int] | None = None) -> Callable[[], None]:
+def after_construction(cls: Any, then: Callable[[Any], None], building: Building | None = None) -> Callable[[], None]:
     """Call then(instance) when an instance of cls, or of a class derived from it, is completely built.
 
-    Copies and unpickled instances are not built. Where several calls share one set `building`, an instance that is built
+    Copies and unpickled instances are not built. Where several calls share one `building`, an instance that is built
     inside another's constructor is a part of it, and passed over. Returns a function that gives the classes back their
     `__init__`.
     """
     outermost = building is not None
-    building = set() if building is None else building
+    building = Building() if building is None else building
     originals: list[tuple[Any, Any]] = []
 
     def wrap(kind: Any) -> None:
@@ -71,14 +85,14 @@ def after_construction(cls: Any, then: Callable[[Any], None], building: set[int]
 
         @functools.wraps(original)
         def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-            if id(self) in building or (outermost and building):
+            if id(self) in building.now or (outermost and building.now):
                 original(self, *args, **kwargs)
                 return
-            building.add(id(self))
+            building.now.add(id(self))
             try:
                 original(self, *args, **kwargs)
             finally:
-                building.discard(id(self))
+                building.now.discard(id(self))
             then(self)
 
         originals.append((kind, original))

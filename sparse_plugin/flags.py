@@ -50,7 +50,7 @@ def add(parser: argparse.ArgumentParser, session: Session) -> None:
 
 def _fields() -> dict[str, list[str]]:
     owners: dict[str, list[str]] = {}
-    for name in REGULARIZERS.all():
-        for field in REGULARIZERS.get(name).model_fields:
+    for name, kind in REGULARIZERS.usable():
+        for field in kind.model_fields:
             owners.setdefault(field, []).append(name)
     return owners

@@ -8,8 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wrapt import FunctionWrapper, register_post_import_hook, resolve_path
-
+from sparse_plugin import advice
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.plugins import HOSTS
 from sparse_plugin.sources import Recognition, Source, import_root, recognize
@@ -108,7 +107,8 @@ class Host:
         at = ", ".join(map(str, self.sources)) or "another revision"
         return (
             f"{found.root} is {self.name} by its other files, and does not define {(moved or self.builders)[0]}, which its patch "
-            f'(written for {at}) attaches to; name the generator with --generator "module:Class", or update sparse_plugin'
+            f"(written for {at}) attaches to; name the generator with {advice.setting('generator', 'module:Class')}, or update "
+            "sparse_plugin"
         )
 
     def owns(self, module: Any) -> bool:
@@ -137,22 +137,14 @@ class Host:
         module, _, name = spec.partition(":")
 
         def apply(imported: Any) -> None:
-            if not session.active or not self.owns(imported):
+            if not self.owns(imported):
                 return
             try:
-                parent, attribute, original = resolve_path(imported, name)
+                session.wrap(imported, name, wrapper)
             except AttributeError:
                 return
-            wrapped = FunctionWrapper(original, wrapper)
-            setattr(parent, attribute, wrapped)
 
-            def undo() -> None:
-                if vars(parent).get(attribute) is wrapped:
-                    setattr(parent, attribute, original)
-
-            session.undo.append(undo)
-
-        register_post_import_hook(apply, module)
+        session.when_imported(module, apply)
 
 
 def identify(folder: Path, name: str | None = None) -> list[tuple[Host, Recognition]]:
@@ -160,7 +152,7 @@ def identify(folder: Path, name: str | None = None) -> list[tuple[Host, Recognit
 
     Raises ConfigError where two of them know the same.
     """
-    hosts = [HOSTS.get(name)] if name is not None else [HOSTS.get(each) for each in HOSTS.all()]
+    hosts = [HOSTS.get(name)] if name is not None else [host for _, host in HOSTS.usable()]
     found = [(host, recognition) for host in hosts if (recognition := host.find(folder)) is not None]
     by_root: dict[Path, Host] = {}
     for host, recognition in found:
@@ -168,7 +160,7 @@ def identify(folder: Path, name: str | None = None) -> list[tuple[Host, Recognit
         if other is not host:
             raise ConfigError(
                 f"the host patches {other.name!r} and {host.name!r} both claim {recognition.root}; choose one with "
-                f"--host {other.name} or --host {host.name}"
+                f"{advice.setting('host', other.name)} or {advice.setting('host', host.name)}"
             )
     return found
 

@@ -8,6 +8,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from sparse_plugin import advice
 from sparse_plugin.errors import ConfigError
 
 
@@ -17,13 +18,14 @@ def load(name: str) -> None:
     A file is imported as `sparse_plugin_user_<stem>`, so that it never takes the name of a host's module; its classes
     pickle under that name. A second one of the same stem has its folder's hash behind it. Raises ConfigError where it is missing or fails.
     """
+    asked = advice.setting("imports", name)
     try:
         if not name.endswith(".py"):
             importlib.import_module(name)
             return
         path = Path(name).resolve()
         if not path.is_file():
-            raise ConfigError(f"--import {name}: there is no such file")
+            raise ConfigError(f"{asked}: there is no such file")
         module_name = f"sparse_plugin_user_{path.stem}"
         if _file(module_name) not in (None, str(path)):  # another folder's file of the same name
             module_name += "_" + hashlib.sha1(str(path).encode()).hexdigest()[:8]
@@ -44,7 +46,7 @@ def load(name: str) -> None:
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:  # a script ends itself where it is no module
-        raise ConfigError(f"--import {name} fails: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"{asked} fails: {type(error).__name__}: {error}") from error
 
 
 def _file(module: str) -> str | None:

@@ -6,26 +6,32 @@ when they are imported. The command runs as a child whose exit code, signals and
 
 from __future__ import annotations
 
-import json
 import os
-import resource
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from sparse_plugin.command import checked, not_started
 from sparse_plugin.config import ENVIRONMENT, SparsityConfig
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.hosts import identify
-from sparse_plugin.session import STATUS, default_run_dir, say, verdict
+from sparse_plugin.journal import STATUS, gathered, gathering, say, verdict
+from sparse_plugin.session import default_run_dir
 
 BOOT = Path(__file__).parent / "boot"
 
 # The command succeeded and nothing was regularized.
 NOTHING_ATTACHED = 3
+
+# Sent to the launcher, they are the command's; not every system has each.
+_PASSED_ON = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)
+]
 
 
 def environment(config: SparsityConfig, run_dir: str | None) -> dict[str, str]:
@@ -47,22 +53,41 @@ def run(command: Sequence[str], config: SparsityConfig) -> int:
     a script, settings or a host's source that are not valid, before anything runs.
     """
     regularizer = None if config.regularizer is None else config.build()
-    command = _checked(list(command))
+    _check_outer(config)
+    command = checked(command)
     _check_host(command, config)
     if not config.enabled:
         say(f"{regularizer or 'the plugin'} is disabled; running without it")
-    with tempfile.TemporaryDirectory(prefix="sparse-plugin-") as status:
+    with gathering() as folder:
         run_dir = config.run_dir or default_run_dir()
-        code = _supervise(command, {**os.environ, **environment(config, run_dir), STATUS: status})
-        events = [json.loads(line) for file in Path(status).glob("*.jsonl") for line in file.read_text().splitlines()]
+        # The command itself knows by our process id that it is the one that must have the plugin.
+        on = {**environment(config, run_dir), STATUS: str(folder), "SPARSE_PLUGIN_BOOT": str(os.getpid())}
+        try:
+            code = _supervise(command, {**os.environ, **on})
+        except OSError as error:
+            raise ConfigError(not_started(command, error)) from None
+        events = gathered(folder)
     if code == 1 and any("mistake" in event for event in events):
         return ConfigError.exit_code
     text, failed = verdict(events, config)
-    if text:
+    if text and code == 0:  # what failed did not get as far as to be judged
         say(text)
     if code < 0:
         _die_of(-code)
     return NOTHING_ATTACHED if failed and code == 0 else code
+
+
+def _check_outer(config: SparsityConfig) -> None:
+    """Refuse what another launcher, inside which this one runs, was asked to do otherwise."""
+    outer = SparsityConfig.from_environment() if STATUS in os.environ else None
+    if outer is None or outer.regularizer is None or not outer.enabled:
+        return
+    if (outer.regularizer, outer.settings) != (config.regularizer, config.settings) or not config.enabled:
+        asked = config.build() if config.enabled else "nothing, by enabled: false"
+        raise ConfigError(
+            f"this runs inside another `sparse-plugin run`, which was asked for {outer.build()}, and is asked for {asked}; "
+            "give the regularizer in one place"
+        )
 
 
 def _check_host(command: list[str], config: SparsityConfig) -> None:
@@ -76,36 +101,41 @@ def _check_host(command: list[str], config: SparsityConfig) -> None:
             raise ConfigError(lost)
 
 
-def _checked(command: list[str]) -> list[str]:
-    if not command:
-        raise ConfigError(
-            "no command is given; write it after --, as in `sparse-plugin run --sparse l1 -- python train.py`"
-        )
-    if command[0] in ("python", "python3"):
-        command[0] = sys.executable
-    if shutil.which(command[0]) is None:
-        raise ConfigError(f"the command {command[0]!r} does not exist or cannot be executed")
-    script = next((word for word in command[1:] if not word.startswith("-")), "")
-    if command[0] == sys.executable and command[1:2] == [script] and not os.path.exists(script):
-        raise ConfigError(f"the script {script!r} does not exist")
-    return command
-
-
 def _supervise(command: list[str], env: dict[str, str]) -> int:
     """Run command as a child and wait; signals sent to this process are the child's. Returns the code, or -signal."""
     if not hasattr(signal, "sigwaitinfo"):  # macOS, Windows
-        return subprocess.call(command, env=env)
-    passed_on = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, passed_on | {signal.SIGCHLD})
-    prepare = _child(mask)
-    child = subprocess.Popen(command, env=env, preexec_fn=prepare, close_fds=False)
-    while child.poll() is None:
-        info = signal.sigwaitinfo(passed_on | {signal.SIGCHLD})
-        # What the terminal sends goes to the whole foreground group, the child included; the rest came to us alone.
-        if info.si_signo != signal.SIGCHLD and info.si_code <= 0:
-            child.send_signal(info.si_signo)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        return _wait(subprocess.Popen(command, env=env))
+    waited_for = {*_PASSED_ON, signal.SIGCHLD}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)
+    try:
+        child = subprocess.Popen(command, env=env, preexec_fn=_child(mask), close_fds=False)
+        while child.poll() is None:
+            info = signal.sigwaitinfo(waited_for)
+            # What the terminal sends goes to the whole foreground group, the child included; the rest came to us alone.
+            if info.si_signo != signal.SIGCHLD and info.si_code <= 0:
+                child.send_signal(info.si_signo)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return child.returncode
+
+
+def _wait(child: subprocess.Popen[bytes]) -> int:
+    """Wait for child where nobody tells who sent a signal: an interrupt is the terminal's, which sends it to the child too."""
+    with _handled(lambda number: None if number == signal.SIGINT else child.send_signal(number)):
+        return child.wait()
+
+
+@contextmanager
+def _handled(handle: Callable[[int], None]) -> Iterator[None]:
+    before = {}
+    for number in _PASSED_ON:
+        with suppress(ValueError, OSError):  # not in the main thread
+            before[number] = signal.signal(number, lambda number, frame: handle(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _child(mask: set[signal.Signals | int]) -> Callable[[], None]:
@@ -114,7 +144,7 @@ def _child(mask: set[signal.Signals | int]) -> Callable[[], None]:
         import ctypes
 
         prctl = ctypes.CDLL(None).prctl
-    except (OSError, AttributeError):
+    except (ImportError, OSError, AttributeError, TypeError):
         prctl = None
 
     def prepare() -> None:
@@ -128,7 +158,10 @@ def _child(mask: set[signal.Signals | int]) -> Callable[[], None]:
 def _die_of(number: int) -> None:
     """End as the child did, without a second core file."""
     sys.stdout.flush()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if number != signal.SIGKILL:
+    with suppress(ImportError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError, ValueError):  # those that nobody can catch have no handler to be reset
         signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)

@@ -7,24 +7,30 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import TracebackType
+from types import FunctionType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+from wrapt import FunctionWrapper, resolve_path
+
+from sparse_plugin import advice
 from sparse_plugin.config import ENVIRONMENT, SparsityConfig
 from sparse_plugin.construction import (
+    Building,
     after_construction,
+    handed_on,
     looks_like_a_generator,
+    named,
     named_generator,
     when_any_defined,
-    when_defined,
 )
 from sparse_plugin.errors import AttachmentError, CheckpointError, ConfigError, SiteError, SparsePluginError
-from sparse_plugin.files import Log
+from sparse_plugin.importing import when_imported
 from sparse_plugin.imports import load
+from sparse_plugin.journal import Journal, say, verdict
 from sparse_plugin.plugins import HOSTS
 
 if TYPE_CHECKING:
@@ -32,8 +38,6 @@ if TYPE_CHECKING:
 
     from sparse_plugin.attachment import Attachment
     from sparse_plugin.hosts import Host
-
-STATUS = "SPARSE_PLUGIN_STATUS"  # a folder where every process says what it attached
 
 _current: Session | None = None
 
@@ -45,36 +49,62 @@ class Session:
     that is loaded into a generator.
     """
 
-    def __init__(self, config: SparsityConfig, default_run_dir: str | None = None) -> None:
+    def __init__(
+        self, config: SparsityConfig, default_run_dir: str | None = None, *, launched: bool = False
+    ) -> None:
         self.config = config
         self.default_run_dir = default_run_dir
+        self.launched = launched
         self.active = False
+        # What takes back everything that was done to this process, in the order in which it was done.
         self.undo: list[Callable[[], None]] = []
-        self.events: list[dict[str, str]] = []
+        self.journal = Journal()
         self._said: set[str] = set()
-        self._notes = Log()
         self._generators: weakref.WeakKeyDictionary[nn.Module, Host | None] = weakref.WeakKeyDictionary()
         self._watched: weakref.WeakKeyDictionary[type, Host | None] = weakref.WeakKeyDictionary()
 
     def start(self) -> None:
-        """Patch the hosts, now or when they are imported."""
+        """Patch the hosts, now or when they are imported. Where that fails, all of it is taken back."""
         config = self.config
         self.active = True
-        for name in config.imports:
-            load(name)
-        names = [config.host] if config.host else list(HOSTS.all())
-        for name in names:
-            HOSTS.get(name).install(self)
-        if config.generator:
-            self.attach_instances_of(config.generator, None)
-        elif not config.host:
-            self._attach_generators()
+        try:
+            for name in config.imports:
+                load(name)
+            hosts = [(config.host, HOSTS.get(config.host))] if config.host else HOSTS.usable()
+            for name, host in hosts:
+                self._install(name, host)
+            if config.generator:
+                self.attach_instances_of(config.generator, None)
+            elif not config.host:
+                self._attach_generators()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _install(self, name: str, host: Host) -> None:
+        """Apply a host's patch; one of a package that fails, and that nobody asked for, is left out."""
+        done = len(self.undo)
+        try:
+            host.install(self)
+        except Exception as error:
+            if name == self.config.host or HOSTS.is_local(name) or isinstance(error, SparsePluginError):
+                raise
+            self._take_back(done)
+            HOSTS.leave_out(name, f"{HOSTS.described(name)} fails: {type(error).__name__}: {error}")
 
     def stop(self) -> None:
         """Take every patch back. Generators that were attached stay so."""
         self.active = False
-        while self.undo:
-            self.undo.pop()()
+        self._take_back(0)
+
+    def _take_back(self, done: int) -> None:
+        """Undo what was done after the first so many, the latest first, each whether or not another fails."""
+        while len(self.undo) > done:
+            undo = self.undo.pop()
+            try:
+                undo()
+            except Exception as error:
+                say(f"a patch could not be taken back: {type(error).__name__}: {error}")
 
     def configure(self, mapping: Mapping[str, Any], source: str) -> None:
         """Take settings that the host's own configuration holds, for this process and those that it starts.
@@ -98,15 +128,38 @@ class Session:
         os.environ[ENVIRONMENT] = self.config.to_environment()
         if not given.enabled:
             say(f"{source} disables {given.build()}; running without it")
-            self.note("off", source)
+            self.journal.note("off", source)
 
     def attach_instances_of(self, spec: str, host: Host | None) -> None:
-        """Attach to every instance of the class that spec, "module:Class", names, once the class exists."""
-        self._when_torch(lambda torch: when_defined(torch.Module, spec, lambda cls: self._watch(cls, host)))
+        """Attach to every instance of the class that spec, "module:Class", names, once the class exists.
+
+        The module may be the one that defines the class or one that hands it on. Where the user named it (host is None),
+        it may be a function that returns a generator.
+        """
+        module, _, name = spec.partition(":")
+
+        def defined(cls: type) -> None:
+            if named(spec, cls):
+                self._watch(cls, host)
+            elif cls.__name__ == name:  # as lazy modules hand it on: not before it is used
+                self.undo.append(
+                    after_construction(cls, lambda built: self.built(built, host) if handed_on(spec, cls) else None)
+                )
+
+        def imported(found: Any) -> None:
+            value = vars(found).get(name)
+            torch = sys.modules.get("torch.nn.modules.module")
+            if isinstance(value, type) and torch is not None and issubclass(value, torch.Module):
+                self._watch(value, host)
+            elif isinstance(value, FunctionType) and host is None:
+                self.wrap(found, name, self.after_factory(None))
+
+        self._when_torch(lambda torch: when_any_defined(torch.Module, defined))
+        self.when_imported(module, imported)
 
     def _attach_generators(self) -> None:
         """Attach to every instance of a class that is named like a generator and is no part of another."""
-        building: set[int] = set()
+        building = Building()
 
         def defined(cls: type) -> None:
             if looks_like_a_generator(cls) and not any(base in self._watched for base in cls.__mro__):
@@ -114,14 +167,30 @@ class Session:
 
         self._when_torch(lambda torch: when_any_defined(torch.Module, defined))
 
+    def wrap(self, parent: Any, attribute: str, wrapper: Callable[..., Any]) -> None:
+        """Put a wrapt wrapper around parent's attribute, unless it stands there already."""
+        parent, attribute, original = resolve_path(parent, attribute)
+        if isinstance(original, FunctionWrapper) and original._self_wrapper is wrapper:
+            return
+        own, wrapped = attribute in vars(parent), FunctionWrapper(original, wrapper)
+        setattr(parent, attribute, wrapped)
+
+        def undo() -> None:
+            if vars(parent).get(attribute) is not wrapped:
+                return  # somebody else put another there
+            if own:
+                setattr(parent, attribute, original)
+            else:
+                delattr(parent, attribute)
+
+        self.undo.append(undo)
+
+    def when_imported(self, module: str, then: Callable[[Any], None]) -> None:
+        """Call then(module) now, or when a module is imported, for as long as this session is on."""
+        self.undo.append(when_imported(module, then))
+
     def _when_torch(self, watch: Callable[[Any], Callable[[], None]]) -> None:
-        from wrapt import register_post_import_hook
-
-        def imported(module: Any) -> None:
-            if self.active:
-                self.undo.append(watch(module))
-
-        register_post_import_hook(imported, "torch.nn.modules.module")
+        self.when_imported("torch.nn.modules.module", lambda torch: self.undo.append(watch(torch)))
 
     def _watch(self, cls: type, host: Host | None) -> None:
         if host is not None and not host.owns(sys.modules.get(cls.__module__)):
@@ -130,14 +199,14 @@ class Session:
         if other is not None and host is not None and other is not host:
             raise ConfigError(
                 f"the host patches {other.name!r} and {host.name!r} both claim {cls.__module__}:{cls.__name__}; choose one "
-                f"with --host {other.name} or --host {host.name}"
+                f"with {advice.setting('host', other.name)} or {advice.setting('host', host.name)}"
             )
         if cls in self._watched:
             return
         self._watched[cls] = host
         self.undo.append(after_construction(cls, lambda built: self.built(built, host)))
 
-    def after_factory(self, host: Host) -> Callable[..., Any]:
+    def after_factory(self, host: Host | None) -> Callable[..., Any]:
         """A wrapt wrapper around a function that returns a generator."""
 
         def built(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
@@ -159,7 +228,7 @@ class Session:
         except SiteError as error:
             raise SiteError(
                 f"{error}. {cls.__module__}:{cls.__name__} was taken for the generator by its name; name another class with "
-                '--generator "module:Class"'
+                f"{advice.setting('generator', 'module:Class')}"
             ) from None
 
     def built(self, generator: nn.Module, host: Host | None) -> None:
@@ -172,7 +241,7 @@ class Session:
         self._generators[generator] = host
         if self.config.regularizer is None or not self.config.enabled:
             from_checkpoint.watch(generator)
-            self.note("waiting", type(generator).__name__)
+            self.journal.note("waiting", type(generator).__name__)
             return
         self.attach(generator)
 
@@ -188,7 +257,7 @@ class Session:
             plan = replace(plan, delivery="loss")
         handle = attachment.regularize(generator, plan)
         if isinstance(handle.regularizer, Penalty):
-            self.note("penalty", str(handle.regularizer))
+            self.journal.note("penalty", str(handle.regularizer))
         if not handle.sites:
             self._attached(f"{handle.regularizer} waits for the first call of {type(generator).__name__}")
         _train_inserted(generator, handle)
@@ -291,20 +360,13 @@ class Session:
         if text not in self._said:
             self._said.add(text)
             say(f"{text} [process {os.getpid()}]")
-        self.note("attached", text)
+        self.journal.note("attached", text)
 
     def _on_effective(self, hook: Any) -> None:
-        self.note("effective", str(hook.site))
+        self.journal.note("effective", str(hook.site))
 
     def _on_penalizable(self, hook: Any) -> None:
-        self.note("penalizable", str(hook.site))
-
-    def note(self, kind: str, text: str) -> None:
-        """Remember what happened, here and for the launcher, which gathers it from every process."""
-        self.events.append({kind: text})
-        folder = os.environ.get(STATUS)
-        if folder and os.path.isdir(folder):
-            self._notes.append(Path(folder) / f"{os.getpid()}.jsonl", {kind: text})
+        self.journal.note("penalizable", str(hook.site))
 
 
 def _train_inserted(generator: nn.Module, handle: Attachment) -> None:
@@ -318,36 +380,6 @@ def _train_inserted(generator: nn.Module, handle: Attachment) -> None:
         if isinstance(optimizer, Optimizer):
             # Into its group, so that the host's schedules and the layout of its checkpoints stay as they are.
             optimizer.param_groups[0]["params"].extend(added)
-
-
-def say(text: str) -> None:
-    """One line on stderr."""
-    print(f"sparse_plugin: {text}", file=sys.stderr, flush=True)
-
-
-def verdict(events: Sequence[Mapping[str, str]], config: SparsityConfig) -> tuple[str, bool]:
-    """What to say of a run in which the regularizer did nothing, and whether that is a failure; "" where it acted."""
-    of = {kind: text for event in reversed(events) for kind, text in event.items()}  # the first of each kind
-    if "effective" in of or "off" in of or not config.enabled:
-        return "", False
-    if "attached" in of:
-        if "penalty" in of and "penalizable" not in of:
-            return f"{of['attached']}; a penalty acts in training, and this run trained nothing", False
-        return (
-            f"NOTHING WAS REGULARIZED: {of['attached']}, but the generator never ran with it (or its loss was never "
-            "computed)"
-        ), True
-    if "waiting" in of:
-        return (
-            f"NO REGULARIZER WAS NAMED: a {of['waiting']} was built, and neither --sparse, nor the host's own configuration, "
-            "nor a checkpoint says which"
-        ), True
-    hosts = ", ".join(HOSTS.all()) or "none"
-    return (
-        f"NOTHING WAS ATTACHED: no generator of a known host ({hosts}) was built"
-        + (f", nor one of class {config.generator}" if config.generator else "")
-        + '; name the class with --generator "module:Class" ("__main__:Class" where the script defines it)'
-    ), True
 
 
 def enable(
@@ -366,8 +398,37 @@ def enable(
     on already.
     """
     global _current
+    config = _config(host, regularizer, config, settings)
+    made = config.build()
+    if config.host is not None:
+        HOSTS.get(config.host)
     if _current is not None and _current.active:
-        raise AttachmentError(f"sparse_plugin is on already, with {_current.config.regularizer}; disable() it first")
+        if _current.config.flat() == config.flat():
+            return _current
+        raise AttachmentError(
+            f"sparse_plugin is on already, with {_told(_current.config)}, and this asks for {_told(config)}; "
+            + ("leave one of them out" if _current.launched else "call sparse_plugin.disable() first")
+        )
+    if not config.enabled:
+        say(f"{made} is disabled; running without it")
+    from sparse_plugin.launch import environment
+
+    session = Session(config, default_run_dir=config.run_dir or default_run_dir())
+    variables = environment(config, session.default_run_dir)
+    session.undo.append(advice.speak_to("enable"))
+    session.undo.append(_set_environment(variables))
+    session.start()
+    _current = session
+    return session
+
+
+def _config(
+    host: str | None,
+    regularizer: str | None,
+    config: str | os.PathLike[str] | SparsityConfig | None,
+    settings: Mapping[str, Any],
+) -> SparsityConfig:
+    """What the arguments of `enable` ask for."""
     if config is not None and (regularizer is not None or settings):
         raise ConfigError("give a config or a regularizer with its settings, not both")
     if isinstance(config, (str, os.PathLike)):
@@ -382,43 +443,49 @@ def enable(
         if config.host not in (None, host):
             raise ConfigError(f"the host is {host!r}, and the config names {config.host!r}; give one of them")
         config = config.with_(host=host)
-    made = config.build()
-    if not config.enabled:
-        say(f"{made} is disabled; running without it")
-    if config.host is not None:
-        HOSTS.get(config.host)
-    from sparse_plugin.launch import environment
+    return config
 
-    session = Session(config, default_run_dir=config.run_dir or default_run_dir())
-    before = dict(os.environ)
-    os.environ.update(environment(config, session.default_run_dir))
+
+def _told(config: SparsityConfig) -> str:
+    """All that a config sets, for people."""
+    flat = config.flat()
+    name = flat.pop("regularizer", "no regularizer")
+    return f"{name}({', '.join(f'{key}={value}' for key, value in flat.items())})"
+
+
+def _set_environment(variables: Mapping[str, str]) -> Callable[[], None]:
+    """Set variables for the processes that this one starts. Returns a function that sets them back as they were."""
+    before = {key: os.environ.get(key) for key in variables}
+    os.environ.update(variables)
 
     def restore() -> None:
-        for key in os.environ.keys() - before.keys():
-            if key.startswith("SPARSE_PLUGIN_"):
-                del os.environ[key]
-        os.environ["PYTHONPATH"] = before.get("PYTHONPATH", "")
-        if "PYTHONPATH" not in before:
-            del os.environ["PYTHONPATH"]
+        from sparse_plugin.launch import BOOT
 
-    session.undo.append(restore)
-    session.start()
-    atexit.register(_at_exit, session)
-    _current = session
-    return session
+        for key, value in before.items():
+            now = os.environ.get(key)
+            if key == "PYTHONPATH" and now is not None and now != variables[key]:  # changed since, by somebody else
+                value = os.pathsep.join(path for path in now.split(os.pathsep) if path != str(BOOT))
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+    return restore
 
 
 def disable() -> None:
     """Switch off what `enable` switched on. Generators that were attached stay so; detach them one by one."""
     global _current
     if _current is not None:
-        _current.stop()
-        _current = None
+        session, _current = _current, None
+        session.stop()
 
 
-def _at_exit(session: Session) -> None:
-    if session.active:
-        text, _ = verdict(session.events, session.config)
+@atexit.register
+def _at_exit() -> None:
+    """Say at the end of the process, where no launcher does, that nothing was regularized."""
+    if _current is not None and _current.active and not _current.launched:
+        text, _ = verdict(_current.journal.events, _current.config)
         if text:
             say(text)
 
@@ -431,22 +498,25 @@ def default_run_dir() -> str:
 def boot() -> None:
     """Start a session from the environment that the launcher set; called in every process of the run."""
     global _current
+    advice.speak_to("command")
     config = SparsityConfig.from_environment()
     if config is None:
         return
-    _current = Session(config, os.environ.get("SPARSE_PLUGIN_RUN_DIR"))
+    session = _current = Session(config, os.environ.get("SPARSE_PLUGIN_RUN_DIR"), launched=True)
     previous = sys.excepthook
 
     def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         text = _mistake(error)
-        if text and _current is not None:
+        if text and session.active:
             say(text)
-            _current.note("mistake", text)
+            session.journal.note("mistake", text)
         else:
             previous(kind, error, trace)
 
     sys.excepthook = excepthook
-    _current.start()
+    atexit.register(session.journal.close)
+    session.journal.note("on", sys.executable)
+    session.start()
 
 
 def _mistake(error: BaseException) -> str:

@@ -123,9 +123,6 @@ def test_nothing_attached_is_said_loudly(tmp_path):
     assert done.returncode == 3 and done.stdout == "fine\n"
     assert "NOTHING WAS ATTACHED: no generator of a known host (" in done.stderr
     assert '--generator "module:Class"' in done.stderr
-    script(tmp_path, "sys.exit(5)", "fails.py")
-    done = sparse_plugin(*ON, "python", "fails.py", cwd=tmp_path)
-    assert done.returncode == 5 and "NOTHING WAS ATTACHED" in done.stderr
 
 
 def test_attached_and_never_run_is_said_loudly(tmp_path):

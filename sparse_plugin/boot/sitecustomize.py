@@ -23,14 +23,22 @@ def _boot() -> None:
 def _start() -> None:
     try:
         from sparse_plugin.session import boot
-    except ImportError as error:
-        # A tool in another environment that the run calls; the run itself says at its end if nothing was attached.
-        print(f"sparse_plugin: not on in {sys.executable}: {error}", file=sys.stderr)
+    except Exception as error:
+        sys.stderr.write("sparse_plugin: not on in %s: %s: %s\n" % (sys.executable, type(error).__name__, error))  # noqa: UP031
+        # A tool in another environment that the run calls may go on; the command itself is what was to be regularized.
+        if os.environ["SPARSE_PLUGIN_BOOT"] == str(os.getppid()):
+            sys.stderr.write(
+                "sparse_plugin: this is the command that was to run with it; install sparse_plugin where it runs, and leave out "
+                "-s and PYTHONNOUSERSITE where it is in the user's own site-packages\n"
+            )
+            sys.stderr.flush()
+            os._exit(2)
         return
     try:
         boot()
     except Exception as error:  # site would print it and go on without the regularizer
-        print(f"sparse_plugin: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        sys.stderr.write("sparse_plugin: %s: %s\n" % (type(error).__name__, error))  # noqa: UP031
+        sys.stderr.flush()
         os._exit(2)
 
 

@@ -49,6 +49,7 @@ def evaluate(target: str, as_json: bool, generator: str | None, bounds: tuple[fl
         sparse-plugin evaluate runs/a --data cifar10
         sparse-plugin evaluate netG.pth --generator my.models:Generator --data images.zip
     """
+    from sparse_plugin import advice
     from sparse_plugin.evaluation import evaluate as measure
     from sparse_plugin.extras import need
 
@@ -60,5 +61,6 @@ def evaluate(target: str, as_json: bool, generator: str | None, bounds: tuple[fl
         from sparse_plugin.sampling import Named
 
         named = Named(generator, low=bounds[0], high=bounds[1], **host)
-    report = measure(target, source_of(options), named=named, **options)
+    with advice.speaking_to("evaluate"):
+        report = measure(target, source_of(options), named=named, **options)
     click.echo(report.to_json() if as_json else report.to_text())

@@ -30,6 +30,8 @@ def list_(as_json: bool, kernels: bool, imports: tuple[str, ...]) -> None:
         with busy("loading the kernels"):
             rows: list[dict[str, Any]] = [dict(row) for row in kernel_status()]
     else:
+        for plugins in (REGULARIZERS, ADAPTERS, HOSTS):
+            plugins.check()
         rows = [
             {"kind": plugins.kind, "name": plugin.name, "from": plugin.origin, "fields": _fields(plugins, plugin.name)}
             for plugins in (REGULARIZERS, ADAPTERS, HOSTS)

@@ -11,7 +11,7 @@ from pathlib import Path
 from sparse_plugin import __version__
 from sparse_plugin.demo.training import Training, train
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.session import say
+from sparse_plugin.journal import say
 
 PAGE, PICTURE, MARK = "index.html", "demo.png", "demo.json"
 SCRIPT = Path(__file__).with_name("train.py")

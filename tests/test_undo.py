@@ -1,0 +1,145 @@
+"""Switching on that fails, and switching off, leave the process as it was."""
+
+import importlib
+import os
+import sys
+
+import pytest
+from torch import nn
+from torch.optim import optimizer
+
+import sparse_plugin
+from sparse_plugin import advice, hooks, placement, plugins
+from sparse_plugin.errors import AttachmentError, ConfigError
+
+
+class Mine(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Conv2d(4, 3, 3)
+
+
+def traces():
+    """Everything in the process that switching on may change."""
+    return {
+        "environment": dict(os.environ),
+        "finders": list(sys.meta_path),
+        "inits": (Mine.__init__, vars(nn.Module).get("__init_subclass__"), vars(Mine).get("__init_subclass__")),
+        "listeners": (list(placement.placed), list(hooks.effective), list(hooks.penalizable)),
+        "steps": len(optimizer._global_optimizer_pre_hooks),
+        "reader": advice.reader(),
+    }
+
+
+@pytest.fixture
+def host():
+    names = []
+
+    def register(**methods):
+        kind = type("Broken", (sparse_plugin.Host,), methods)
+        names.append("broken")
+        return sparse_plugin.register_host(kind("broken", generators=[f"{__name__}:Mine"], losses=["os:fsencode"]))
+
+    yield register
+    for name in names:
+        plugins.HOSTS.unregister(name)
+
+
+def fails(self, session):
+    raise RuntimeError("a host's own mistake")
+
+
+def interrupted(self, session):
+    session.undo.append(lambda: os.environ.pop("BROKEN_HOST", None))
+    os.environ["BROKEN_HOST"] = "1"
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("methods", "error"),
+    [({"prepare": fails}, RuntimeError), ({"patch": fails}, RuntimeError), ({"patch": interrupted}, KeyboardInterrupt)],
+)
+@pytest.mark.parametrize("named", ["broken", None])
+def test_a_host_that_fails_leaves_nothing(host, methods, error, named, monkeypatch):
+    host(**methods)
+    monkeypatch.setenv("SPARSE_PLUGIN_CONFIG", '{"regularizer": "l1"}')
+    monkeypatch.setenv("PYTHONPATH", "theirs")
+    before = traces()
+    with pytest.raises(error):
+        sparse_plugin.enable(named, "l0_inf", k=2)
+    assert traces() == before
+    plugins.HOSTS.unregister("broken")
+    sparse_plugin.enable("mimicry", "l0_inf", k=2)
+    sparse_plugin.disable()
+    assert traces() == before
+
+
+def test_a_file_that_fails_leaves_nothing(tmp_path):
+    before = traces()
+    for text in ("1 / 0", "raise SystemExit(0)", "import no_such_module", "def f(:"):
+        (tmp_path / "mine.py").write_text(text)
+        with pytest.raises(ConfigError, match="mine.py. fails"):
+            sparse_plugin.enable(None, "l0", k=2, imports=[str(tmp_path / "mine.py")])
+        assert traces() == before
+
+
+def test_switching_off_takes_all_of_it_back(host, monkeypatch):
+    host()
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    before = traces()
+    session = sparse_plugin.enable(None, "l0_inf", k=2, generator=f"{__name__}:Mine")
+    assert traces() != before and os.environ["SPARSE_PLUGIN_BOOT"]
+    assert sparse_plugin.Attachment.of(Mine()) is not None
+    session.undo.append(lambda: 1 / 0)  # somebody's own, which fails: the others are taken back all the same
+    sparse_plugin.disable()
+    assert traces() == before and sparse_plugin.Attachment.of(Mine()) is None
+
+
+def test_a_path_that_grew_meanwhile_keeps_what_is_not_ours(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "theirs")
+    sparse_plugin.enable("mimicry", "l0_inf", k=2)
+    os.environ["PYTHONPATH"] += os.pathsep + "later"
+    sparse_plugin.disable()
+    assert os.environ["PYTHONPATH"] == os.pathsep.join(["theirs", "later"])
+
+
+def test_an_undo_that_fails_is_said(capsys):
+    sparse_plugin.enable("mimicry", "l0_inf", k=2).undo.append(lambda: 1 / 0)
+    sparse_plugin.disable()
+    assert "could not be taken back: ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_a_cell_that_runs_twice(tmp_path):
+    first = sparse_plugin.enable("mimicry", "l0_inf", k=2)
+    assert sparse_plugin.enable("mimicry", "l0_inf", k=2) is first
+    config = sparse_plugin.SparsityConfig.from_mapping({"regularizer": "l0_inf", "k": 2, "host": "mimicry"})
+    assert sparse_plugin.enable(config=config) is first
+    for other in ({"k": 3}, {"k": 2, "measure_every": 7}, {"k": 2.0 / 4}):
+        with pytest.raises(AttachmentError, match=r"on already, with l0_inf\(k=2, .*disable\(\) first"):
+            sparse_plugin.enable("mimicry", "l0_inf", **other)
+    with pytest.raises(AttachmentError, match="asks for l1"):
+        sparse_plugin.enable(None, "l1", weight=1.0)
+
+
+def test_a_module_that_is_loaded_again_is_patched_again_and_once(host, tmp_path, monkeypatch):
+    (tmp_path / "their_loss.py").write_text("def loss(x):\n    return x\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    added = []
+    session = sparse_plugin.enable("mimicry", "l1", weight=1.0)
+
+    def adding(wrapped, instance, args, kwargs):
+        added.append(1)
+        return wrapped(*args, **kwargs)
+
+    session.when_imported("their_loss", lambda module: session.wrap(module, "loss", adding))
+    import their_loss
+
+    original_loader = their_loss.__loader__
+    for times in (1, 2, 3):
+        their_loss.loss(1)
+        assert len(added) == times
+        importlib.reload(their_loss)
+    assert type(their_loss.__loader__) is type(original_loader)
+    sparse_plugin.disable()
+    assert their_loss.loss(1) == 1 and len(added) == 3
+    del sys.modules["their_loss"]
