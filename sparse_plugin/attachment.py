@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin import deferred, first, hooks, penalty, placement, sites, steps
+from sparse_plugin import advice, deferred, first, hooks, penalty, placement, sites, steps
 from sparse_plugin.config import Delivery, SparsityConfig
 from sparse_plugin.errors import AttachmentError, ConfigError, PenaltyError, SiteError
 from sparse_plugin.inserted import Inserted
@@ -26,6 +26,7 @@ from sparse_plugin.sites import CHILD, Site
 log = logging.getLogger("sparse_plugin")
 
 
+@advice.for_its_caller
 def attach(
     generator: nn.Module,
     regularizer: str | Regularizer | SparsityConfig,
@@ -88,7 +89,7 @@ def regularize(generator: nn.Module, plan: Plan, example_input: Any = None) -> A
         if isinstance(made, Constraint) and made.dictionaries(1, 2) is not None:
             raise SiteError(
                 f"{made} inserts parameters, which must exist before the first forward, and D1 of "
-                f'{type(generator).__name__} cannot be told yet; give example_input=... or sites=["path"]'
+                f"{type(generator).__name__} cannot be told yet; give {advice.any_of(advice.example(), advice.sites())}"
             )
         deferred.defer(generator, plan)
         return Attachment(generator)

@@ -7,13 +7,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from sparse_plugin import placement
+from sparse_plugin import advice, placement
 from sparse_plugin.errors import SiteError
 from sparse_plugin.hooks import remove
 from sparse_plugin.plan import Plan
 from sparse_plugin.sites import kernel_owners
 
-_HINT = 'attach with example_input=... (an input of one forward) or sites=["path"]'
+
+def _hint() -> str:
+    return f"give {advice.any_of(advice.example() and f'{advice.example()} (an input of one forward)', advice.sites())}"
 
 
 class Deferred:
@@ -25,7 +27,7 @@ class Deferred:
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if torch.compiler.is_compiling():
             raise SiteError(
-                f"Γ of {type(module).__name__} is not known yet and cannot be found inside torch.compile; {_HINT}"
+                f"Γ of {type(module).__name__} is not known yet and cannot be found inside torch.compile; {_hint()}"
             )
         settle(module)
         chosen, known_by = placement.resolve(module, self.plan, args, kwargs)
@@ -39,7 +41,7 @@ class Guard:
     def __call__(self, module: nn.Module, args: Any) -> None:
         raise SiteError(
             f"a {type(module).__name__} of the generator ran before the generator was called, so its forward is called "
-            f"directly and Γ cannot be found; {_HINT}"
+            f"directly and Γ cannot be found; {_hint()}"
         )
 
 

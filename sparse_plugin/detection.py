@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparse_plugin import advice
 from sparse_plugin.errors import SiteError
 from sparse_plugin.probe import forward, undisturbed
 from sparse_plugin.sites import CHILD, Site, climb, image_of, inside, kernel_owners, own_kernel, shape
@@ -192,6 +193,6 @@ def detect(generator: nn.Module, *args: Any, **kwargs: Any) -> Site:
     if found.site is None:
         raise SiteError(
             f"cannot tell where the representation of {type(generator).__name__} is: {found.why}. "
-            f'Name the module whose input it is, as in sites=["path"]. What ran:\n{found.table()}'
+            f"Name the module whose input it is, as in {advice.sites()}. What ran:\n{found.table()}"
         )
     return found.site

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from sparse_plugin import advice
 from sparse_plugin.adapters import Adapter
 from sparse_plugin.dataflow import Call, Flow, Node, record
 from sparse_plugin.errors import SiteError
@@ -83,9 +84,11 @@ def detect(network: nn.Module, *args: Any, **kwargs: Any) -> tuple[EncoderScale,
             raise SiteError(
                 f"Γ_{lost.level} of {name}, {shape(lost.node.shape)}, is the {Site(lost.path, 'output')}, but "
                 f"{past.get(lost.level)} reads it past that module, where no hook can change it; name other modules as in "
-                'sites=["path:output", ...]'
+                f"{advice.scales()}"
             )
-    raise SiteError(f"the encoder scales of {name} change from one forward to the next; name them by sites=[...]")
+    raise SiteError(
+        f"the encoder scales of {name} change from one forward to the next; name them by {advice.scales()}"
+    )
 
 
 @dataclass(frozen=True)
@@ -122,13 +125,13 @@ def _spots(name: str, flow: Flow, image: Node) -> list[_Spot]:
     grows = [(parent, node) for node in nodes for parent in node.grows if not parent.grown]
     if not grows:
         raise SiteError(
-            f"{name} never enlarges what it has shrunk, so it is no encoder-decoder; name its sites by sites=[...]"
+            f"{name} never enlarges what it has shrunk, so it is no encoder-decoder; name its sites by {advice.scales()}"
         )
     for parent, node in (*shrinks, *grows):
         if parent.tokens:
             raise SiteError(
                 f"{name} changes the scale of tokens, in {node.code or 'its own code'}, not of images (N, C, H, W); name the "
-                'modules whose outputs are Γ_1..Γ_K, as in sites=["path:output", ...]'
+                f"modules whose outputs are Γ_1..Γ_K, as in {advice.scales()}"
             )
     coarsest = max(parent.scale for parent, _ in grows)
     leads = _leads_to_decoder(nodes)
@@ -148,7 +151,7 @@ def _spots(name: str, flow: Flow, image: Node) -> list[_Spot]:
         if not spot.nodes:
             raise SiteError(
                 f"scale {level} of {name} is handed on by several tensors that no one tensor makes; name the modules whose "
-                'outputs are Γ_1..Γ_K, as in sites=["path:output", ...]'
+                f"outputs are Γ_1..Γ_K, as in {advice.scales()}"
             )
     return spots
 
@@ -244,14 +247,14 @@ def _earlier(flow: Flow, place: _Place) -> _Place:
 def _unreachable(name: str, chosen: list[_Place]) -> str:
     lost = next(place for place in chosen if place.call is None)
     where = f"in the code of {lost.node.code}" if lost.node.code else "in its own code"
-    near = ", ".join(f'"{place.path}:output"' for place in chosen)
     if all(place.path for place in chosen):
-        advice = f"The nearest outputs of modules are sites=[{near}]; name those, or others, if they will do"
+        near = advice.sites(*(f"{place.path}:output" for place in chosen))
+        what = f"The nearest outputs of modules are {near}; name those, or others, if they will do"
     else:
-        advice = 'Name modules whose outputs will do, as in sites=["path:output", ...]'
+        what = f"Name modules whose outputs will do, as in {advice.scales()}"
     return (
         f"Γ_{lost.level} of {name}, {shape(lost.node.shape)}, is made {where} by `{lost.node.op}` and returned by no module "
-        f"that is called once, so no hook reaches it. {advice}"
+        f"that is called once, so no hook reaches it. {what}"
     )
 
 

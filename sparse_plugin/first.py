@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sparse_plugin import advice
 from sparse_plugin.errors import SiteError
 from sparse_plugin.hooks import SiteHook, remove
 from sparse_plugin.registry.base import Constraint
@@ -68,8 +69,8 @@ class FirstPass:
             if calls != 1:
                 raise SiteError(
                     f"the {site} is called {calls} times in one forward, and a representation is made once; name another "
-                    "site with sites=[...]"
-                    + (", or attach with example_input=..., which finds it" if self.guessed else "")
+                    f"site with {advice.sites()}"
+                    + (f", or attach with {advice.example()}, which finds it" if self.guessed and advice.example() else "")
                     + (" (something calls this module's forward directly)" if not calls else "")
                 )
         if self.d1 is not None:
@@ -77,14 +78,14 @@ class FirstPass:
             if image is not None and last != image:
                 raise SiteError(
                     f"{self.d1} makes {shape(last)} and the image is {shape(image)}: it is not the last synthesis "
-                    'convolution. Name the right one with sites=["path"]; `sparse-plugin sites` lists them'
+                    f"convolution. Name the right one with {advice.sites()}; `sparse-plugin sites` lists them"
                 )
             rest = ran[[path for path, _ in ran].index(self.d1) + 1 :]
             after = [path for path, size in rest if size == last and not inside(self.d1, path)]
             if after and self.guessed:
                 raise SiteError(
                     f"{after[-1]} runs after {self.d1} and makes a tensor of the image's shape too: D1 cannot be told. "
-                    'Name it with sites=["path"]; `sparse-plugin sites` lists what runs'
+                    f"Name it with {advice.sites()}; `sparse-plugin sites` lists what runs"
                 )
         self.done = True
 

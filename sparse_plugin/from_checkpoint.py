@@ -11,12 +11,12 @@ from typing import Any
 from torch import nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
-from sparse_plugin import session
+from sparse_plugin import advice, session
 from sparse_plugin.errors import CheckpointError, ConfigError
-from sparse_plugin.inserted import KEY, decode, kept_at, places, sentence
+from sparse_plugin.inserted import KEY, decode, kept_at, place, places, sentence
 
 _waiting: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-_guarded = False
+_guard: Any = None
 
 
 class Remember:
@@ -36,7 +36,7 @@ class Remember:
         if ours != keys:
             raise CheckpointError(
                 f"this checkpoint was trained with {sentence(settings)} at {places(keys)}, and here it would be attached at "
-                f"{places(ours)}; name the sites it was trained with, as in --set 'sparse.sites=[{places(keys)}]'"
+                f"{places(ours)}; name the sites it was trained with, as in {advice.sites(*sorted(map(place, keys)))}"
             )
 
 
@@ -44,15 +44,22 @@ def watch(generator: nn.Module) -> None:
     """Attach to generator when a checkpoint that was trained with the plugin is loaded into it, and refuse to train it
     without: a run that was launched to regularize must not go on unregularized.
     """
-    global _guarded
+    global _guard
     generator.register_load_state_dict_pre_hook(Remember())  # type: ignore[no-untyped-call]
     now = session.current()
     if now is None or not now.config.enabled:
         return
     _waiting.add(generator)
-    if not _guarded:
-        _guarded = True
-        register_optimizer_step_pre_hook(_refuse_to_train)
+    if _guard is None:
+        _guard = register_optimizer_step_pre_hook(_refuse_to_train)
+        now.undo.append(_forget)
+
+
+def _forget() -> None:
+    global _guard
+    _waiting.clear()
+    _guard.remove()
+    _guard = None
 
 
 def _refuse_to_train(optimizer: Optimizer, args: Any, kwargs: Any) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparse_plugin import advice
 from sparse_plugin.errors import PenaltyError, SiteError
 from sparse_plugin.measure import Reduction, reduce
 from sparse_plugin.penalty import AddGradient, AddTerm, Counter, Hold, follow_loss_scaling, value
@@ -149,15 +150,21 @@ class SiteHook:
         if torch.compiler.is_compiling():
             if self.delivery == "loss":
                 raise PenaltyError(
-                    "delivery='loss' cannot follow Γ through torch.compile; attach with delivery='gradient'"
+                    f"{advice.setting('delivery', 'loss')} cannot follow Γ through torch.compile; use "
+                    f"{advice.setting('delivery', 'gradient')}"
                 )
             self.compiled = True
             out: Tensor = AddTerm.apply(gamma, value(penalty, gamma), 1 / self.accumulation)
             return out
         if self.delivery == "gradient" and getattr(module, "_is_replica", False):
             raise PenaltyError(
-                "each replica of DataParallel would add the whole penalty; attach with delivery='loss' and add "
-                "attachment.penalty() to the generator's loss, or use DistributedDataParallel"
+                "each replica of DataParallel would add the whole penalty; "
+                + (
+                    f"attach with {advice.setting('delivery', 'loss')} and add attachment.penalty() to the generator's loss, or "
+                    if advice.reader() == "attach"
+                    else ""
+                )
+                + "use one device or DistributedDataParallel"
             )
         now = runtime(self)
         self.is_due()

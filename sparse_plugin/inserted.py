@@ -91,7 +91,12 @@ def kept_at(module: nn.Module) -> set[str]:
 
 def places(keys: set[str]) -> str:
     """The module paths of such keys, for people."""
-    return ", ".join(sorted(key[: -len(KEY)].rstrip(".") for key in keys)) or "no place yet"
+    return ", ".join(sorted(map(place, keys))) or "no place yet"
+
+
+def place(key: str) -> str:
+    """The module path of such a key."""
+    return key[: -len(KEY)].rstrip(".")
 
 
 def sentence(settings: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparse_plugin import advice
 from sparse_plugin.attachment import attach
 from sparse_plugin.checkpoint import read
 from sparse_plugin.config import SparsityConfig
@@ -19,7 +20,7 @@ from sparse_plugin.devices import device_of
 from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.files import understood
 from sparse_plugin.generators import build, draw, input_shapes, sides
-from sparse_plugin.inserted import KEY, decode, kept_at, places, sentence
+from sparse_plugin.inserted import KEY, decode, kept_at, place, places, sentence
 from sparse_plugin.progress import SHORT, Counting
 from sparse_plugin.sites import CHILD
 
@@ -78,7 +79,7 @@ def sampler(checkpoint: str | os.PathLike[str], named: Named, device: str | None
         if ours != keys:
             raise CheckpointError(
                 f"{checkpoint} was trained with {sentence(settings)} at {places(keys)}, and here that would be at "
-                f"{places(ours)}; name the sites, as in --site {places(keys)}"
+                f"{places(ours)}; name the sites, as in {advice.sites(*sorted(map(place, keys)))}"
             )
     with understood(checkpoint, "give another one"):
         generator.load_state_dict(state)

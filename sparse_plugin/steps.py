@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
+from sparse_plugin import advice
 from sparse_plugin.errors import AttachmentError, PenaltyError
 from sparse_plugin.hooks import SiteHook, runtime
 from sparse_plugin.registry.base import Penalty
@@ -63,8 +64,13 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         now = runtime(hook)
         if watched.untrained and now.steps:  # by the second step every optimizer has been seen
             raise AttachmentError(
-                f"the generator was trained for a step and its inserted {min(watched.untrained)} was not: attach before the "
-                "optimizer is made, or add attachment.parameters() to it"
+                f"the generator was trained for a step and its inserted {min(watched.untrained)} was not: "
+                + (
+                    "attach before the optimizer is made, or add attachment.parameters() to it"
+                    if advice.reader() == "attach"
+                    else "its optimizer was made before them; have the regularizer named before the generator is built, by "
+                    f"{advice.regularizer()}"
+                )
             )
         _check_penalty(hook)
         now.steps += 1
@@ -92,8 +98,9 @@ def _check_penalty(hook: SiteHook) -> None:
     # A host whose loss function is known steps for other terms too (path-length regularization), without calling it.
     if hook.delivery == "loss" and not now.taken and not (now.loss_is_known and now.effective):
         raise PenaltyError(
-            f"the generator took a step without its penalty {hook.regularizer}: add attachment.penalty() to its loss, or "
-            "attach with delivery='gradient'"
+            f"the generator took a step without its penalty {hook.regularizer}: "
+            + ("add attachment.penalty() to its loss, or attach" if advice.reader() == "attach" else "ask for it")
+            + f" with {advice.setting('delivery', 'gradient')}"
         )
     if hook.delivery == "loss" and 0 < now.taken < hook.accumulation and not now.counter.said:
         now.counter.said = True
@@ -110,7 +117,8 @@ def _check_penalty(hook: SiteHook) -> None:
             now.counter.said = True
             log.warning(
                 "the penalty's gradient was added %d times before one step of the generator's optimizer, each with 1/%d of "
-                "its weight; where the host accumulates gradients and divides its loss, set accumulation to their number",
+                "its weight; where the host accumulates gradients and divides its loss, tell their number by %s",
                 now.counter.backwards,
                 hook.accumulation,
+                advice.setting("accumulation", now.counter.backwards),
             )

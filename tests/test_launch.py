@@ -298,7 +298,7 @@ def test_an_ambiguous_generator_stops_the_script(tmp_path):
     )
     done = sparse_plugin(*ON, "python", "train.py", cwd=tmp_path)
     assert done.returncode == 2 and "went on" not in done.stdout and "Traceback" not in done.stderr
-    assert "2 convolutions make the image together" in done.stderr and 'sites=["path"]' in done.stderr
+    assert "2 convolutions make the image together" in done.stderr and '--set "sparse.sites=[path]"' in done.stderr
     options = list(ON)
     options[-1:-1] = ["--set", "sparse.sites=[out]"]
     done = sparse_plugin(*options, "python", "train.py", cwd=tmp_path)
