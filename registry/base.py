@@ -135,6 +135,13 @@ class Constraint(Regularizer):
         del gamma
         return True
 
+    def slack(self, channels: int, size: int | None) -> str:
+        """Why this cannot bind, for people: no Γ of so many channels, and size entries a sample (None: not known yet),
+        would be changed. "" where one would, or where that is what was asked for.
+        """
+        del channels, size
+        return ""
+
     def dictionaries(self, channels: int, spatial: int) -> nn.Module | None:
         """The learned module to insert before D1, for Γ with this many channels and spatial dimensions; None for none.
 

@@ -34,6 +34,11 @@ class L0(Constraint):
 
         return project_global(gamma, self._one("k"))
 
+    def slack(self, channels: int, size: int | None) -> str:
+        """An integer k of a sample's size or more."""
+        k = self._one("k")
+        return f"k = {k} keeps all {size} coefficients of a sample" if size and isinstance(k, int) and k >= size else ""
+
     def holds(self, gamma: Tensor) -> bool:
         """At most k non-zeros in every sample."""
         size = gamma[0].numel() if len(gamma) else 0

@@ -34,6 +34,11 @@ class L0Inf(Constraint):
 
         return project_needles(gamma, self._one("k"))
 
+    def slack(self, channels: int, size: int | None) -> str:
+        """An integer k of C or more."""
+        k = self._one("k")
+        return f"k = {k} keeps all {channels} coefficients of a needle" if isinstance(k, int) and k >= channels else ""
+
     def holds(self, gamma: Tensor) -> bool:
         """At most k non-zeros in every needle."""
         return not gamma.numel() or int((gamma != 0).sum(1).max()) <= resolve_k(self._one("k"), gamma.shape[1])

@@ -59,6 +59,11 @@ class MLCSC(Constraint):
         """Γ_1, which D1 consumes, meets its constraint."""
         return self.constraints[0].holds(gamma)
 
+    def slack(self, channels: int, size: int | None) -> str:
+        """At which levels, and why; an inserted dictionary acts all the same."""
+        found = {level: why for level, each in enumerate(self.constraints, 1) if (why := each.slack(channels, size))}
+        return "; ".join(f"at level {level}, {why}" for level, why in found.items())
+
     def dictionaries(self, channels: int, spatial: int) -> nn.Module:
         """D_2..D_L for Γ with this many channels."""
         from sparse_plugin.mlcsc import Dictionaries

@@ -7,6 +7,7 @@ nor pickled with it.
 from __future__ import annotations
 
 import copy
+import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ from sparse_plugin.record import Recorder
 from sparse_plugin.registry.base import Constraint, Observer, Penalty, Regularizer
 from sparse_plugin.sites import CHILD, Site
 
+log = logging.getLogger("sparse_plugin")
+
 
 class Runtime:
     """What this process knows of one hook."""
@@ -30,6 +33,7 @@ class Runtime:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.recorder: Recorder | None = None
+        self.slack = False  # whether it was said that the constraint cannot bind
         self.effective = False  # whether Γ was regularized, or its penalty has reached a loss
         self.penalizable = False  # whether Γ has passed with gradients, or the generator was trained
         self.steps = 0  # of the generator's optimizer
@@ -107,7 +111,23 @@ class SiteHook:
         sparse = constraint.represent(gamma, dictionaries, self._observer(now))
         if not now.effective:
             self.took_effect()
+            if gamma.dim() > 1:
+                self.say_slack(gamma.shape[1], gamma.shape[1:].numel())
         return sparse
+
+    def say_slack(self, channels: int, size: int | None) -> None:
+        """Say, once, where the constraint cannot change a Γ of this size; not of a copy, whose original said it."""
+        assert isinstance(self.regularizer, Constraint)
+        now = runtime(self)
+        why = "" if now.slack or self.is_copy else self.regularizer.slack(channels, size)
+        if why:
+            now.slack = True
+            log.warning(
+                "%s at the %s projects nothing away: %s; give a smaller k, or the fraction 1.0 where that is meant",
+                self.regularizer,
+                self.site,
+                why,
+            )
 
     def _dictionaries(self, module: nn.Module) -> nn.Module | None:
         child = (module.get_submodule(self.owner) if self.owner else module)._modules.get(CHILD)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from sparse_plugin import adapters, detection, first, hooks, sites, steps
 from sparse_plugin.errors import SiteError
@@ -80,6 +81,8 @@ def install(generator: nn.Module, chosen: tuple[Site, ...], plan: Plan, known_by
         else:
             module.register_forward_hook(hook)
         standing.append((site.path, hook))
+        if isinstance(part, Constraint) and isinstance(module, _ConvNd) and site.side == "input":
+            hook.say_slack(module.in_channels, None)
         hooks.runtime(hook).recorder = recorder
         steps.follow(hook, generator)
         if isinstance(regularizer, Penalty) and hook.delivery == "gradient":
