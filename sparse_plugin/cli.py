@@ -61,7 +61,7 @@ def cli() -> None:
 
 
 for _name in (
-    "run", "check", "sites", "list", "strip", "train", "evaluate", "experiment", "figure", "restore", "demo",
+    "run", "check", "sites", "list", "strip", "train", "evaluate", "experiment", "figure", "results", "restore", "demo",
 ):  # fmt: skip
     _module = import_module(f"sparse_plugin.commands.{_name}")
     cli.add_command(getattr(_module, "list_" if _name == "list" else _name))

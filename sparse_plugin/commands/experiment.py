@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from sparse_plugin.commands.options import data_options, imported, source_of
+from sparse_plugin.commands.options import data_options, imported, source_of, steps_of
 
 
 @click.group()
@@ -39,6 +39,15 @@ def _table(name: str, what: str) -> None:
         help="Columns, as in \"vanilla,l0_inf,l1:weight=0.1\".  [default: the paper's, with the recipes' settings]",
     )
     @click.option("--seeds", type=int, help="Runs of each method.  [default: 2, or 3 at the paper's scale]")
+    @click.option("--first-seed", default=0, show_default=True, help="Seeds count from it on.")
+    @click.option(
+        "--fraction",
+        "fractions",
+        type=float,
+        multiple=True,
+        help="A share of the data; repeatable.  [default: the table's]",
+    )
+    @click.option("--no-control", is_flag=True, help="Leave out ml_csc with k = 1.0, the added layer without sparsity.")
     @click.option("--width", type=float, help="Multiplies all channels, instead of the scale's.")
     @click.option("--steps", type=int, help="Instead of the scale's.")
     @click.option("--batch", type=int, help="Instead of the recipe's.")
@@ -48,20 +57,31 @@ def _table(name: str, what: str) -> None:
     @click.option("--inception", metavar="FILE", help="Inception's weights, for FID and IS; as for evaluate.")
     @click.option("--kid-subset", type=int, help="As for evaluate.")
     @click.option("--checkpoint-every", type=int, help="In steps.  [default: a fifth of a run, at most 1000]")
+    @click.option("--measure-at", metavar="STEP,...", default="", help="Earlier steps to measure, as 2000,4000.")
+    @click.option("--test-data", metavar="PATH", help="Real images of a test split, to be measured against too.")
+    @click.option("--record", metavar="FILE", help="Add finished runs to it, a line each, for `results`.")
     @click.option(
         "--import", "imports", multiple=True, metavar="FILE", help="A .py file or module that registers regularizers."
     )
     @click.option("--device", help="cpu, cuda, cuda:1.  [default: cuda where it is]")
     @click.option("--dry-run", is_flag=True, help="Say what would be run.")
     def command(
-        out: str, archs: tuple[str, ...], methods: tuple[str, ...], imports: tuple[str, ...], **options: Any
+        out: str,
+        archs: tuple[str, ...],
+        methods: tuple[str, ...],
+        imports: tuple[str, ...],
+        measure_at: str,
+        no_control: bool,
+        **options: Any,
     ) -> None:
         from sparse_plugin.extras import need
 
         need("an experiment", "experiments", "numpy", "PIL")  # which importing it takes
         from sparse_plugin.experiments.methods import split
         from sparse_plugin.experiments.run import run as run_experiment
+        from sparse_plugin.restore.allocator import keep_pages
 
+        keep_pages()
         said, code = run_experiment(
             name,
             out,
@@ -69,6 +89,8 @@ def _table(name: str, what: str) -> None:
             archs=split(archs),
             methods=split(methods),
             imports=imported(imports),
+            measure_at=steps_of(measure_at, "--measure-at"),
+            controls=not no_control,
             command=shlex.join(["sparse-plugin", *sys.argv[1:]]),
             **options,
         )

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from sparse_plugin.errors import ConfigError
+
 
 def config_options(command: Any) -> Any:
     """Adds the options that say what to attach."""
@@ -113,3 +115,13 @@ def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def steps_of(text: str, option: str) -> list[int]:
+    """The steps of a list such as "2000,4000". Raises ConfigError for anything else."""
+    try:
+        return [int(part.replace("_", "")) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise ConfigError(
+            f"{option} {text!r} is no list of steps; give numbers with commas between, as 2000,4000"
+        ) from None

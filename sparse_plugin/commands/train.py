@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sparse_plugin.commands.options import config_of, config_options, data_options, source_of
+from sparse_plugin.commands.options import config_of, config_options, data_options, source_of, steps_of
 
 
 @click.command()
@@ -28,6 +28,7 @@ from sparse_plugin.commands.options import config_of, config_options, data_optio
 @click.option("--sample-every", type=int, help="In steps.  [default: as checkpoints]")
 @click.option("--log-every", default=50, show_default=True, help="In steps.")
 @click.option("--keep", default=3, show_default=True, help="So many latest checkpoints stay.")
+@click.option("--keep-at", metavar="STEP,...", default="", help="Checkpoints of these steps stay as well.")
 @click.option("--device", help="cpu, cuda, cuda:1.  [default: cuda where it is]")
 def train(
     arch: str,
@@ -35,6 +36,7 @@ def train(
     sparse: str | None,
     assignments: tuple[str, ...],
     imports: tuple[str, ...],
+    keep_at: str,
     **options: Any,
 ) -> None:
     """Train a reference GAN: dcgan, cgan, wgan_gp, msgan, sngan, sagan, ssgan, biggan or diffcrbiggan.
@@ -51,6 +53,7 @@ def train(
 
     config = config_of(config_file, sparse, assignments, imports)
     source = source_of(options)
+    options["keep_at"] = steps_of(keep_at, "--keep-at")
     said = train_reference(arch, data=source, sparse=None if config.regularizer is None else config, **options)
     if said:
         click.echo(said)

@@ -6,6 +6,8 @@ grid.py      the runs of a table
 outcome.py   what one run came to
 run.py       going through a grid
 table.py     mean ± standard deviation, as Markdown, CSV and JSON
+statistics.py  paired comparisons and the rule of their words
+records.py   finished runs as lines of a file, comparison.py their groups and pairs, page.py and pages.py what is written
 files.py     tables as Markdown, CSV and JSON
 table4.py    Deep Image Prior, and table4_report.py what it came to
 """

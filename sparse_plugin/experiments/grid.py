@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sparse_plugin.errors import ConfigError, one_of
-from sparse_plugin.experiments.methods import Method, methods
+from sparse_plugin.experiments.methods import Method, methods, with_controls
 from sparse_plugin.experiments.paper import PaperTable
 from sparse_plugin.reference.recipes import ARCHITECTURES, Recipe, recipe
 
@@ -79,10 +79,14 @@ def cells(
     names: Sequence[str] = (),
     imports: Iterable[str] = (),
     seeds: int | None = None,
+    first_seed: int = 0,
+    fractions: Sequence[float] = (),
+    controls: bool = False,
 ) -> list[Cell]:
     """The runs of a table, seed by seed, so that one of everything comes first.
 
-    archs, names: the table's, where empty; names as for `methods`. Raises ConfigError for what there is not.
+    archs, names, fractions: the table's, where empty; names as for `methods`. controls: with those of methods that have
+    one. Raises ConfigError for what there is not.
     """
     for arch in archs:
         if arch not in ARCHITECTURES:
@@ -90,12 +94,20 @@ def cells(
     count = scale.seeds if seeds is None else seeds
     if count < 1:
         raise ConfigError(f"{count} seeds were asked for; give 1 or more")
+    for fraction in fractions:
+        if not 0 < fraction <= 1:
+            raise ConfigError(f"fraction is {fraction}; give a share above 0 and up to 1, such as 0.02")
+
+    def compared(arch: str) -> list[Method]:
+        found = methods(names or table.methods, arch, imports)
+        return with_controls(found) if controls else found
+
     return [
         Cell(recipe(arch, 32, fraction), fraction, method, seed, scale.budget(arch))
-        for seed in range(count)
+        for seed in range(first_seed, first_seed + count)
         for arch in archs or table.archs
-        for fraction in table.fractions
-        for method in methods(names or table.methods, arch, imports)
+        for fraction in fractions or table.fractions
+        for method in compared(arch)
     ]
 
 

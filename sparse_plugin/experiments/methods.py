@@ -25,6 +25,13 @@ class Method:
     sparse: SparsityConfig | None
 
     @property
+    def control(self) -> Method | None:
+        """What tells whether sparsity or something else does it: of ml_csc, its added layers with all of Γ kept."""
+        if self.sparse is None or self.name != "ml_csc" or self.sparse.settings.get("k") == 1.0:
+            return None
+        return Method(self.name, SparsityConfig.from_mapping({**self.sparse.flat(), "k": 1.0}))
+
+    @property
     def label(self) -> str:
         """The name with the settings, for directories and tables: "l0_inf-k=0.25"."""
         if self.sparse is None:
@@ -45,6 +52,15 @@ def methods(asked: Iterable[str], arch: str, imports: Iterable[str] = ()) -> lis
     if twice is not None:
         raise ConfigError(f"the method {twice} is named twice; name each once")
     return found
+
+
+def with_controls(asked: Iterable[Method]) -> list[Method]:
+    """The methods, and after them the controls of those that have one."""
+    found = {method.label: method for method in asked}
+    for method in list(found.values()):
+        if method.control is not None:
+            found.setdefault(method.control.label, method.control)
+    return list(found.values())
 
 
 def label_of(sparse: dict[str, Any] | None) -> str:

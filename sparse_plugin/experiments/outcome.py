@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,16 @@ if TYPE_CHECKING:
 FILE = "result.json"
 # Samples whose Γ is looked at.
 MEASURED = 512
+# The kinds of metrics that are measured at earlier steps too.
+DISTANCES = ("frechet", "kernel")
 
 
 @dataclass(frozen=True)
 class Outcome:
     """run: its directory. config: see `reference.train.run`. step: after which it was measured. scores: value and, where
     it is a mean over subsets, deviation, by metric. protocol: what they depend on. levels: a record a level of Γ (see
-    `Measurement.record`) over 512 samples, Γ_1 first; of a vanilla run, Γ_1 as D1 consumes it.
+    `Measurement.record`) over 512 samples, Γ_1 first; of a vanilla run, Γ_1 as D1 consumes it. curve: the distances at
+    earlier steps, by step, measured in the same way.
     """
 
     run: Path
@@ -35,6 +39,13 @@ class Outcome:
     scores: dict[str, dict[str, float | None]]
     protocol: dict[str, str]
     levels: list[dict[str, Any]]
+    curve: dict[str, dict[str, dict[str, float | None]]] = field(default_factory=dict)
+
+    @property
+    def by_step(self) -> dict[int, dict[str, dict[str, float | None]]]:
+        """The scores at every step that was measured, rising."""
+        every = {int(step): scores for step, scores in self.curve.items()} | {self.step: self.scores}
+        return dict(sorted(every.items()))
 
     @property
     def method(self) -> str:
@@ -59,37 +70,61 @@ class Outcome:
 
 
 def measure(
-    run: Path, samples: int, evaluator: Evaluator, real: Images, seed: int = 0, device: str | None = None
+    run: Path,
+    samples: int,
+    evaluator: Evaluator,
+    reals: Mapping[str, Images],
+    seed: int = 0,
+    device: str | None = None,
+    steps: Sequence[int] = (),
 ) -> Outcome:
     """Sample a run's latest checkpoint, score the samples against real images, look at Γ, and keep it all in the run.
 
-    Raises what `trained.load` and `Evaluator.score` do.
+    reals: as for `Evaluator.score_against`. steps: of further checkpoints, whose distances are measured; what was measured
+    in the same way before is kept. Raises what `trained.load` and `Evaluator.score_against` do.
     """
     from sparse_plugin.reference.trained import load
 
-    evaluator.check(samples, len(real))
-    trained = load(run, device=device)
-    generated = trained.sampled(samples, seed)
-    return look(run, trained, seed, evaluator.score(generated, real), protocol(evaluator, samples, real, seed))
+    for real in reals.values():
+        evaluator.check(samples, len(real))
+    how = protocol(evaluator, samples, reals, seed)
+    there = read(run)
+    if there is None or (there.step, there.protocol) != (RunDirectory(run).step, how):
+        trained = load(run, device=device)
+        scores = evaluator.score_against(trained.sampled(samples, seed), reals)
+        there = look(run, trained, seed, scores, how)
+    curve = dict(there.curve)
+    for step in steps:
+        if step != there.step and str(step) not in curve:
+            trained = load(run, step, device)
+            scores = evaluator.score_against(trained.sampled(samples, seed), reals, DISTANCES)
+            curve[str(step)] = {name: asdict(score) for name, score in scores.items()}
+            there = replace(there, curve=dict(sorted(curve.items(), key=lambda item: int(item[0]))))
+            _keep(there)
+    return there
 
 
 def look(run: Path, trained: Trained, seed: int, scores: dict[str, Score], protocol: dict[str, str]) -> Outcome:
     """Look at Γ of a run's generator, and keep it and the scores in the run."""
     levels = sorted((m.record() for m in trained.measure(MEASURED, seed)), key=lambda record: record["level"])
-    found: dict[str, Any] = {
-        "step": trained.step,
-        "scores": {name: asdict(score) for name, score in scores.items()},
-        "protocol": protocol,
-        "levels": levels,
-    }
-    write(run / FILE, json.dumps(found, ensure_ascii=False))
-    return Outcome(run, trained.config, **found)
+    plain = {name: asdict(score) for name, score in scores.items()}
+    made = Outcome(run, trained.config, trained.step, plain, protocol, levels)
+    _keep(made)
+    return made
 
 
-def protocol(evaluator: Evaluator, samples: int, real: Images, seed: int = 0) -> dict[str, str]:
-    """What the scores of an outcome depend on."""
-    lines = evaluator.protocol(samples, real)
+def _keep(made: Outcome) -> None:
+    names = ("step", "scores", "protocol", "levels", "curve")
+    write(made.run / FILE, json.dumps({name: getattr(made, name) for name in names}, ensure_ascii=False))
+
+
+def protocol(evaluator: Evaluator, samples: int, reals: Mapping[str, Images], seed: int = 0) -> dict[str, str]:
+    """What the scores of an outcome depend on. reals: the first has the name "", the others are said by theirs."""
+    (_, first), *others = reals.items()
+    lines = evaluator.protocol(samples, first)
     lines["generated"] += f": sampled with seed {seed}"
+    for name, real in others:
+        lines[f"real, {name}"] = evaluator.protocol(samples, real)["real"]
     return lines
 
 
@@ -111,7 +146,7 @@ def read(run: str | Path) -> Outcome | None:
 
 def _check(made: Outcome) -> None:
     """Raise whatever comes of an outcome in which tables and figures would not find what they look for."""
-    for score in made.scores.values():
+    for score in (score for scores in made.by_step.values() for score in scores.values()):
         float(score["value"] or 0), float(score["deviation"] or 0)
     for record in made.levels:
         float(record["sparsity"]), len(record["needle_density"]), len(record["atom_usage"])

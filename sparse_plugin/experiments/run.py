@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparse_plugin.errors import ConfigError, one_of
-from sparse_plugin.experiments import grid, outcome, table
+from sparse_plugin.experiments import grid, outcome, records, table
 from sparse_plugin.experiments.grid import Cell, Scale
+from sparse_plugin.experiments.methods import VANILLA
 from sparse_plugin.experiments.outcome import Outcome
 from sparse_plugin.experiments.paper import TABLES
+from sparse_plugin.experiments.statistics import least_p, pairs_needed
 from sparse_plugin.extras import need
+from sparse_plugin.reference import checkpoints
 from sparse_plugin.reference.rundir import BusyError, RunDirectory
 from sparse_plugin.reference.trainer import DivergedError
 
@@ -35,6 +38,9 @@ def run(
     archs: Sequence[str] = (),
     methods: Sequence[str] = (),
     seeds: int | None = None,
+    first_seed: int = 0,
+    fractions: Sequence[float] = (),
+    controls: bool = True,
     width: float | None = None,
     steps: int | None = None,
     batch: int | None = None,
@@ -44,6 +50,9 @@ def run(
     inception: str | os.PathLike[str] | None = None,
     kid_subset: int | None = None,
     checkpoint_every: int | None = None,
+    measure_at: Sequence[int] = (),
+    test_data: str | None = None,
+    record: str | Path | None = None,
     imports: Iterable[str] = (),
     device: str | None = None,
     dry_run: bool = False,
@@ -54,8 +63,11 @@ def run(
     name: "table1", "table2" or "table3". out: where the runs and the table are. data: as for `train`, CIFAR-10 for the
     paper's. scale: "paper", the recipes as they are, or "small". archs: rows, by default the paper's. methods: columns, as
     in "vanilla", "l0_inf" or "l1:weight=0.1". seeds, width, steps, batch, samples: instead of the scale's; samples counts
-    the generated images that are measured. metrics, inception, kid_subset: as for `metrics.Evaluator`. dry_run: say what
-    would be done. command: what was asked for, to stand under the table.
+    the generated images that are measured. first_seed: seeds count from it on. fractions: shares of the data, instead of
+    the table's. controls: with the runs that tell what a method's sparsity does apart (ml_csc with k = 1.0). measure_at:
+    earlier steps whose distances are measured. test_data: real images of a test split, which are measured against too.
+    record: a file of finished runs, see `records`. metrics, inception, kid_subset: as for `metrics.Evaluator`. dry_run: say
+    what would be done. command: what was asked for, to stand under the table.
 
     Returns what to say and an exit code: 0, or 1 where a run diverged; all others are finished nevertheless.
 
@@ -71,7 +83,10 @@ def run(
         )
     need("an experiment", "experiments", "safetensors", "torch_fidelity", "torchvision")
     of = grid.override(grid.SCALES[scale], width, steps, batch, samples)
-    cells = grid.cells(TABLES[name], of, archs, methods, imports, seeds)
+    cells = grid.cells(TABLES[name], of, archs, methods, imports, seeds, first_seed, fractions, controls)
+    _measurable(cells, Path(out), measure_at)
+    if record is not None:
+        records.read(Path(record))  # a file that is none is to be refused before anything is trained
     if dry_run:
         return _plan(cells, Path(out)), 0
 
@@ -81,19 +96,64 @@ def run(
     evaluator = Evaluator(
         metrics, inception=inception, kid_subset=KID_SUBSET if kid_subset is None else kid_subset, device=device
     )
-    work = _Work(Path(out), data, of, precision, checkpoint_every, device, evaluator)
+    work = _Work(
+        Path(out),
+        data,
+        of,
+        precision,
+        checkpoint_every,
+        device,
+        evaluator,
+        tuple(sorted(set(measure_at))),
+        test_data,
+        None if record is None else Path(record),
+    )
     return work.all(cells, name, command)
+
+
+def _measurable(cells: Sequence[Cell], out: Path, measure_at: Sequence[int]) -> None:
+    """Raise ConfigError where a step that is to be measured is none of a run's, or is gone."""
+    for cell in cells:
+        beyond = [step for step in measure_at if not 0 < step <= cell.steps]
+        if beyond:
+            raise ConfigError(
+                f"step {beyond[0]} is to be measured, and {cell} has {cell.steps} steps; give --measure-at steps from 1 to that"
+            )
+        directory = RunDirectory(cell.directory(out))
+        done = outcome.read(directory.path) if (directory.path / outcome.FILE).is_file() else None
+        there = {*checkpoints.steps(directory.checkpoints), *(done.by_step if done else ())}
+        gone = [step for step in measure_at if step < directory.step and step not in there]
+        if gone:
+            raise ConfigError(
+                f"step {gone[0]} is to be measured, and {directory.path}, which is at step {directory.step}, has kept no "
+                f"checkpoint of it (those of {', '.join(map(str, sorted(there)))} are there); give --measure-at those, or "
+                "train into another directory"
+            )
 
 
 def _plan(cells: Sequence[Cell], out: Path) -> str:
     """What would be done."""
     done = [cell for cell in cells if (cell.directory(out) / outcome.FILE).is_file()]
-    lines = [f"{out}: {len(cells)} runs, {len(done)} of them finished"]
+    lines = [f"{out}: {len(cells)} runs, {len(done)} of them finished", *_power(cells)]
     for cell in cells:
         step = RunDirectory(cell.directory(out)).step
         state = "finished" if cell in done else f"at step {step}" if step else "not begun"
         lines.append(f"  {cell}: {cell.steps} steps, width {cell.budget.width:g}, {state}")
     return "\n".join(lines)
+
+
+def _power(cells: Sequence[Cell]) -> list[str]:
+    """What so many seeds allow to be told apart: a line where it is nothing."""
+    seeds = len({cell.seed for cell in cells})
+    labels = {cell.method.label: cell.method for cell in cells}
+    controlled = [m for m in labels.values() if m.control is not None and m.control.label in labels]
+    count = len(labels) - 1 + len(controlled)
+    if VANILLA not in labels or count < 1 or seeds >= pairs_needed(count):
+        return []
+    return [
+        f"  {seeds} seeds cannot tell any of {count} comparisons apart: the smallest corrected p is "
+        f"{least_p(seeds, count):.2g}; it takes {pairs_needed(count)} seeds, or fewer methods"
+    ]
 
 
 @dataclass
@@ -107,13 +167,17 @@ class _Work:
     checkpoint_every: int | None
     device: str | None
     evaluator: Evaluator
+    measure_at: tuple[int, ...] = ()
+    test_data: str | None = None
+    record: Path | None = None
 
     def all(self, cells: Sequence[Cell], name: str, command: str) -> tuple[str, int]:
         """Every cell, then the table."""
         from sparse_plugin.reference.batches import check
 
         real = self.real
-        self.evaluator.check(self.scale.samples, len(real))
+        for images in self.reals.values():
+            self.evaluator.check(self.scale.samples, len(images))
         for cell in cells:  # before the first is trained
             check(real, cell.recipe)
         outcomes: list[Outcome] = []
@@ -124,6 +188,8 @@ class _Work:
             try:
                 self.train(cell, say)
                 outcomes.append(self.measured(cell) or self.measure(cell, say))
+                if self.record is not None:
+                    records.add(self.record, [records.of(outcomes[-1])])
             except DivergedError as error:
                 failed.append(f"{cell}: {error}")
                 say(str(error))
@@ -145,11 +211,20 @@ class _Work:
 
         return load(self.data, 32)
 
+    @cached_property
+    def reals(self) -> dict[str, Images]:
+        """What is measured against: the images, and those of the test split, where there are some."""
+        from sparse_plugin.data import load
+
+        return {"": self.real} | ({} if self.test_data is None else {"test": load(self.test_data, 32)})
+
     def measured(self, cell: Cell) -> Outcome | None:
         """What a run that was trained to its end came to, None where it was not measured, or in another way."""
         there = outcome.read(cell.directory(self.out))
-        protocol = outcome.protocol(self.evaluator, self.scale.samples, self.real)
-        return there if there is not None and (there.step, there.protocol) == (cell.steps, protocol) else None
+        protocol = outcome.protocol(self.evaluator, self.scale.samples, self.reals)
+        if there is None or (there.step, there.protocol) != (cell.steps, protocol):
+            return None
+        return there if all(step in there.by_step for step in self.measure_at) else None
 
     def train(self, cell: Cell, say: Callable[[str], None]) -> None:
         """Train a run, or go on with it. One that is finished is only compared with what is asked for."""
@@ -170,6 +245,7 @@ class _Work:
             fraction=cell.fraction,
             precision=self.precision,
             checkpoint_every=every,
+            keep_at=self.measure_at,
             device=self.device,
         )
 
@@ -178,7 +254,9 @@ class _Work:
         say("measuring")
         directory = cell.directory(self.out)
         with RunDirectory(directory).locked():
-            return outcome.measure(directory, self.scale.samples, self.evaluator, self.real, device=self.device)
+            return outcome.measure(
+                directory, self.scale.samples, self.evaluator, self.reals, device=self.device, steps=self.measure_at
+            )
 
 
 def _say(what: str, text: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from sparse_plugin.experiments import files
+from sparse_plugin.experiments import comparison, files, page, records
 from sparse_plugin.experiments.outcome import Outcome
 from sparse_plugin.experiments.paper import PaperTable
 
@@ -95,7 +95,11 @@ def make(paper: PaperTable, outcomes: Sequence[Outcome], command: str = "", fail
                 )
             )
     notes = (*_notes(outcomes, command), *(f"failed: {text}" for text in failed))
-    return Table(tuple(entries), _markdown(paper, entries, metrics, notes), notes)
+    text = _markdown(paper, entries, metrics, notes)
+    for group in comparison.groups(records.of(found) for found in outcomes):
+        if group.compared:
+            text += f"\n## Compared: {page.title(group)}\n\n{page.markdown(group)}\n"
+    return Table(tuple(entries), text, notes)
 
 
 def write(made: Table, path: Path) -> list[Path]:

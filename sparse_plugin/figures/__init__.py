@@ -4,6 +4,7 @@ bars.py     4a and B: sparsity level and distance of every method
 maps.py     4b: needle density at every position
 atoms.py    A: the atoms of D1 and of D_eff
 curves.py   losses and sparsity level over training
+compared.py distance over steps and paired changes, of recorded runs
 psnr.py     PSNR over the iterations of table 4
 """
 
@@ -13,11 +14,14 @@ import os
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.errors import ConfigError, one_of
 from sparse_plugin.extras import need
 from sparse_plugin.files import make_folder, writing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 KINDS = {"4a": "bars", "4b": "maps", "A": "atoms", "B": "bars", "training": "curves", "psnr": "psnr"}
 FORMATS = (".png", ".svg", ".pdf")
@@ -50,6 +54,12 @@ def make(kind: str, runs: Sequence[str], path: str | Path, force: bool = False) 
 
         found = find(list(runs))
     figure = import_module(f"sparse_plugin.figures.{KINDS[known[kind.lower()]]}").draw(found)
+    return save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure so that it is there whole or not at all. Returns its path. Raises OutputError."""
+    make_folder(path.parent)
     with writing(path) as file:
         figure.savefig(file, dpi=160, format=path.suffix[1:])
     return path

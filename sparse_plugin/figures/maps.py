@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from sparse_plugin.experiments.outcome import Outcome
 from sparse_plugin.figures.groups import measured
 from sparse_plugin.figures.style import MAP, style, title
 
 
 def draw(runs: Sequence[Path]) -> Figure:
     """Mean over samples and seeds; a row an architecture, each with its own scale."""
-    groups = measured(runs)
+    return drawn(measured(runs))
+
+
+class Measured(Protocol):
+    """What Γ of a run was measured to be; see `Outcome`."""
+
+    @property
+    def levels(self) -> list[dict[str, Any]]: ...
+
+
+def drawn(groups: Mapping[str, Mapping[str, Sequence[Measured]]]) -> Figure:
+    """The same of runs by architecture and method."""
     most = max(map(len, groups.values()))
     with style():
         figure = Figure(figsize=(1.62 * most + 1.1, 2.15 * len(groups) + 0.1), layout="constrained")
@@ -29,7 +40,7 @@ def draw(runs: Sequence[Path]) -> Figure:
             for place in axes[len(maps) :]:
                 place.set_visible(False)
             for place, (label, density) in zip(axes, maps.items(), strict=False):
-                drawn = place.imshow(density, vmin=0, vmax=top, cmap=MAP, interpolation="nearest")
+                shown = place.imshow(density, vmin=0, vmax=top, cmap=MAP, interpolation="nearest")
                 place.set_title(title(label), fontsize=9)
                 place.set(xticks=[], yticks=[])
                 for spine in place.spines.values():
@@ -37,14 +48,14 @@ def draw(runs: Sequence[Path]) -> Figure:
                 flat = f"{density.min():.0f} to {density.max():.0f} %"
                 place.set_xlabel(flat, fontsize=8.5)
             axes[0].set_ylabel(name)
-            scale = part.colorbar(drawn, ax=list(axes[: len(maps)]), fraction=0.03, pad=0.015)
+            scale = part.colorbar(shown, ax=list(axes[: len(maps)]), fraction=0.03, pad=0.015)
             scale.outline.set_visible(False)
             scale.ax.tick_params(length=0)
             scale.set_label("non-zeros of a needle, %", fontsize=8.5)
     return figure
 
 
-def _mean(several: list[Outcome]) -> npt.NDArray[np.float64]:
+def _mean(several: Sequence[Measured]) -> npt.NDArray[np.float64]:
     maps: npt.NDArray[np.float64] = np.array([found.levels[0]["needle_density"] for found in several], np.float64)
     mean: npt.NDArray[np.float64] = maps.mean(0)
     return mean

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -84,17 +84,35 @@ class Evaluator:
 
         Raises MetricError where there are too few images, or images of two sizes.
         """
+        return self.score_against(generated, {"": real})
+
+    def score_against(
+        self, generated: Tensor, reals: Mapping[str, Images], kinds: Collection[str] = ()
+    ) -> dict[str, Score]:
+        """As `score`, against several sets of real images, whose names stand after those of what was measured
+        ("FD-lite0 test"); the generated images' features are computed once for all.
+
+        kinds: of metrics, by default all; inception scores, which need no real images, are of the first set alone.
+        """
+        for real in reals.values():
+            self._fits(generated, real)
+        found: dict[str, Score] = {}
+        extracted = {name: extract(made, generated, "generated images") for name, made in self.extractors.items()}
+        for number, (which, real) in enumerate(reals.items()):
+            for name, metric in self.metrics.items():
+                if (kinds and metric.kind not in kinds) or (number and metric.kind == "inception score"):
+                    continue
+                measured = self._measure(name, metric, extracted[metric.extractor], real)
+                found |= {f"{key} {which}".rstrip(): score for key, score in measured.items()}
+        return found
+
+    def _fits(self, generated: Tensor, real: Images) -> None:
         self.check(len(generated), len(real))
         if tuple(generated.shape[2:]) != real.size:
             raise MetricError(
                 f"the generated images are {_by(generated.shape[2:])} and {real.name} is {_by(real.size)}; load the data at "
                 "the generator's size"
             )
-        found: dict[str, Score] = {}
-        extracted = {name: extract(made, generated, "generated images") for name, made in self.extractors.items()}
-        for name, metric in self.metrics.items():
-            found |= self._measure(name, metric, extracted[metric.extractor], real)
-        return found
 
     def _measure(self, name: str, metric: Metric, generated: Features, real: Images) -> dict[str, Score]:
         features, logits = generated

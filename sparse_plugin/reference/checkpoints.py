@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,14 @@ def place(folder: Path, step: int) -> Path:
 
 
 def save(
-    folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], more: Mapping[str, Any], keep: int
+    folder: Path,
+    step: int,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    more: Mapping[str, Any],
+    keep: int,
+    stay: Collection[int] = (),
 ) -> Path:
-    """Write the checkpoint of a step, then delete all but the latest `keep`.
+    """Write the checkpoint of a step, then delete all but the latest `keep` and those of the steps that are to stay.
 
     tensors: file name without ending to its tensors, by name. more: JSON, to be read back by `load`.
     Raises OutputError where it cannot be written; those before it are as they were.
@@ -52,7 +57,8 @@ def save(
     try:
         _save(folder, step, target, tensors, more)
         for old in steps(folder)[:-keep]:
-            shutil.rmtree(place(folder, old))
+            if old not in stay:
+                shutil.rmtree(place(folder, old))
     except (OSError, SafetensorError) as error:  # a full disk is the latter, too
         with suppress(OSError):
             clean(folder)

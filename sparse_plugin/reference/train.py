@@ -7,7 +7,7 @@ latest checkpoint comes to the same bits as one that was not, on the same machin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +20,7 @@ from sparse_plugin.data import Source, load
 from sparse_plugin.data.images import fingerprint
 from sparse_plugin.errors import ConfigError, one_of
 from sparse_plugin.extras import need
-from sparse_plugin.reference import checkpoints
+from sparse_plugin.reference import checkpoints, environment
 from sparse_plugin.reference.batches import ImageSet, check
 from sparse_plugin.reference.parallel import Processes, processes
 from sparse_plugin.reference.recipes import recipe
@@ -48,6 +48,7 @@ def run(
     sample_every: int | None = None,
     log_every: int = 50,
     keep: int = 3,
+    keep_at: Collection[int] = (),
     device: str | None = None,
 ) -> str:
     """Train a reference GAN, or go on with a run that is not finished. Returns a sentence: what there is now, and where.
@@ -58,7 +59,7 @@ def run(
     channels. batch, steps, accumulation: instead of the recipe's; batch counts the images of all processes, accumulation
     passes to one update. fraction: the share of the data that is loaded, in (0, 1]. precision: "float32", or "bfloat16" or
     "float16" for automatic mixed precision. checkpoint_every, sample_every (by default the same), log_every: in steps.
-    keep: so many latest checkpoints stay.
+    keep: so many latest checkpoints stay, and those of the steps keep_at, which are made besides.
 
     Under torchrun each process takes its part of every batch, and all but the first return "".
 
@@ -78,6 +79,11 @@ def run(
     }
     every |= {"log_every": log_every, "keep": keep}
     _in_range({**numbers, **every}, width, fraction, precision)
+    for step in keep_at:
+        if not 0 < step <= numbers["steps"]:
+            raise ConfigError(
+                f"the checkpoint of step {step} is to stay, and the run has {numbers['steps']} steps; give one of them"
+            )
     sparse = with_defaults(sparse, arch) if sparse is not None and sparse.enabled else None
     if sparse is not None:
         sparse.build()  # a wrong name or setting must not get into a run's directory, which would refuse the right one
@@ -115,7 +121,9 @@ def run(
             directory.open(config)
         group.wait()
         if directory.step < numbers["steps"]:
-            _train(Trainer(chosen, images, config, sparse, directory, group), directory, group, every)
+            if group.first:
+                environment.note(directory.path, group.device)
+            _train(Trainer(chosen, images, config, sparse, directory, group), directory, group, every, keep_at)
             said = f"the generator is in {checkpoints.place(directory.checkpoints, directory.step)}"
         else:
             said = "nothing was done"
@@ -140,7 +148,13 @@ def _identity(sparse: SparsityConfig) -> dict[str, Any]:
     return {name: value for name, value in sparse.flat().items() if name not in aside}
 
 
-def _train(trainer: Trainer, directory: RunDirectory, group: Processes, every: Mapping[str, int]) -> None:
+def _train(
+    trainer: Trainer,
+    directory: RunDirectory,
+    group: Processes,
+    every: Mapping[str, int],
+    keep_at: Collection[int] = (),
+) -> None:
     """The training loop."""
     steps, start = trainer.steps, directory.step
     if start:
@@ -158,6 +172,7 @@ def _train(trainer: Trainer, directory: RunDirectory, group: Processes, every: M
             logged, saved, shown = (
                 last or step % every[f"{what}_every"] == 0 for what in ("log", "checkpoint", "sample")
             )
+            saved = saved or step in keep_at
             if logged or saved or group.device.type == "cpu":  # elsewhere, reading a loss waits for the device
                 trainer.check_losses(directory)
             if saved:
@@ -170,5 +185,5 @@ def _train(trainer: Trainer, directory: RunDirectory, group: Processes, every: M
             if shown:
                 report.grid(step, trainer.samples())
             if saved:
-                trainer.save(directory, step, every["keep"])
+                trainer.save(directory, step, every["keep"], keep_at)
     group.wait()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -192,7 +192,7 @@ class Trainer:
         generator = self.players["generator"].module if self.average is None else self.average
         return trained.images(generator, self.recipe, *self._example(SHOWN))
 
-    def save(self, directory: RunDirectory, step: int, keep: int) -> None:
+    def save(self, directory: RunDirectory, step: int, keep: int, stay: Collection[int] = ()) -> None:
         """Write a checkpoint: all networks, the average, the optimizers, the loss scales. Nothing else changes in training."""
         tensors: dict[str, dict[str, Tensor]] = {role: p.module.state_dict() for role, p in self.players.items()}
         if self.average is not None:
@@ -203,7 +203,7 @@ class Trainer:
             for name, tensor in checkpoints.optimizer_tensors(role, player.optimizer).items()
         }
         scalers = {role: player.scaler.state_dict() for role, player in self.players.items()}
-        checkpoints.save(directory.checkpoints, step, tensors, {"scalers": scalers}, keep)
+        checkpoints.save(directory.checkpoints, step, tensors, {"scalers": scalers}, keep, stay)
 
     def restore(self, directory: RunDirectory) -> None:
         """Go back to the latest checkpoint. Raises CheckpointError where it is damaged or of other networks."""

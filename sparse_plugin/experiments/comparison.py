@@ -1,0 +1,143 @@
+"""Comparing recorded runs: which belong together, their pairs by seed, and what each method came to."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from statistics import mean
+from typing import Any
+
+from sparse_plugin.config import SparsityConfig
+from sparse_plugin.experiments import statistics
+from sparse_plugin.experiments.methods import VANILLA, Method
+from sparse_plugin.experiments.records import Record
+from sparse_plugin.experiments.statistics import Change
+
+# Lower is better in all of them; the first that all runs have is the primary one.
+PRIMARY = ("FID", "FD-lite0")
+# Measurements from this share of a run's steps on are late.
+LATE = 0.6
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A method against another: its label, the other's, and the change, None where there are no pairs."""
+
+    method: str
+    base: str
+    change: Change | None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in nothing but method and seed. metric: the primary one; late: the steps over which it is a mean.
+    left_out: runs that were not measured at all of them. compared: all comparisons, judged together.
+    """
+
+    records: tuple[Record, ...]
+    metric: str
+    late: tuple[int, ...]
+    left_out: tuple[Record, ...]
+    compared: tuple[Compared, ...]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What the runs have in common, and the first's own."""
+        return self.records[0].config
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Their labels, vanilla first, then in the order of the records."""
+        labels = dict.fromkeys(record.method for record in self.records)
+        return tuple(sorted(labels, key=lambda label: label != VANILLA))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of any of the runs, rising."""
+        return tuple(sorted({record.seed for record in self.records}))
+
+    def of(self, method: str) -> list[Record]:
+        """The runs of a method, by seed."""
+        return sorted((r for r in self.records if r.method == method), key=lambda record: record.seed)
+
+    def primary(self, record: Record) -> float:
+        """The mean of the primary metric over the late measurements."""
+        return mean(record.scores[step][self.metric][0] for step in self.late)
+
+
+def groups(records: Iterable[Record]) -> list[Group]:
+    """The groups of records, the largest first."""
+    apart: dict[str, list[Record]] = {}
+    for record in records:
+        apart.setdefault(_common(record), []).append(record)
+    found = [made for several in apart.values() if (made := _group(several)) is not None]
+    return sorted(found, key=lambda group: -len(group.records))
+
+
+def _common(record: Record) -> str:
+    """What runs must have in common to be compared, as text."""
+    config = {key: value for key, value in record.config.items() if key not in ("seed", "sparse", "data")}
+    data = {key: record.config["data"][key] for key in ("fraction", "images")}
+    protocol = {key: value for key, value in record.protocol.items() if key != "arithmetic"}
+    return json.dumps([config, data, record.recipe["sha256"], protocol, _kind(record)], sort_keys=True)
+
+
+def _kind(record: Record) -> str:
+    """CPUs draw other noise than GPUs from the same seed."""
+    return str(record.made_with[0].get("kind", "cpu")) if record.made_with else "cpu"
+
+
+def _group(records: Sequence[Record]) -> Group | None:
+    metric = next((m for m in PRIMARY if all(m in r.scores[max(r.scores)] for r in records)), None)
+    if metric is None:
+        return None
+    late = Counter(_late(record, metric) for record in records).most_common(1)[0][0]
+    left = tuple(r for r in records if any(r.value(metric, step) is None for step in late))
+    kept = tuple(r for r in records if r not in left)
+    made = Group(kept, metric, late, left, ())
+    asked = [(label, VANILLA) for label in made.methods if label != VANILLA]
+    for record in kept:
+        control = control_of(record.config["sparse"])
+        if control is not None and (record.method, control) not in asked:
+            asked.append((record.method, control))
+    changes = [_change(made, *pair) for pair in asked]
+    judged = iter(statistics.judged([change for change in changes if change is not None]))
+    compared = (
+        Compared(*pair, next(judged) if change is not None else None)
+        for pair, change in zip(asked, changes, strict=True)
+    )
+    return replace(made, compared=tuple(compared))
+
+
+def control_of(sparse: dict[str, Any] | None) -> str | None:
+    """The label of the control of what a run's configuration says was attached, None where it has none."""
+    if sparse is None:
+        return None
+    config = SparsityConfig.from_mapping(sparse)
+    control = Method(str(config.regularizer), config).control
+    return None if control is None else control.label
+
+
+def _late(record: Record, metric: str) -> tuple[int, ...]:
+    steps = record.config["steps"]
+    return tuple(step for step, scores in record.scores.items() if step >= LATE * steps and metric in scores)
+
+
+def pairs(group: Group, method: str, base: str) -> list[tuple[Record, Record]]:
+    """The runs of two methods with the same seed, the same images, and made with the same torch on the same kind of device."""
+    others = {(other.seed, *_same(other)): other for other in group.of(base)}
+    found = ((record, others.get((record.seed, *_same(record)))) for record in group.of(method))
+    by_seed = {record.seed: (record, other) for record, other in found if other is not None}  # a seed counts once
+    return list(by_seed.values())
+
+
+def _same(record: Record) -> tuple[str, str, str]:
+    made = record.made_with[0] if record.made_with else {}
+    return str(record.config["data"].get("sha256")), str(made.get("torch")), str(made.get("device"))
+
+
+def _change(group: Group, method: str, base: str) -> Change | None:
+    both = [(group.primary(one), group.primary(other)) for one, other in pairs(group, method, base)]
+    return statistics.change(*zip(*both, strict=True)) if both else None

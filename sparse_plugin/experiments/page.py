@@ -1,0 +1,215 @@
+"""What recorded runs came to, as Markdown: the table of paired comparisons, the distance over steps, what it depends on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import mean, stdev
+
+from sparse_plugin.experiments import files, statistics
+from sparse_plugin.experiments.comparison import Compared, Group, control_of, pairs
+from sparse_plugin.experiments.methods import VANILLA
+from sparse_plugin.experiments.paper import TABLES
+from sparse_plugin.experiments.statistics import Change
+
+RULE = (
+    "better or worse: p, corrected by Holm over all comparisons of the table, is below 0.05 and the 95 % interval of the "
+    "mean paired change lies on one side of zero; everything else is not told apart"
+)
+
+
+def title(group: Group) -> str:
+    """As a heading: "DCGAN, width 0.25, 10,000 steps of 64 images, float32"."""
+    config = group.config
+    share = config["data"]["fraction"]
+    parts = [
+        group.records[0].recipe["title"],
+        f"width {config['width']:g}",
+        f"{config['steps']:,} steps of {config['batch']} images",
+        config["precision"],
+        *([] if share == 1 else [f"{100 * share:g} % of the images"]),
+    ]
+    return ", ".join(parts)
+
+
+def measured_as(group: Group) -> str:
+    """The primary metric: "mean of FD-lite0 at 6,000, 8,000 and 10,000 steps"."""
+    steps = [f"{step:,}" for step in group.late]
+    return (
+        f"mean of {group.metric} at {', '.join(steps[:-1])} and {steps[-1]} steps"
+        if len(steps) > 1
+        else f"{group.metric} at {steps[0]} steps"
+    )
+
+
+def markdown(group: Group) -> str:
+    """All of a group, without a heading."""
+    parts = [
+        f"Primary metric: {measured_as(group)}; lower is better. Pairs by seed: the same initial weights of what both have, "
+        "the same batches, the same noise.",
+        comparisons(group),
+        f"The rule: {RULE}.",
+        over_steps(group),
+        others(group),
+        "\n".join(f"- {note}" for note in notes(group)),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def comparisons(group: Group) -> str:
+    """The table of the primary metric; a method's control has a row even where there is no run of it."""
+    heading = ["", "runs", "mean ± deviation", "pairs", "change, %", "95 % interval", "p", "p, Holm", "verdict"]
+    heading += [*(["paper, %"] if _papers(group, "l0") is not None else []), "non-zeros of Γ, %"]
+    rows = [_row(group, method, None) for method in group.methods if method == VANILLA]
+    rows += [_row(group, found.method, found) for found in group.compared]
+    there = {(found.method, found.base) for found in group.compared}
+    controls = {control_of(record.config["sparse"]) for record in group.records} - {None}
+    for control in sorted(str(label) for label in controls if (label, VANILLA) not in there):
+        rows.append([f"{control}, the added layer without sparsity", "0", "no run yet", *[""] * (len(heading) - 3)])
+    return files.markdown(heading, rows)
+
+
+def _row(group: Group, method: str, found: Compared | None) -> list[str]:
+    values = [group.primary(record) for record in group.of(method)]
+    name = method if found is None or found.base == VANILLA else f"{method} against {found.base}"
+    cells = [name, str(len(values)), _spread(values)]
+    if found is None:
+        cells += [""] * 6
+    elif found.change is None:
+        cells += ["0", "", "", "", "", "not told apart"]
+    else:
+        cells += [str(found.change.pairs), *_changed(found.change)]
+    if _papers(group, "l0") is not None:
+        paper = None if found is None or found.base != VANILLA else _papers(group, method)
+        cells.append("" if paper is None else f"{paper:+.1f}")
+    cells.append(f"{mean(record.sparsity for record in group.of(method)):.1f}")
+    return cells
+
+
+def _changed(change: Change) -> list[str]:
+    return [f"{change.percent:+.1f}", bounds(change), f"{change.p:.2g}", f"{change.adjusted:.2g}", change.verdict]
+
+
+def bounds(change: Change) -> str:
+    """The interval, in per cent: "-12.0 to -3.1"."""
+    return "none of one pair" if math.isinf(change.high) else f"{change.low:+.1f} to {change.high:+.1f}"
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{mean(values):.4g}" + (f" ± {stdev(values):.2g}" if len(values) > 1 else "")
+
+
+def _papers(group: Group, method: str) -> float | None:
+    """The paper's change of FID against its vanilla, in per cent; None where it has none, and for a control."""
+    config, (name, _, settings) = group.config, method.partition("-")
+    if name == "ml_csc" and settings == "k=1.0":
+        return None
+    for table in TABLES.values():
+        if table.metric == "FID":
+            value = table.value(config["arch"], config["data"]["fraction"], name)
+            base = table.value(config["arch"], config["data"]["fraction"], VANILLA)
+            if value is not None and base:
+                return 100 * (value / base - 1)
+    return None
+
+
+def over_steps(group: Group) -> str:
+    """The primary metric at every step that all runs were measured at: the mean over seeds."""
+    steps = [
+        step for step in group.records[0].scores if all(r.value(group.metric, step) is not None for r in group.records)
+    ]
+    if len(steps) < 2:
+        return ""
+    rows = [
+        [
+            f"{step:,}",
+            *(f"{mean(record.scores[step][group.metric][0] for record in group.of(m)):.4g}" for m in group.methods),
+        ]
+        for step in steps
+    ]
+    return f"{group.metric} over steps, mean over the seeds:\n\n" + files.markdown(["steps", *group.methods], rows)
+
+
+def others(group: Group) -> str:
+    """The other metrics at the last step: mean ± deviation over seeds, not tested."""
+    last = group.config["steps"]
+    there = [r.scores[last] for r in group.records if last in r.scores]
+    names = [name for name in there[0] if all(name in scores for scores in there)] if there else []
+    rows = [
+        [
+            name,
+            *(
+                _spread([r.scores[last][name][0] for r in group.of(method) if last in r.scores])
+                for method in group.methods
+            ),
+        ]
+        for name in names
+    ]
+    if not rows:
+        return ""
+    return f"At {last:,} steps, mean ± deviation over the seeds; not tested:\n\n" + files.markdown(
+        ["", *group.methods], rows
+    )
+
+
+def notes(group: Group) -> list[str]:
+    """What the numbers depend on."""
+    config, first = group.config, group.records[0]
+    seeds = ", ".join(map(str, group.seeds))
+    found = [f"seeds {seeds}; trained on {config['data']['name']} ({config['data']['images']} images)", power(group)]
+    made = {(m.get("torch"), m.get("device"), m.get("threads")) for r in group.records for m in r.made_with[:1]}
+    found += [
+        f"made with torch {torch}, {device}, {threads} thread(s)" for torch, device, threads in sorted(made, key=str)
+    ]
+    paces = [record.pace for record in group.records if record.pace]
+    found += [f"seconds a step: {min(paces):.2g} to {max(paces):.2g}, median of each run"] if paces else []
+    found += [f"{what}: {how}" for what, how in first.protocol.items()]
+    unpaired = [
+        record
+        for record in group.records
+        if record.method != VANILLA and record.seed not in {one.seed for one, _ in pairs(group, record.method, VANILLA)}
+    ]
+    found += [f"{r.method}, seed {r.seed}: without a vanilla run to be paired with" for r in unpaired]
+    found += [
+        f"left out: {r.method}, seed {r.seed}, measured at {', '.join(map(str, r.scores))}" for r in group.left_out
+    ]
+    return found
+
+
+def power(group: Group) -> str:
+    """What the number of pairs allows to be said at all."""
+    several = [found.change.pairs if found.change else 0 for found in group.compared]
+    if not several:
+        return "no method to compare yet"
+    count, needed = max(several), statistics.pairs_needed(len(several))
+    least = statistics.least_p(count, len(several)) if count else 1.0
+    if count >= needed:
+        return f"the smallest corrected p that {count} pairs can have among {len(several)} comparisons is {least:.2g}"
+    return (
+        f"{count} pair{'' if count == 1 else 's'} so far: among {len(several)} comparisons no corrected p can be below "
+        f"{least:.2g}, so that nothing can be told apart before {needed} pairs"
+    )
+
+
+def sentences(group: Group) -> str:
+    """A group in two sentences: what was compared, and what was found."""
+    config = group.config
+    what = (
+        f"{title(group)}, trained on {config['data']['name']}, {measured_as(group)}, paired by seed "
+        f"({', '.join(map(str, group.seeds))})"
+    )
+    told = []
+    for found in group.compared:
+        if found.change is None:
+            continue
+        against = "vanilla" if found.base == VANILLA else found.base
+        verdict = (
+            f"not told apart from {against}"
+            if found.change.verdict == "not told apart"
+            else f"{found.change.verdict} than {against}"
+        )
+        told.append(
+            f"{found.method} {verdict} ({found.change.percent:+.1f} %, 95 % interval {bounds(found.change)}, "
+            f"{found.change.pairs} pair{'' if found.change.pairs == 1 else 's'})"
+        )
+    return f"{what}: {'; '.join(told) if told else 'no pair is finished yet'}. {power(group).capitalize()}."

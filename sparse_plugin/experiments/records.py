@@ -1,0 +1,147 @@
+"""Finished runs as lines of a JSON file: all that tables, figures and words are made from, without the runs.
+
+One line a run: its configuration, what it was made with, the scores at every measured step, the statistics of Γ, the
+hashes of code and data. A run that is recorded again, measured at more steps, say, takes its line's place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from sparse_plugin.errors import CheckpointError
+from sparse_plugin.experiments.methods import label_of
+from sparse_plugin.experiments.outcome import Outcome
+from sparse_plugin.files import lines as read_log
+from sparse_plugin.files import write
+from sparse_plugin.reference import environment
+from sparse_plugin.reference.rundir import LOG
+
+VERSION = 1
+# Of a run's configuration, what stands in its line. The recipe is told by its hash, title and source.
+CONFIG = ("arch", "size", "width", "batch", "steps", "accumulation", "precision", "seed", "classes", "sparse", "data")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line. method: its label. scores: value and deviation by step and metric. levels: as of `Outcome`. pace: median
+    seconds a step. made_with: as `environment.describe` says, the latest first; [] where it was not kept.
+    """
+
+    id: str
+    method: str
+    config: dict[str, Any]
+    recipe: dict[str, str]
+    scores: dict[int, dict[str, tuple[float, float | None]]]
+    levels: list[dict[str, Any]]
+    protocol: dict[str, str]
+    made_with: list[dict[str, Any]]
+    pace: float | None
+
+    @property
+    def seed(self) -> int:
+        """Of the run."""
+        return int(self.config["seed"])
+
+    @property
+    def sparsity(self) -> float:
+        """The percentage of non-zeros of Γ_1 as D1 consumes it."""
+        return float(self.levels[0]["sparsity"])
+
+    def value(self, metric: str, step: int) -> float | None:
+        """A score, None where it was not measured."""
+        found = self.scores.get(step, {}).get(metric)
+        return None if found is None else found[0]
+
+
+def of(found: Outcome) -> Record:
+    """The record of a finished run."""
+    config: dict[str, Any] = {"steps": found.step, "size": 32, "classes": 0, "accumulation": 1}
+    config |= {name: found.config[name] for name in CONFIG if name in found.config}
+    recipe = found.config["recipe"]
+    short = {"title": recipe["title"], "source": recipe.get("source", ""), "sha256": _digest(recipe)}
+    return Record(
+        _digest(
+            {**config, "data": config["data"].get("sha256"), "recipe": short["sha256"], "protocol": found.protocol}
+        ),
+        found.label,
+        config,
+        short,
+        {
+            step: {name: (float(score["value"] or 0.0), score["deviation"]) for name, score in scores.items()}
+            for step, scores in found.by_step.items()
+        },
+        found.levels,
+        found.protocol,
+        environment.read(found.run)[::-1],
+        _pace(found.run / LOG, config["batch"]),
+    )
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _pace(log: Path, batch: int) -> float | None:
+    """Median seconds a step between two lines of a run's log."""
+    if not log.is_file():
+        return None
+    paces = [batch / record["images_per_second"] for record in read_log(log) if record.get("images_per_second")]
+    return round(median(paces), 4) if paces else None
+
+
+def _line(record: Record) -> str:
+    plain = {"version": VERSION, **{name: getattr(record, name) for name in record.__dataclass_fields__}}
+    return json.dumps(plain, ensure_ascii=False, sort_keys=True)
+
+
+def read(path: Path) -> list[Record]:
+    """The records of a file, in its order; [] where there is none. Raises CheckpointError for a line that is none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}; name a file that `experiment --record` wrote") from None
+    return [_parsed(line, path, number) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _parsed(line: str, path: Path, number: int) -> Record:
+    try:
+        found = json.loads(line)
+        version = found.pop("version")
+        if version != VERSION:
+            raise ValueError(f"it is of version {version!r}, and {VERSION} is read here")
+        found["scores"] = {
+            int(step): {name: (float(value), deviation) for name, (value, deviation) in scores.items()}
+            for step, scores in found["scores"].items()
+        }
+        record = Record(**found)
+        if label_of(record.config["sparse"]) != record.method:
+            raise ValueError(f"its method is {record.method!r}, and its configuration another")
+        _ = (record.seed, record.sparsity, [record.config[name] for name in CONFIG], record.recipe["title"])
+        return record
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise CheckpointError(
+            f"{path}, line {number}: this is no record of a run: {type(error).__name__}: {error}; delete that line, and "
+            "record the run again with `experiment --record`"
+        ) from None
+
+
+def add(path: Path, records: Iterable[Record]) -> int:
+    """Add records to a file, each in the place of the one with its id, if there is one. Returns how many changed it."""
+    there = {record.id: record for record in read(path)}
+    changed = 0
+    for record in records:
+        if record.id not in there or _line(there[record.id]) != _line(record):
+            there[record.id] = record
+            changed += 1
+    if changed:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, "".join(f"{_line(record)}\n" for record in there.values()))
+    return changed

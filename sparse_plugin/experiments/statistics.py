@@ -1,0 +1,117 @@
+"""Paired comparisons: interval, exact test, correction for several methods, and the one rule that turns them into a word.
+
+The rule: a method is "better" or "worse" where its p, corrected by Holm over all comparisons of the table, is below 0.05
+and the 95 % interval of its mean paired change lies on one side of zero; everything else is "not told apart".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+from typing import Literal
+
+Verdict = Literal["better", "worse", "not told apart"]
+LEVEL = 0.05
+# Pairs whose sign patterns are all gone through; of more, so many patterns are drawn.
+EXACT = 20
+
+
+@dataclass(frozen=True)
+class Change:
+    """The change of a metric between the runs of two methods, over pairs that share a seed.
+
+    pairs: how many. percent, low, high: the mean and its 95 % interval, in per cent of the other method's value; the
+    interval is (-inf, inf) for one pair. p: two-sided, see `sign_flip`. adjusted: p after Holm, equal to p before.
+    """
+
+    pairs: int
+    percent: float
+    low: float
+    high: float
+    p: float
+    adjusted: float
+    verdict: Verdict = "not told apart"
+
+
+def change(values: Sequence[float], others: Sequence[float]) -> Change:
+    """The change from others to values, pair by pair; all are above 0. Its verdict is open: see `judged`.
+
+    Means, intervals and the test are of log(value / other), whose sign changes with the roles, and are given in per cent.
+    Raises ValueError for no pairs, or for values that are not above 0.
+    """
+    if not values or len(values) != len(others) or min(*values, *others) <= 0:
+        raise ValueError(f"{len(values)} and {len(others)} values do not make pairs of numbers above 0")
+    logs = [math.log(value / other) for value, other in zip(values, others, strict=True)]
+    low, high = interval(logs)
+    p = sign_flip(logs)
+    return Change(len(logs), _percent(mean(logs)), _percent(low), _percent(high), p, p)
+
+
+def _percent(log: float) -> float:
+    return math.inf if log > 700 else 100 * math.expm1(log)
+
+
+def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
+    """The t-interval of the mean of values: (-inf, inf) for one."""
+    if len(values) < 2:
+        return -math.inf, math.inf
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(len(values) - 1, 1 - level / 2)) * stdev(values) / math.sqrt(len(values))
+    return mean(values) - half, mean(values) + half
+
+
+def sign_flip(values: Sequence[float]) -> float:
+    """The two-sided p of the sign-flip test that values lie symmetrically around 0: the share of all 2^n sign patterns
+    whose sum is at least as far from 0 as the one there is; exact up to 20 values, of more 2^20 patterns are drawn.
+    (Fisher, The Design of Experiments, 1935, section 21.)
+    """
+    import numpy as np
+
+    there = abs(math.fsum(values)) * (1 - 1e-9)  # what rounding parts belongs together
+    if len(values) <= EXACT:
+        sums = np.zeros(1)
+        for value in values:
+            sums = np.concatenate((sums + value, sums - value))
+        return float((np.abs(sums) >= there).mean())
+    source = np.random.RandomState(0)
+    sums = np.zeros(1 << EXACT)
+    for value in values:
+        sums += np.where(source.randint(0, 2, len(sums)) > 0, value, -value)
+    return float((1 + (np.abs(sums) >= there).sum()) / (1 + len(sums)))
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """The p of several tests, each corrected for there being several (Holm, Scand. J. Statist. 6, 1979)."""
+    adjusted = [0.0] * len(ps)
+    least = 0.0
+    for rank, index in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
+        least = max(least, min(1.0, (len(ps) - rank) * ps[index]))
+        adjusted[index] = least
+    return adjusted
+
+
+def judged(changes: Sequence[Change], lower_is_better: bool = True) -> list[Change]:
+    """All comparisons of one table, corrected for their number and with the verdict of the rule."""
+    found = []
+    for one, adjusted in zip(changes, holm([each.p for each in changes]), strict=True):
+        word: Verdict = "not told apart"
+        if adjusted < LEVEL and (one.high < 0 or one.low > 0):
+            word = "better" if (one.high < 0) == lower_is_better else "worse"
+        found.append(Change(one.pairs, one.percent, one.low, one.high, one.p, adjusted, word))
+    return found
+
+
+def least_p(pairs: int, comparisons: int) -> float:
+    """The smallest corrected p that so many pairs can come to among so many comparisons."""
+    return min(1.0, comparisons * 2.0 ** (1 - pairs))
+
+
+def pairs_needed(comparisons: int) -> int:
+    """How many pairs it takes before any of so many comparisons can be told apart."""
+    pairs = 1
+    while least_p(pairs, comparisons) >= LEVEL:
+        pairs += 1
+    return pairs
