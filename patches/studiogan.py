@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.adapters import Adapter, Row
-from sparse_plugin.config import load_yaml
+from sparse_plugin.config_text import load_yaml, located
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.hosts import Example, Host, allow_loading
 from sparse_plugin.patches.stylegan import last_layer, torgb
@@ -46,7 +46,7 @@ class StudioGAN(Host):
                     raise ConfigError(
                         f"{file}: {SECTION} is {keys!r}; write `regularizer: l0_inf` and its fields below it"
                     )
-                session.configure(keys, f"{file}: {SECTION}")
+                session.configure(located(keys, Path(file).parent), f"{file}: {SECTION}")
                 cfgs.SPARSE = cfgs.super_cfgs[SECTION] = Section(keys)
             wrapped(*args, **kwargs)
 

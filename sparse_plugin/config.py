@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
-import sys
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from sparse_plugin import advice
+from sparse_plugin.config_text import assign as assign
+from sparse_plugin.config_text import load_yaml as load_yaml
+from sparse_plugin.config_text import read as read
 from sparse_plugin.errors import CheckpointError, ConfigError, one_of, shown
 from sparse_plugin.files import reason
 
 if TYPE_CHECKING:
     from sparse_plugin.registry.base import Regularizer
 
-VERSION = 1
 ENVIRONMENT = "SPARSE_PLUGIN_CONFIG"
 
 Delivery = Literal["gradient", "loss"]
@@ -69,6 +77,21 @@ class SparsityConfig(BaseModel):
             super().__init__(**own)
         except ValidationError as error:
             raise ConfigError(_sentence(error)) from None
+
+    @field_validator("sites", "imports", mode="before")
+    @classmethod
+    def _list(cls, value: Any, field: ValidationInfo) -> Any:
+        """One is as good as a list of one; a module's path may be a number."""
+        if isinstance(value, (str, os.PathLike, int, float)):
+            value = [value]
+        if not isinstance(value, (list, tuple)):
+            return value
+        return [_path(each, f"sparse.{field.field_name}") for each in value]
+
+    @field_validator("run_dir", mode="before")
+    @classmethod
+    def _folder(cls, value: Any) -> Any:
+        return _path(value, "sparse.run_dir")
 
     @model_validator(mode="after")
     def _check(self) -> SparsityConfig:
@@ -202,12 +225,28 @@ class SparsityConfig(BaseModel):
             raise ConfigError(f"the settings cannot be handed on to other processes: {reason(error)}") from None
 
 
+def _path(value: Any, key: str) -> Any:
+    """A path as text: of a file, or of a module inside a generator. Raises ValueError where it was surely another."""
+    if isinstance(value, float):
+        raise ValueError(f"{key} is {value!r}, a number; put a path with a point in quotes, as in '{value!r}'")
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, str) and any(ord(character) < 32 for character in value):
+        raise ValueError(
+            f"{key} is {value!r}, with characters that no path has; in YAML and TOML a path with backslashes stands in single "
+            "quotes, or has / instead"
+        )
+    return value
+
+
 def _whence(found: Mapping[str, Any]) -> str:
     """What to do about a regularizer that is not registered: data may say which file did it, and nobody need believe them."""
     named = found.get("imports")
     files = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
     if not files:
-        return "give the file or module that registers it by --import FILE"
+        return f"name the file or module that registers it by {advice.setting('imports', 'FILE')}"
     flags = " ".join(f"--import {shlex.quote(name)}" for name in files[:3])
     return f"it says that it was trained with {ascii(flags)[1:-1][:300]}; give that too, if you trust that file"
 
@@ -224,70 +263,3 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "string_pattern_mismatch":
         said = 'write "module:Class"'
     return f"sparse.{where} is {shown(first['input'])}; {said[0].lower()}{said[1:]}"
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-3, without a point, as a word."""
-
-
-_Loader.yaml_implicit_resolvers = {key: list(value) for key, value in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def load_yaml(text: str | bytes) -> Any:
-    """The value of a YAML text. Raises yaml.YAMLError."""
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:  # of dates, long numbers, deep brackets
-        raise yaml.YAMLError(reason(error)) from None
-
-
-def read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The mapping under `sparse` in a YAML or TOML file."""
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else reason(error)
-        raise ConfigError(f"the config file {path} cannot be read: {why}") from None
-    try:
-        whole = _toml(text) if path.suffix == ".toml" else load_yaml(text)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        line = " ".join(str(error).split())
-        raise ConfigError(f"the config file {path} is malformed: {line}") from None
-    if not isinstance(whole, dict) or not isinstance(whole.get("sparse"), dict):
-        raise ConfigError(
-            f"the config file {path} has no section `sparse:` with keys in it; write one with `regularizer: ...`"
-        )
-    version = whole.get("version", VERSION)
-    if version != VERSION:
-        raise ConfigError(
-            f"the config file {path} is of version {shown(version)}; this sparse_plugin reads version {VERSION}"
-        )
-    section: dict[str, Any] = whole["sparse"]
-    return section
-
-
-def _toml(text: str) -> Any:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    return tomllib.loads(text)
-
-
-def assign(mapping: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
-    """mapping with assignments such as `sparse.k=16` made, values read as YAML. Raises ConfigError for other forms."""
-    mapping = dict(mapping)
-    for text in assignments:
-        key, equals, value = text.partition("=")
-        section, _, field = key.strip().partition(".")
-        if not equals or section != "sparse" or not field.isidentifier():
-            raise ConfigError(f"--set takes sparse.KEY=VALUE, as in sparse.k=16; {text!r} was given")
-        try:
-            mapping[field] = load_yaml(value)
-        except yaml.YAMLError:
-            raise ConfigError(f"--set {key}: {value!r} is no YAML value; quote it") from None
-    return mapping

@@ -1,5 +1,7 @@
 """Settings from keywords, files and the environment."""
 
+import os
+
 import pytest
 
 from sparse_plugin.config import SparsityConfig, assign
@@ -87,3 +89,83 @@ def test_numbers_as_people_write_them(text, tmp_path):
     file.write_text(f"sparse:\n  regularizer: l1\n  weight: {text}\n")
     assert SparsityConfig.from_file(file).build().weight == 0.001
     assert assign({}, ["sparse.run_dir=run1e", "sparse.k=12"]) == {"run_dir": "run1e", "k": 12}
+
+
+PATHS = {
+    "main.12": ["main.12"],
+    "[main.12]": ["main.12"],
+    "2": ["2"],
+    "1.10": ["1.10"],
+    "[1.10, '3', on, 0x1]": ["1.10", "3", "on", "0x1"],
+    "1.2:output": ["1.2:output"],
+    '"a.b"': ["a.b"],
+}
+
+
+@pytest.mark.parametrize(("text", "sites"), PATHS.items(), ids=PATHS)
+def test_a_path_is_text_in_files_and_assignments(tmp_path, text, sites):
+    file = tmp_path / "a.yaml"
+    file.write_text(f"sparse:\n  regularizer: l0\n  k: 1\n  sites: {text}\n")
+    assert SparsityConfig.from_file(file).sites == sites
+    mapping = assign({"regularizer": "l0", "k": 1}, [f"sparse.sites={text}"])
+    assert SparsityConfig.from_mapping(mapping).sites == sites
+
+
+def test_one_path_is_a_list_of_one(tmp_path):
+    make = SparsityConfig.from_mapping
+    assert make({"regularizer": "l0", "k": 1, "sites": "c5"}).sites == ["c5"]
+    assert make({"regularizer": "l0", "k": 1, "sites": 5}).sites == ["5"]
+    assert make({"regularizer": "l0", "k": 1, "sites": ("a", 2)}).sites == ["a", "2"]
+    (tmp_path / "a.toml").write_text('[sparse]\nregularizer = "l0"\nk = 1\nsites = "main.12"\nimports = "mine.py"\n')
+    config = SparsityConfig.from_file(tmp_path / "a.toml")
+    assert config.sites == ["main.12"] and config.imports == [str(tmp_path / "mine.py")]
+    for value, sentence in (
+        (1.1, "put a path with a point in quotes"),
+        (True, "is True"),
+        (None, "is None"),
+        ({"a": 1}, "valid list"),
+        ("C:\new", "single quotes"),
+    ):
+        with pytest.raises(ConfigError, match=sentence):
+            make({"regularizer": "l0", "k": 1, "sites": value})
+
+
+def test_files_to_import_are_looked_for_beside_the_file_that_names_them(tmp_path, monkeypatch):
+    (tmp_path / "project" / "sub").mkdir(parents=True)
+    (tmp_path / "here").mkdir()
+    for place in ("project/a.py", "project/sub/b.py", "here/a.py", "here/c.py"):
+        (tmp_path / place).touch()
+    file = tmp_path / "project" / "a.yaml"
+    file.write_text("sparse:\n  regularizer: l0\n  imports: [a.py, sub/b.py, 'sub\\b.py', c.py, none.py, package.module]\n")
+    monkeypatch.chdir(tmp_path / "here")
+    found = SparsityConfig.from_file(file).imports
+    assert found[:2] == [str(tmp_path / "project" / name) for name in ("a.py", "sub/b.py")]
+    assert found[2].replace("\\", "/") == found[1]
+    assert found[3:] == [str(tmp_path / "here" / "c.py"), str(tmp_path / "project" / "none.py"), "package.module"]
+
+
+def test_paths_with_backslashes(tmp_path):
+    file = tmp_path / "a.yaml"
+    for written in (r"C:\runs\new", r"'C:\runs\new'", r'"C:\\runs\\new"'):
+        file.write_text(f"sparse:\n  regularizer: l0\n  run_dir: {written}\n")
+        assert SparsityConfig.from_file(file).run_dir == r"C:\runs\new"
+    for written in (r'"C:\runs\new"', r'"C:\Users\me"'):
+        file.write_text(f"sparse:\n  regularizer: l0\n  run_dir: {written}\n")
+        with pytest.raises(ConfigError, match="backslashes stands? in single"):
+            SparsityConfig.from_file(file)
+
+
+@pytest.mark.parametrize(
+    ("assignments", "sentence"),
+    [
+        (("sparse.k=16",), "--set sparse.k=16 is given without --sparse NAME, and it is a field of l0, l0_inf, ml_csc"),
+        (("sparse.weight=1",), "without --sparse NAME, and it is a field of l1"),
+        (("sparse.site=a",), "without --sparse NAME, and there is no key 'site'; .* Did you mean 'sites'?"),
+    ],
+)
+def test_a_field_without_a_regularizer(assignments, sentence):
+    from sparse_plugin.commands.options import config_of
+
+    with pytest.raises(ConfigError, match=sentence):
+        config_of(None, None, assignments, ())
+    assert config_of(None, None, ("sparse.sites=a", "sparse.imports=mine.py"), ()).imports == [os.path.abspath("mine.py")]

@@ -81,6 +81,7 @@ def config_of(
     mapping = assign(mapping, assignments)
     mapping.update({key: value for key, value in own.items() if value is not None})
     given = mapping.get("imports", [])
+    given = [given] if isinstance(given, str) else given
     if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
         raise ConfigError(
             f"{config_file or 'the settings'}: imports is {shown(given)}; give a list of files or modules"
@@ -88,7 +89,30 @@ def config_of(
     named = [*given, *imports]
     if named:
         mapping["imports"] = [os.path.abspath(name) if name.endswith(".py") else name for name in named]
+    if mapping.get("regularizer") is None:
+        _refuse_fields_alone(mapping, assignments)
     return SparsityConfig.from_mapping(mapping, config_file or "the command line", waiting=True)
+
+
+def _refuse_fields_alone(mapping: dict[str, Any], assignments: tuple[str, ...]) -> None:
+    """Refuse a regularizer's field that is set where no regularizer is named."""
+    from sparse_plugin.config import SparsityConfig
+    from sparse_plugin.errors import ConfigError, one_of
+    from sparse_plugin.plugins import REGULARIZERS
+
+    for key in mapping.keys() - SparsityConfig.model_fields.keys():
+        owners: dict[str, list[str]] = {}
+        for name, kind in REGULARIZERS.usable():
+            for field in kind.model_fields:
+                owners.setdefault(field, []).append(name)
+        known = [*owners, *SparsityConfig.model_fields.keys() - {"settings"}]
+        belongs = f"it is a field of {', '.join(owners[key])}" if key in owners else one_of("key", key, known)
+        given = next((text for text in assignments if text.partition("=")[0].strip() == f"sparse.{key}"), "")
+        raise ConfigError(
+            f"--set {given} is given without --sparse NAME, and {belongs}"
+            if given
+            else f"the settings have {key!r} and name no regularizer: {belongs}; name one by --sparse NAME"
+        )
 
 
 def imported(files: tuple[str, ...]) -> tuple[str, ...]:
