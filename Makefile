@@ -7,7 +7,7 @@ PIP = $(BIN)/pip --disable-pip-version-check install --quiet
 # One thread: two on a busy machine can be many times slower.
 export OMP_NUM_THREADS = 1
 
-.PHONY: demo test lint types wheel support bench clean
+.PHONY: demo test lint types wheel support results bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sparse-plugin demo
@@ -34,6 +34,10 @@ wheel: $(VENV)/.test
 # The README's table of hosts, from real checkouts in the folder HOSTS.
 support: $(VENV)/.test
 	$(BIN)/python tests/support_table.py $(HOSTS) $(ARGS)
+
+# Tables, figures and words of README and docs, from the recorded runs alone.
+results: $(VENV)/.test
+	$(BIN)/sparse-plugin results docs/results/runs.jsonl --page README.md --page docs/results.md $(ARGS)
 
 bench: $(VENV)/.test
 	env -u OMP_NUM_THREADS $(BIN)/python benchmarks
