@@ -101,8 +101,7 @@ def regularize(generator: nn.Module, plan: Plan, example_input: Any = None) -> A
         except BaseException:
             attachment.detach()
             raise
-        for module in generator.modules():
-            hooks.remove(module, first.TEMPORARY)
+        first.settle(generator)
     return attachment
 
 
@@ -169,7 +168,7 @@ class Attachment:
     @property
     def pending(self) -> bool:
         """Whether a forward pass with gradients is alive whose penalty can be taken (delivery="loss")."""
-        return any(hooks.runtime(hook).alive() for hook in self._hooks)
+        return any(hooks.runtime(hook).held.alive() for hook in self._hooks)
 
     def penalty(self) -> Tensor:
         """The penalty of the latest forward pass, a scalar with its graph, to be added to the generator's loss.

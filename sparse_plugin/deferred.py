@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import nn
 
-from sparse_plugin import advice, placement
+from sparse_plugin import advice, capture, placement
 from sparse_plugin.errors import SiteError
 from sparse_plugin.hooks import remove
 from sparse_plugin.plan import Plan
@@ -18,16 +17,17 @@ def _hint() -> str:
     return f"give {advice.any_of(advice.example() and f'{advice.example()} (an input of one forward)', advice.sites())}"
 
 
-class Deferred:
+class Deferred(capture.Unscriptable):
     """A forward pre-hook on the generator: detects on the inputs of the first call, then installs, then lets it run."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if torch.compiler.is_compiling():
+        if capture.recording():
             raise SiteError(
-                f"Γ of {type(module).__name__} is not known yet and cannot be found inside torch.compile; {_hint()}"
+                f"Γ of {type(module).__name__} is not known yet and cannot be found inside torch.compile, jit.trace or "
+                f"torch.export; run the generator once before, or {_hint()}"
             )
         settle(module)
         chosen, known_by = placement.resolve(module, self.plan, args, kwargs)
@@ -35,7 +35,7 @@ class Deferred:
         placement.install(module, chosen, self.plan, known_by)
 
 
-class Guard:
+class Guard(capture.Unscriptable):
     """A forward pre-hook on every convolution: nothing may run before the generator itself was called."""
 
     def __call__(self, module: nn.Module, args: Any) -> None:

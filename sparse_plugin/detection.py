@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin import advice
+from sparse_plugin import advice, capture
 from sparse_plugin.errors import SiteError
 from sparse_plugin.probe import forward, undisturbed
 from sparse_plugin.sites import CHILD, Site, climb, image_of, inside, kernel_owners, own_kernel, shape
@@ -80,7 +80,7 @@ def trace(generator: nn.Module, *args: Any, grad: bool = True, **kwargs: Any) ->
             gamma = next((t for t in inputs if isinstance(t, Tensor)), None)
             if gamma is not None:
                 seen.gamma = tuple(gamma.shape)
-                if path in candidates:
+                if path in candidates and capture.readable(gamma):
                     seen.density = float((gamma.detach() != 0).float().mean()) if gamma.numel() else 0.0
             image = image_of(output)
             if image is not None:
@@ -129,6 +129,9 @@ def _choose(generator: nn.Module, candidates: dict[str, Candidate], image: Tenso
             c.verdict = "the whole generator: its convolution is no module"
     able = [c for c in ran if not c.verdict]
     if len(able) > 1:
+        if not capture.readable(image):
+            why = f"{len(able)} convolutions make an image, and without values nothing tells which of them is it"
+            return Detection(ran, size, None, f"{why}; attach with an example input that has values")
         for c in able:
             if not matters(c.path):
                 c.verdict = "the image is the same without it"

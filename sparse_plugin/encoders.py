@@ -86,9 +86,7 @@ def detect(network: nn.Module, *args: Any, **kwargs: Any) -> tuple[EncoderScale,
                 f"{past.get(lost.level)} reads it past that module, where no hook can change it; name other modules as in "
                 f"{advice.scales()}"
             )
-    raise SiteError(
-        f"the encoder scales of {name} change from one forward to the next; name them by {advice.scales()}"
-    )
+    raise SiteError(f"the encoder scales of {name} change from one forward to the next; name them by {advice.scales()}")
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import threading
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from sparse_plugin import advice
+from sparse_plugin import advice, capture
 from sparse_plugin.errors import SiteError
-from sparse_plugin.hooks import SiteHook, remove
+from sparse_plugin.hooks import SiteHook, find, remove
 from sparse_plugin.registry.base import Constraint
 from sparse_plugin.sites import CHILD, Site, image_of, inside, kernel_owners, shape
 
@@ -28,6 +28,7 @@ class FirstPass:
     def __init__(self, sites: tuple[Site, ...], d1: str | None, guessed: bool) -> None:
         self.sites, self.d1, self.guessed = sites, d1, guessed
         self.done = False
+        self.unread = False  # whether D1 consumed what has no values yet: a meta or fake tensor, or one being recorded
         self.rooted: dict[int, bool] = {}  # by thread: whether the generator itself is being called
         self.ran: dict[int, list[tuple[str, tuple[int, ...]]]] = {}
 
@@ -51,14 +52,14 @@ class FirstPass:
             self._judge(ran, None)
             return
         image = image_of(output)
-        ran.append((path, () if image is None else tuple(image.shape)))
+        ran.append((path, _size(image)))
 
     def end(self, output: Any) -> None:
         """The generator returned."""
         me = threading.get_ident()
         image = image_of(output)
         self.rooted[me] = False
-        self._judge(self.ran.pop(me, []), None if image is None else tuple(image.shape))
+        self._judge(self.ran.pop(me, []), None if image is None else _size(image))
 
     def _complete(self, ran: list[tuple[str, tuple[int, ...]]]) -> bool:
         return all(any(seen == site.path for seen, _ in ran) for site in self.sites)
@@ -70,7 +71,11 @@ class FirstPass:
                 raise SiteError(
                     f"the {site} is called {calls} times in one forward, and a representation is made once; name another "
                     f"site with {advice.sites()}"
-                    + (f", or attach with {advice.example()}, which finds it" if self.guessed and advice.example() else "")
+                    + (
+                        f", or attach with {advice.example()}, which finds it"
+                        if self.guessed and advice.example()
+                        else ""
+                    )
                     + (" (something calls this module's forward directly)" if not calls else "")
                 )
         if self.d1 is not None:
@@ -87,24 +92,31 @@ class FirstPass:
                     f"{after[-1]} runs after {self.d1} and makes a tensor of the image's shape too: D1 cannot be told. "
                     f"Name it with {advice.sites()}; `sparse-plugin sites` lists what runs"
                 )
-        self.done = True
+        self.done, self.unread = not self.unread, False  # the shapes are right; what has values is looked at once more
 
 
-class Watch:
+def _size(image: Tensor | None) -> tuple[int, ...]:
+    return () if image is None else tuple(capture.sizes(image))
+
+
+class Watch(capture.Unscriptable):
     """A forward hook on one module: tells the first pass that it ran, and checks Γ where it is a site."""
 
     def __init__(self, first: FirstPass, path: str, hook: SiteHook | None = None) -> None:
         self.first, self.path, self.hook = first, path, hook
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_dynamo_compiling():
             return
         if self.first.done:
-            remove(module, Watch)
+            if not capture.recording():
+                remove(module, Watch)
             return
         if self.hook is not None and isinstance(self.hook.regularizer, Constraint):
             consumed = args[0] if self.hook.site.side == "input" else output
-            if not self.hook.regularizer.holds(consumed):
+            if not capture.readable(consumed):
+                self.first.unread = True
+            elif not self.hook.regularizer.holds(consumed):
                 raise SiteError(
                     f"after projection the {self.hook.site} still does not meet {self.hook.regularizer}: another hook "
                     "changes it, or project() of the regularizer does not do what holds() checks"
@@ -112,36 +124,44 @@ class Watch:
         self.first.see(self.path, output)
 
 
-class RootBegins:
+class RootBegins(capture.Unscriptable):
     """A forward pre-hook on the generator."""
 
     def __init__(self, first: FirstPass) -> None:
         self.first = first
 
     def __call__(self, module: nn.Module, args: Any) -> None:
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_dynamo_compiling():
             return
-        if self.first.done:
-            remove(module, RootBegins)
-        else:
+        if not self.first.done:
             self.first.begin()
+        elif not capture.recording():
+            remove(module, RootBegins)
 
 
-class RootEnds:
+class RootEnds(capture.Unscriptable):
     """A forward hook on the generator."""
 
     def __init__(self, first: FirstPass) -> None:
         self.first = first
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_dynamo_compiling():
             return
         if not self.first.done:
             self.first.end(output)
-        remove(module, RootEnds)
+        if self.first.done and not capture.recording():
+            remove(module, RootEnds)
 
 
 TEMPORARY = (Watch, RootBegins, RootEnds)
+
+
+def settle(generator: nn.Module) -> None:
+    """Take the checks off generator that are done."""
+    if all(hook.first.done for _, _, hook in find(generator, TEMPORARY)):
+        for module in generator.modules():
+            remove(module, TEMPORARY)
 
 
 def watch(generator: nn.Module, hooks: list[tuple[str, SiteHook]], d1: str | None, guessed: bool) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin import advice
+from sparse_plugin import advice, capture
 from sparse_plugin.errors import PenaltyError, SiteError
+from sparse_plugin.identities import AddGradient, AddTerm, Held, Hold, Passage
 from sparse_plugin.measure import Reduction, reduce
-from sparse_plugin.penalty import AddGradient, AddTerm, Counter, Hold, follow_loss_scaling, value
+from sparse_plugin.penalty import Counter, follow_loss_scaling, value
 from sparse_plugin.record import Recorder
 from sparse_plugin.registry.base import Constraint, Observer, Penalty, Regularizer
 from sparse_plugin.sites import CHILD, Site
@@ -31,7 +31,6 @@ class Runtime:
     """What this process knows of one hook."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
         self.recorder: Recorder | None = None
         self.slack = False  # whether it was said that the constraint cannot bind
         self.effective = False  # whether Γ was regularized, or its penalty has reached a loss
@@ -41,13 +40,7 @@ class Runtime:
         self.follows_scaling = False
         self.loss_is_known = False  # whether a host patch takes the penalty wherever the generator's loss is computed
         self.taken = 0  # how often the penalty was taken since the last step of the generator's optimizer
-        # The node that holds the latest Γ of each device: a DataParallel forward has one a replica.
-        self.nodes: dict[torch.device, weakref.ref[Any]] = {}
-
-    def alive(self) -> list[Any]:
-        """The nodes of the latest forward pass that still have their graph."""
-        with self.lock:
-            return [node for ref in self.nodes.values() if (node := ref()) is not None]
+        self.held = Held()
 
 
 # Called once a hook, when it takes effect: Γ is projected, or its penalty reaches a loss.
@@ -67,7 +60,7 @@ def runtime(hook: SiteHook) -> Runtime:
     return found
 
 
-class SiteHook:
+class SiteHook(capture.Unscriptable):
     """Regularizes the representation at one site. Its `module` argument is the one at work: a replica, or a copy.
 
     owner is the path, below the module, of the child that holds the inserted dictionaries' parent.
@@ -91,12 +84,13 @@ class SiteHook:
     def regularize(self, module: nn.Module, gamma: Any) -> Tensor:
         """Γ as D1 shall consume it. Raises SiteError where there is no tensor to regularize."""
         if not isinstance(gamma, Tensor):
+            if isinstance(gamma, torch.fx.Proxy):
+                raise SiteError(capture.no_proxy(module, self.site))
             raise SiteError(
                 f"the {self.site} is a {type(gamma).__name__}, not a tensor; name another site, one whose first "
                 "positional argument is the representation"
             )
-        if type(gamma) is not Tensor:  # hosts hand noise on as a Tensor subclass with methods of its own
-            gamma = gamma.as_subclass(Tensor)
+        gamma = capture.plain(gamma)
         if isinstance(self.regularizer, Constraint):
             return self._constrain(module, gamma)
         return gamma if self.is_copy else self._penalize(module, gamma)
@@ -105,7 +99,7 @@ class SiteHook:
         constraint = self.regularizer
         assert isinstance(constraint, Constraint)
         dictionaries = self._dictionaries(module)
-        if torch.compiler.is_compiling():
+        if capture.recording():
             return constraint.represent(gamma, dictionaries)
         now = runtime(self)
         sparse = constraint.represent(gamma, dictionaries, self._observer(now))
@@ -165,7 +159,7 @@ class SiteHook:
     def _penalize(self, module: nn.Module, gamma: Tensor) -> Tensor:
         penalty = self.regularizer
         assert isinstance(penalty, Penalty)
-        if not (gamma.requires_grad and torch.is_grad_enabled()):
+        if not (torch.is_grad_enabled() and capture.requires_grad(gamma)) or capture.exporting():
             return gamma
         if torch.compiler.is_compiling():
             if self.delivery == "loss":
@@ -189,18 +183,16 @@ class SiteHook:
         now = runtime(self)
         self.is_due()
         if self.delivery == "loss":
-            held: Tensor = Hold.apply(gamma)
-            with now.lock:
-                now.nodes[gamma.device] = weakref.ref(held.grad_fn)
+            passed: Tensor = Hold.apply(gamma, now.held)
         else:
             if not now.follows_scaling:  # here, not at attach: the hook may have been pickled into this process
                 now.follows_scaling = True
                 follow_loss_scaling(self)
-            held = AddGradient.apply(gamma, penalty, 1 / self.accumulation, now.counter)
+            passed = AddGradient.apply(gamma, penalty, 1 / self.accumulation, now.counter, Passage())
         recorder = now.recorder
         if recorder is not None and recorder.due(now.steps):
             recorder.take(self._weigh(gamma))
-        return held
+        return passed
 
     def is_due(self) -> None:
         """Tell the listeners, once, that the generator is being trained, so that a penalty has to reach its loss."""
@@ -225,7 +217,7 @@ class SiteHook:
         """
         assert isinstance(self.regularizer, Penalty)
         now = runtime(self)
-        alive = now.alive()
+        alive = now.held.alive()
         if not alive:
             raise PenaltyError(
                 f"there is no representation to penalize at the {self.site}: the generator has not run with gradients "

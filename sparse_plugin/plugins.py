@@ -177,7 +177,9 @@ def _entries(group: str) -> Iterator[EntryPoint]:
                 yield from package.entry_points.select(group=group)
                 seen.add(name)
         except Exception as error:
-            log.warning("the entry points of the package at %s cannot be read: %s", getattr(package, "_path", "?"), error)
+            log.warning(
+                "the entry points of the package at %s cannot be read: %s", getattr(package, "_path", "?"), error
+            )
 
 
 def _origin(entry: EntryPoint) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
+
+from sparse_plugin import capture
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
         (table, name, tensor, tensor.detach().clone())
         for table in tables
         for name, tensor in table.items()
-        if tensor is not None and not is_lazy(tensor)
+        if tensor is not None and capture.readable(tensor)
     ]
     devices = sorted({tensor.device.index or 0 for _, _, tensor, _ in tensors if tensor.device.type == "cuda"})
     python, numpy = random.getstate(), _numpy_state()

@@ -49,9 +49,7 @@ class Session:
     that is loaded into a generator.
     """
 
-    def __init__(
-        self, config: SparsityConfig, default_run_dir: str | None = None, *, launched: bool = False
-    ) -> None:
+    def __init__(self, config: SparsityConfig, default_run_dir: str | None = None, *, launched: bool = False) -> None:
         self.config = config
         self.default_run_dir = default_run_dir
         self.launched = launched

@@ -61,8 +61,8 @@ def test_exports(project):
     module = Projected(project).eval()
     x = torch.randn(2, 3, 8, 8)
     program = torch.export.export(module, (x,))
-    assert "sparse_plugin.project" in program.graph_module.code
-    torch.testing.assert_close(program.module()(x), module(x))
+    assert "sparse_plugin" not in program.graph_module.code  # it runs where the plugin is not
+    assert torch.equal(program.module()(x), module(x))
 
 
 @both

@@ -1,19 +1,16 @@
 """The two entries: they check what they are given, resolve k, and hand Γ to the operators.
 
-In eager mode an autograd function of two lines calls them, at about half the price of the registered formula; in a
-graph that is being captured the operators stand by themselves, with the autograd formula registered for them.
+In a program that is exported they write them out in standard operators.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from sparse_plugin.capture import exporting
 from sparse_plugin.errors import GammaError
-from sparse_plugin.projections import operators
+from sparse_plugin.projections import operators, standard
 from sparse_plugin.projections.sizes import resolve_k
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -36,11 +33,13 @@ def project_needles(gamma: Tensor, k: int | float) -> Tensor:
     Source: Ganz & Elad, arXiv 2104.00464, section 3 (the L0,inf, or needle, relaxation).
     """
     _check(gamma)
+    if exporting():
+        return standard.needles(gamma, k)
     size = gamma.shape[1]
     count = resolve_k(k, size)
     if count >= size:
         return gamma
-    return _apply(operators.needles, gamma, count)
+    return operators.needles(gamma, count)
 
 
 def project_global(gamma: Tensor, k: int | float) -> Tensor:
@@ -55,11 +54,13 @@ def project_global(gamma: Tensor, k: int | float) -> Tensor:
     Source: Ganz & Elad, arXiv 2104.00464, section 3 (the L0 constraint).
     """
     _check(gamma)
+    if exporting():
+        return standard.samples(gamma, k)
     size = gamma.shape[1:].numel()
     count = resolve_k(k, size)
     if count >= size:
         return gamma
-    return _apply(operators.samples, gamma, count)
+    return operators.samples(gamma, count)
 
 
 def _check(gamma: Tensor) -> None:
@@ -71,49 +72,3 @@ def _check(gamma: Tensor) -> None:
         )
     if gamma.dim() < 2:
         raise GammaError(f"Γ has shape {tuple(gamma.shape)}; a projection takes (N, C, ...), so give it both")
-
-
-def _apply(project: Callable[[Tensor, int], Tensor], gamma: Tensor, count: int) -> Tensor:
-    if torch.compiler.is_compiling() or not (gamma.requires_grad and torch.is_grad_enabled()):
-        return project(gamma, count)
-    projected: Tensor = _Projection.apply(project, gamma, count)
-    return projected
-
-
-class _Projection(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(project: Callable[[Tensor, int], Tensor], gamma: Tensor, count: int) -> Tensor:
-        return project(gamma, count)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(output)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None]:
-        return None, _masked(grads[0], ctx.saved_tensors[0]), None
-
-
-class _Mask(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(grad: Tensor, projected: Tensor) -> Tensor:
-        return operators.mask(grad, projected)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[1])
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return _masked(grads[0], ctx.saved_tensors[0]), None
-
-
-def _masked(grad: Tensor, projected: Tensor) -> Tensor:
-    if not torch.is_grad_enabled():
-        return operators.mask(grad, projected)
-    masked: Tensor = _Mask.apply(grad, projected)
-    return masked

@@ -3,8 +3,8 @@
     project_needles(gamma, k)    project_samples(gamma, k)    mask_gradient(grad, projected)
 
 None aliases its input, and each returns fresh memory in the memory format of Γ. Autocast leaves them alone: a
-projection selects, so it runs in the type that its input has. `mask_gradient` is linear in `grad` and is its own
-adjoint, which gives every higher derivative.
+projection selects, so it runs in the type that its input has. `mask_gradient`
+is grad where the projection is not zero; see `derivatives`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparse_plugin.projections import dispatch
+from sparse_plugin.projections import derivatives, dispatch
 
 _LIBRARY: Any = torch.library.Library("sparse_plugin", "DEF")  # type: ignore[no-untyped-call]
-_PROJECTIONS = ("project_needles", "project_samples")
 
 
 def _define(name: str, signature: str, implementation: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -35,25 +34,8 @@ samples = _define("project_samples", "Tensor gamma, SymInt k", dispatch.samples)
 mask = _define("mask_gradient", "Tensor grad, Tensor projected", dispatch.mask)
 
 
-def _save_projected(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(output)
-
-
-def _project_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-    return mask(grad, ctx.saved_tensors[0]), None
-
-
-def _save_mask(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(inputs[1])
-
-
-def _mask_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-    return mask(grad, ctx.saved_tensors[0]), None
-
-
-def _merged(name: str) -> Callable[..., tuple[Tensor, int]]:
+def _merged(project: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, int]]:
     """The vmap rule of a projection: the mapped dimension is merged into the samples, which are independent."""
-    project = getattr(torch.ops.sparse_plugin, name).default
 
     def rule(info: Any, in_dims: tuple[int | None, None], gamma: Tensor, k: int) -> tuple[Tensor, int]:
         if in_dims[0] is None:
@@ -75,13 +57,14 @@ def _mask_rule(
     return mask(*sides), 0
 
 
-for _name in _PROJECTIONS:
+for _name, _operator in (("project_needles", needles), ("project_samples", samples)):
     _full = f"sparse_plugin::{_name}"
+    _of_projection, _of_mask = derivatives.kernels(_operator, mask)
+    _LIBRARY.impl(_name, _of_projection, "Autograd")
     torch.library.register_fake(_full, lambda gamma, k: torch.empty_like(gamma), lib=_LIBRARY)
-    torch.library.register_autograd(_full, _project_backward, setup_context=_save_projected, lib=_LIBRARY)
-    torch.library.register_vmap(_full, _merged(_name), lib=_LIBRARY)
+    torch.library.register_vmap(_full, _merged(_operator), lib=_LIBRARY)
+_LIBRARY.impl("mask_gradient", _of_mask, "Autograd")
 torch.library.register_fake(
     "sparse_plugin::mask_gradient", lambda grad, projected: torch.empty_like(projected), lib=_LIBRARY
 )
-torch.library.register_autograd("sparse_plugin::mask_gradient", _mask_backward, setup_context=_save_mask, lib=_LIBRARY)
 torch.library.register_vmap("sparse_plugin::mask_gradient", _mask_rule, lib=_LIBRARY)

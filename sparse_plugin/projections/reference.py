@@ -13,7 +13,7 @@ def needles(gamma: Tensor, k: int) -> Tensor:
 
     gamma: (N, C, ...), 0 <= k <= C. Returns the same shape, dtype and memory format.
     """
-    return _select(gamma, _largest(gamma, k, dim=1))
+    return _select(gamma, largest(gamma.abs(), k, dim=1))
 
 
 def samples(gamma: Tensor, k: int) -> Tensor:
@@ -23,7 +23,7 @@ def samples(gamma: Tensor, k: int) -> Tensor:
 
     gamma: (N, ...), 0 <= k <= the entries of a sample. Returns the same shape, dtype and memory format.
     """
-    return _select(gamma, _largest(gamma.flatten(1), k, dim=1).view(gamma.shape))
+    return _select(gamma, largest(gamma.flatten(1).abs(), k, dim=1).view(gamma.shape))
 
 
 def mask(grad: Tensor, projected: Tensor) -> Tensor:
@@ -34,19 +34,20 @@ def mask(grad: Tensor, projected: Tensor) -> Tensor:
     return torch.where(projected != 0, grad, grad.new_zeros(()), out=torch.empty_like(projected))
 
 
-def _largest(gamma: Tensor, k: int, dim: int) -> Tensor:
-    """Which k entries along `dim` have the largest magnitude: NaN first, ties to the lowest index.
+def largest(magnitude: Tensor, k: int, dim: int) -> Tensor:
+    """Which k entries along `dim` are the largest: NaN first, ties to the lowest index.
 
     `topk` says which magnitude is the k-th but not which of its equals it took, so those are counted again in index
-    order.
+    order. It never sees a NaN, which no two runtimes order alike: as infinity NaN is above all that is finite, and
+    where NaN alone fills the k places the count of them says so.
     """
-    if k == 0 or gamma.numel() == 0:
-        return torch.zeros_like(gamma, dtype=torch.bool)
-    magnitude = gamma.abs()
-    kth = magnitude.topk(k, dim).values.narrow(dim, k - 1, 1)
-    nan, kth_is_nan = magnitude.isnan(), kth.isnan()
-    above = (magnitude > kth) | (nan & ~kth_is_nan)
-    level = (magnitude == kth) | (nan & kth_is_nan)
+    if k == 0:
+        return torch.zeros_like(magnitude, dtype=torch.bool)
+    nan = magnitude.isnan()
+    only_nan = nan.sum(dim, keepdim=True, dtype=torch.int32) >= k
+    kth = magnitude.masked_fill(nan, torch.inf).topk(k, dim).values.narrow(dim, k - 1, 1)
+    above = (magnitude > kth) | (nan & ~only_nan)
+    level = torch.where(only_nan, nan, magnitude == kth)
     room = k - above.sum(dim, keepdim=True, dtype=torch.int32)
     return above | (level & (level.cumsum(dim, dtype=torch.int32) <= room))
 

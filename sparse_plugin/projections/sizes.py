@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from fractions import Fraction
 
 from sparse_plugin.errors import ConfigError
 
@@ -41,11 +42,14 @@ def resolve_k(k: int | float, size: int) -> int:
     """The number of coefficients that k keeps among `size` of them.
 
     An int is min(k, size); a fraction keeps the largest number whose share of size is not above it, so that 0.25 of 30 is 7.
+    A size that is a symbol of torch.export gives a symbol.
 
     Raises `ConfigError` for the k that `check_k` refuses, and for a fraction of less than one coefficient: nothing would
     be left of Γ.
     """
     k = check_k(k)
+    if not isinstance(size, int):
+        return _symbolic(k, size)
     if isinstance(k, int):
         return min(k, size)
     if not size:
@@ -62,3 +66,13 @@ def resolve_k(k: int | float, size: int) -> int:
             "larger fraction, or the int 1 for one coefficient"
         )
     return count
+
+
+def _symbolic(k: int | float, size: int) -> int:
+    """The same without deciding anything of size: of a fraction, in integers."""
+    if isinstance(k, int):
+        import torch
+
+        return torch.sym_min(k, size)  # type: ignore[no-any-return]
+    share = Fraction(k).limit_denominator(10**9)  # what the float stands for: 1/3, 29/100
+    return size * share.numerator // share.denominator
