@@ -47,7 +47,7 @@ def largest(magnitude: Tensor, k: int, dim: int) -> Tensor:
     only_nan = nan.sum(dim, keepdim=True, dtype=torch.int32) >= k
     kth = magnitude.masked_fill(nan, torch.inf).topk(k, dim).values.narrow(dim, k - 1, 1)
     above = (magnitude > kth) | (nan & ~only_nan)
-    level = torch.where(only_nan, nan, magnitude == kth)
+    level = (nan & only_nan) | ((magnitude == kth) & ~only_nan)
     room = k - above.sum(dim, keepdim=True, dtype=torch.int32)
     return above | (level & (level.cumsum(dim, dtype=torch.int32) <= room))
 

@@ -4,6 +4,8 @@ its kernels where it runs. Batch and image may have any size then; the values ar
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -21,7 +23,7 @@ def needles(gamma: Tensor, k: int | float) -> Tensor:
 
 def samples(gamma: Tensor, k: int | float) -> Tensor:
     """`project_global` of (N, ...)."""
-    size = sizes(gamma)[1:].numel()
+    size = math.prod(sizes(gamma)[1:])  # numel() would make a constant of a symbol
     return _project(gamma, gamma.flatten(1), resolve_k(k, size), size)
 
 
