@@ -364,3 +364,25 @@ def test_precision_and_recall_draw_from_large_sets(monkeypatch):
     items = torch.randn(50, 4)
     assert len(scores.drawn(items, 20)) == 20 and scores.drawn(items, 20).equal(scores.drawn(items, 20))
     assert [s.value for s in scores.precision_recall(items, items)] == [1, 1]
+
+
+def test_several_sets_of_real_images_share_the_generated_features(crops, lite0, monkeypatch):
+    """What stands for each is what it comes to alone; features of what is generated are computed once, moments too."""
+    from sparse_plugin.metrics import evaluator as module
+
+    generated, other = crops
+    reals = {
+        name: Images(images, None, None, name or "first") for name, images in (("", other), ("test", other.flip(3)))
+    }
+    evaluator = Evaluator(["KID-lite0", "PR-lite0"], kid_subset=64, device="cpu")
+    evaluator.extractors["lite0"] = lite0
+    alone = {name: evaluator.score(generated, real) for name, real in reals.items()}
+    counted, extract_ = [], module.extract
+    monkeypatch.setattr(module, "extract", lambda *args: counted.append(args) or extract_(*args))
+    both = evaluator.score_against(generated, reals)
+    assert len(counted) == 1
+    assert both == alone[""] | {f"{name} test": score for name, score in alone["test"].items()}
+    assert set(evaluator.score_against(generated, reals, ["kernel"])) == {"KID-lite0", "KID-lite0 test"}
+    few = {"": reals[""], "test": Images(other[:3], None, None, "three")}
+    with pytest.raises(MetricError, match="needs 64 real images and there are 3"):
+        evaluator.score_against(generated, few)

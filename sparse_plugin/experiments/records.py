@@ -17,8 +17,8 @@ from typing import Any
 from sparse_plugin.errors import CheckpointError
 from sparse_plugin.experiments.methods import label_of
 from sparse_plugin.experiments.outcome import Outcome
+from sparse_plugin.files import append, make_folder, unwritten
 from sparse_plugin.files import lines as read_log
-from sparse_plugin.files import write
 from sparse_plugin.reference import environment
 from sparse_plugin.reference.rundir import LOG
 
@@ -95,20 +95,23 @@ def _pace(log: Path, batch: int) -> float | None:
     return round(median(paces), 4) if paces else None
 
 
-def _line(record: Record) -> str:
-    plain = {"version": VERSION, **{name: getattr(record, name) for name in record.__dataclass_fields__}}
-    return json.dumps(plain, ensure_ascii=False, sort_keys=True)
+def _plain(record: Record) -> dict[str, Any]:
+    return {"version": VERSION, **{name: getattr(record, name) for name in record.__dataclass_fields__}}
 
 
 def read(path: Path) -> list[Record]:
-    """The records of a file, in its order; [] where there is none. Raises CheckpointError for a line that is none."""
+    """The records of a file, in the order of their first lines; of several with one id the last; [] where there is none.
+
+    Raises CheckpointError for a line that is no record.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}; name a file that `experiment --record` wrote") from None
-    return [_parsed(line, path, number) for number, line in enumerate(lines, 1) if line.strip()]
+    parsed = (_parsed(line, path, number) for number, line in enumerate(lines, 1) if line.strip())
+    return list({record.id: record for record in parsed}.values())
 
 
 def _parsed(line: str, path: Path, number: int) -> Record:
@@ -134,14 +137,16 @@ def _parsed(line: str, path: Path, number: int) -> Record:
 
 
 def add(path: Path, records: Iterable[Record]) -> int:
-    """Add records to a file, each in the place of the one with its id, if there is one. Returns how many changed it."""
+    """Append the records that a file has not, or has otherwise. Returns how many. Raises OutputError.
+
+    It is only ever appended to, so that several processes may record into one file.
+    """
     there = {record.id: record for record in read(path)}
-    changed = 0
-    for record in records:
-        if record.id not in there or _line(there[record.id]) != _line(record):
-            there[record.id] = record
-            changed += 1
-    if changed:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, "".join(f"{_line(record)}\n" for record in there.values()))
-    return changed
+    new = [record for record in records if there.get(record.id) != record]
+    try:
+        for record in new:
+            make_folder(path.parent)
+            append(path, _plain(record))
+    except OSError as error:
+        raise unwritten(path, error) from None
+    return len(new)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,6 +56,7 @@ class Evaluator:
         self.kid_subset, self.cache = kid_subset, cache
         self.extractors: dict[str, Extractor] = {}
         self._known: dict[tuple[str, str], Tensor] = {}
+        self._moments: dict[tuple[str, str], Any] = {}
         place = device_of(device)
         for name, metric in self.metrics.items():
             if metric.extractor in self.extractors:
@@ -122,7 +124,10 @@ class Evaluator:
         theirs = self._real(metric.extractor, real)
         with busy(name):
             if metric.kind == "frechet":
-                return {name: scores.frechet(features, theirs)}
+                key = (metric.extractor, real.fingerprint)
+                if key not in self._moments:
+                    self._moments[key] = scores.moments(theirs)
+                return {name: scores.frechet_of(scores.moments(features), self._moments[key])}
             if metric.kind == "kernel":
                 return {name: scores.kernel(features, theirs, self.kid_subset)}
             precision, recall = scores.precision_recall(features, theirs)

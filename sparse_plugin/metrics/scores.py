@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -89,10 +89,21 @@ def frechet(generated: Tensor, real: Tensor) -> Score:
     By torch-fidelity 0.4, in float64, from the eigenvalues of Σ₁ Σ₂: of those that rounding made negative or complex, as
     with fewer images than features, the real part of the root is taken, so that the distance is real and finite.
     """
-    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+    return frechet_of(moments(generated), moments(real))
 
-    statistics = [fid_features_to_statistics(features) for features in (generated, real)]
-    return Score(fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID])
+
+def moments(features: Tensor) -> Any:
+    """What `frechet_of` takes of a set of features, (N, D): of the real ones, to be computed once."""
+    from torch_fidelity.metric_fid import fid_features_to_statistics
+
+    return fid_features_to_statistics(features)
+
+
+def frechet_of(generated: Any, real: Any) -> Score:
+    """`frechet` of two sets by their moments."""
+    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
+
+    return Score(fid_statistics_to_metric(generated, real, verbose=False)[KEY_METRIC_FID])
 
 
 def kernel(generated: Tensor, real: Tensor, subset: int = KID_SUBSET) -> Score:
