@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from sparse_plugin.probe import forward
 from sparse_plugin.record import Recorder
 from sparse_plugin.registry.base import Constraint, Penalty, Regularizer
 from sparse_plugin.sites import CHILD, Site
+from sparse_plugin.wrappers import unwrapped, within
 
 log = logging.getLogger("sparse_plugin")
 
@@ -81,6 +83,9 @@ def attach(
 
 def regularize(generator: nn.Module, plan: Plan, example_input: Any = None) -> Attachment:
     """`attach`, for what was asked and checked."""
+    inner = unwrapped(generator)
+    if inner is not generator:
+        generator, plan = inner, replace(plan, sites=tuple(within(inner, site) for site in plan.sites))
     _refuse_attached(generator)
     args, kwargs = (None, {}) if example_input is None else _inputs(example_input)
     chosen, known_by = placement.resolve(generator, plan, args, kwargs)

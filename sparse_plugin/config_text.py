@@ -96,9 +96,7 @@ def _as_text(section: dict[str, Any], words: Any) -> dict[str, Any]:
     """section, with what is text there taken from words, which is the same as written."""
     if not isinstance(words, dict):
         return section
-    return {
-        key: _written(value, words.get(key, value)) if key in _TEXT else value for key, value in section.items()
-    }
+    return {key: _written(value, words.get(key, value)) if key in _TEXT else value for key, value in section.items()}
 
 
 def _written(value: Any, words: Any) -> Any:

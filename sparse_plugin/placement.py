@@ -16,6 +16,7 @@ from sparse_plugin.plan import Plan
 from sparse_plugin.record import Recorder
 from sparse_plugin.registry.base import Constraint, Penalty, Regularizer
 from sparse_plugin.sites import CHILD, Site
+from sparse_plugin.wrappers import check_order, forget_compiled
 
 # Called with every generator whose hooks have just been placed: at attach, or at the first call.
 placed: list[Callable[[nn.Module], None]] = []
@@ -30,6 +31,8 @@ def resolve(
     generator: nn.Module, plan: Plan, args: tuple[Any, ...] | None, kwargs: dict[str, Any]
 ) -> tuple[tuple[Site, ...] | None, KnownBy]:
     """The sites, or None where they wait for the first call, and how they are known. args: None where no input is known."""
+    made = plan.regularizer
+    check_order(generator, isinstance(made, Constraint) and made.dictionaries(1, 2) is not None)
     if plan.sites:
         chosen = tuple(Site.parse(text, level) for level, text in enumerate(plan.sites, 1))
         for site in chosen:
@@ -89,6 +92,7 @@ def install(generator: nn.Module, chosen: tuple[Site, ...], plan: Plan, known_by
             follow_loss_scaling(hook)
     d1 = None if known_by == "hand" else sites.convolution(generator, chosen[0])
     first.watch(generator, standing, d1, guessed=known_by == "guess")
+    forget_compiled()
     for tell in placed:
         tell(generator)
 

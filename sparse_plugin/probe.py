@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from sparse_plugin import capture
 
+from sparse_plugin.wrappers import eager
+
 
 @contextmanager
 def undisturbed(module: nn.Module) -> Iterator[None]:
@@ -63,5 +65,5 @@ def _numpy_state() -> Any:
 
 def forward(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], grad: bool = False) -> Any:
     """One undisturbed forward of module; with grad, its output carries the graph that made it."""
-    with undisturbed(module), torch.enable_grad() if grad else torch.no_grad():
+    with eager(), undisturbed(module), torch.enable_grad() if grad else torch.no_grad():
         return module(*args, **kwargs)

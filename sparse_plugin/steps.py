@@ -17,6 +17,7 @@ from sparse_plugin.errors import AttachmentError, PenaltyError
 from sparse_plugin.hooks import SiteHook, runtime
 from sparse_plugin.registry.base import Penalty
 from sparse_plugin.sites import CHILD
+from sparse_plugin.wrappers import plain
 
 log = logging.getLogger("sparse_plugin")
 
@@ -27,7 +28,7 @@ class _Watched:
     def __init__(self, generator: nn.Module) -> None:
         self.generator = weakref.ref(generator)
         # Inserted parameters that no optimizer seen so far trains.
-        self.untrained = {name for name, p in generator.named_parameters() if f".{CHILD}." in f".{name}"}
+        self.untrained = {plain(name) for name, _ in generator.named_parameters() if f".{CHILD}." in f".{name}"}
         self.trained_by: weakref.WeakKeyDictionary[Optimizer, tuple[int, bool]] = weakref.WeakKeyDictionary()
 
 
@@ -85,9 +86,14 @@ def _trains(optimizer: Optimizer, watched: _Watched) -> bool:
     if generator is None:
         return False
     trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    ours = {name for name, p in generator.named_parameters() if id(p) in trained or not p.requires_grad}
-    watched.untrained -= ours
-    return any(id(p) in trained for p in generator.parameters())
+    trains = False
+    for name, p in generator.named_parameters():
+        if id(p) in trained or not p.requires_grad:
+            trains |= id(p) in trained
+            # FullyShardedDataParallel makes one parameter of many, and names them from where it stands.
+            held = tuple(getattr(p, "_fqns", ()))
+            watched.untrained = {u for u in watched.untrained if u != plain(name) and not (held and u.endswith(held))}
+    return trains
 
 
 def _check_penalty(hook: SiteHook) -> None:
