@@ -52,7 +52,7 @@ def own_kernel(module: nn.Module) -> Tensor | None:
     A kernel has two spatial dimensions or more. A synthesis network's learned constant (1, C, H, W), per-channel scales
     (1, C, 1, 1) and buffers such as blur filters are no kernels; modulated kernels (1, out, in, kh, kw) are.
     """
-    weight = getattr(module, "weight", None)  # some wrappers take it away and put it back at each forward
+    weight = _weight(module)
     if isinstance(module, nn.modules.conv._ConvNd) and isinstance(weight, Tensor):
         return weight.detach() if weight.dim() >= 4 else None
     if isinstance(module, ParametrizationList):
@@ -69,6 +69,24 @@ def own_kernel(module: nn.Module) -> Tensor | None:
         if parameter.dim() == 5 or (parameter.dim() == 4 and parameter.shape[0] > 1) or alone:
             return parameter.detach()
     return None
+
+
+def _weight(module: nn.Module) -> Any:
+    """module.weight, if there is one: some wrappers take it away and put it back at each forward.
+
+    Reading a weight under spectral normalisation in training mode takes a step of its power iteration.
+    """
+    lists = module._modules.get("parametrizations")
+    if not isinstance(lists, nn.ModuleDict) or "weight" not in lists:
+        return getattr(module, "weight", None)
+    modes = [(part, part.training) for part in lists["weight"].modules()]
+    try:
+        for part, _ in modes:
+            part.training = False
+        return module.weight
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 def image_of(output: Any) -> Tensor | None:

@@ -468,3 +468,21 @@ def test_find_through_wrappers():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert Attachment.of(torch.compile(generator)) is not None
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("told", ["example", "nothing", "sites"])
+def test_attaching_takes_no_step_of_a_power_iteration(told, training):
+    """Reading a weight under spectral normalisation would."""
+    generator = Residual().train(training)
+    for module in list(generator.modules()):
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            nn.utils.parametrizations.spectral_norm(module)
+    before = {name: t.clone() for name, t in generator.state_dict().items()}
+    options = {"example": {"example_input": torch.randn(2, 6)}, "sites": {"sites": ["out"]}, "nothing": {}}[told]
+    attachment = attach(generator, "l0_inf", k=1.0, **options)
+    attachment.measure(torch.randn(2, 6))
+    attachment.detach()
+    after = generator.state_dict()
+    assert [name for name, t in before.items() if not torch.equal(t, after[name])] == []
+    assert any(name.endswith("_u") for name in before)
