@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +92,25 @@ def reduce(site: str, level: int, before: Tensor, after: Tensor) -> Reduction:
         needle_density=used.float().mean((0, 1)),
         atom_usage=used.float().mean(positions),
     )
+
+
+def mean(batches: Sequence[Sequence[Measurement]]) -> list[Measurement]:
+    """The measurements over several batches of the same size, of those over each, which list the same representations."""
+    found = []
+    for parts in zip(*batches, strict=True):
+        penalties = [part.penalty for part in parts if part.penalty is not None]
+        found.append(
+            Measurement(
+                parts[0].site,
+                parts[0].level,
+                sum(part.sparsity_before for part in parts) / len(parts),
+                sum(part.sparsity for part in parts) / len(parts),
+                torch.stack([part.needle_density for part in parts]).mean(0),
+                torch.stack([part.atom_usage for part in parts]).mean(0),
+                sum(penalties) / len(parts) if penalties else None,
+            )
+        )
+    return found
 
 
 def _rounded(values: Any) -> Any:

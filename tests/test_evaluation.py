@@ -1,6 +1,7 @@
 """`evaluate`: images, runs, and checkpoints of other codebases, with the regularizer that they were trained with."""
 
 import json
+import math
 import sys
 
 import numpy as np
@@ -289,6 +290,22 @@ def test_a_reference_run(tmp_path, crops):
     (file,) = last.glob("generator.safetensors")
     assert evaluate(str(file), str(crops), samples=40, **QUICK).scores == report.scores
     assert load_run(tmp_path / "run").step == 2
+
+
+@pytest.mark.parametrize(("arch", "regularizer"), [("wgan_gp", None), ("biggan", "ml_csc")])
+def test_runs_that_are_normalised_by_their_batch_are_measured_and_drawn(arch, regularizer, tmp_path, crops):
+    """Sampled, looked at and drawn in whole batches: a count that leaves one over is as good as another."""
+    from reference_runs import dataset
+
+    from sparse_plugin.figures import make
+    from sparse_plugin.reference.train import run
+
+    sparse = regularizer and sparse_plugin.SparsityConfig.from_mapping({"regularizer": regularizer, "k": 0.25})
+    run(arch, tmp_path / "run", dataset(), sparse=sparse, width=0.0625, batch=4, steps=1, device="cpu")
+    scores = evaluate(str(tmp_path / "run"), str(crops), samples=101, save=True, **QUICK).scores
+    assert all(math.isfinite(score.value) for score in scores.values())
+    for kind in ("4b", "A", "training"):
+        assert make(kind, [str(tmp_path / "run")], tmp_path / f"{kind}.png").stat().st_size > 5000
 
 
 def test_what_a_run_came_to_is_kept_in_it(tmp_path, crops):

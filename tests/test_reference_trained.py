@@ -7,9 +7,10 @@ import pytest
 import torch
 from reference_runs import Killed, dies, sparse, train, weights
 
-from sparse_plugin import Attachment
+from sparse_plugin import Attachment, attach
 from sparse_plugin.errors import CheckpointError, ConfigError
-from sparse_plugin.reference import trained
+from sparse_plugin.reference import ARCHITECTURES, recipe, trained
+from sparse_plugin.reference.networks import build
 
 
 def test_a_trained_generator_samples_as_it_was_trained(tmp_path):
@@ -69,3 +70,49 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path, monkeypatch):
     ) as caught:
         train("dcgan", tmp_path / "a")
     assert "\n" not in textwrap.dedent(str(caught.value))
+
+
+def untrained(arch, classes=4):
+    """A generator as `trained.load` would give it back, without the time to train one."""
+    found = recipe(arch)
+    torch.manual_seed(0)
+    generator = build(found, 1 / 16, classes).generator
+    generator.requires_grad_(False).train(found.batch_statistics)
+    config = {"classes": classes if found.conditional else 0, "sparse": None}
+    return trained.Trained(found, config, 0, generator, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_a_sample_is_the_same_however_many_are_asked_for(arch):
+    """The last batch of one, and the short one, are as whole as the others."""
+    found = untrained(arch)
+    every = torch.cat(list(found.sample(17, seed=3, batch=8)))
+    assert len(every) == 17 and every.float().std() > 1
+    for count in (1, 2, 7, 8, 9):
+        parts = list(found.sample(count, seed=3, batch=8))
+        assert [len(part) for part in parts] == [8] * (count // 8) + [count % 8] * (count % 8 > 0)
+        assert torch.equal(torch.cat(parts), every[:count]), count
+    z, labels = found.inputs(150, seed=3)
+    again = found.inputs(7, seed=3)
+    assert torch.equal(again[0], z[:7]) and (labels is None or torch.equal(again[1], labels[:7]))
+    assert labels is None or set(labels.tolist()) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("arch", ["wgan_gp", "ssgan", "biggan"])
+def test_what_is_measured_does_not_depend_on_the_count_either(arch):
+    found = untrained(arch)
+    one, few, more = (found.measure(count)[0] for count in (1, 64, 65))
+    assert (one.sparsity, one.needle_density.tolist()) == (few.sparsity, few.needle_density.tolist())
+    (first,), (both,) = found.measure(64), found.measure(128)
+    assert more.sparsity == both.sparsity != first.sparsity and more.atom_usage.shape == first.atom_usage.shape
+
+
+def test_an_average_of_measurements_is_that_of_all_samples():
+    found = untrained("dcgan")
+    attachment = attach(found.generator, "ml_csc", k=[4, 2], example_input=found.inputs(2))
+    at_once, in_parts = attachment.measure(*found.inputs(128)), found.measure(128)
+    assert [(m.site, m.level) for m in at_once] == [(m.site, m.level) for m in in_parts] and len(at_once) == 2
+    for mine, other in zip(in_parts, at_once, strict=True):
+        assert mine.sparsity == pytest.approx(other.sparsity) and mine.never_used == other.never_used
+        torch.testing.assert_close(mine.needle_density, other.needle_density)
+        torch.testing.assert_close(mine.atom_usage, other.atom_usage)

@@ -18,7 +18,7 @@ from sparse_plugin.data.images import to_uint8
 from sparse_plugin.devices import device_of
 from sparse_plugin.errors import CheckpointError, ConfigError, shown
 from sparse_plugin.files import reason, understood
-from sparse_plugin.measure import Measurement
+from sparse_plugin.measure import Measurement, mean
 from sparse_plugin.probe import undisturbed
 from sparse_plugin.progress import SHORT, Counting
 from sparse_plugin.reference import checkpoints
@@ -27,6 +27,10 @@ from sparse_plugin.reference.games import noise
 from sparse_plugin.reference.networks import build
 from sparse_plugin.reference.recipes import ARCHITECTURES, Recipe
 from sparse_plugin.reference.rundir import CONFIG, RunDirectory
+
+# Samples of one forward pass; of one whose Γ is measured.
+BATCH = 100
+GLANCE = 64
 
 
 def images(generator: nn.Module, recipe: Recipe, z: Tensor, labels: Tensor | None) -> Tensor:
@@ -57,18 +61,30 @@ class Trained:
         return int(self.config["classes"])
 
     def inputs(self, count: int, seed: int = 0) -> tuple[Tensor, Tensor | None]:
-        """Noise (count, Z) and labels (count,), uniform over classes; a function of count and seed on every device."""
-        source = torch.Generator().manual_seed(key("samples", seed))
-        z = noise(self.recipe, count, torch.device("cpu"), source)
-        labels = torch.randint(self.classes, (count,), generator=source) if self.classes else None
-        return z.to(self.device), None if labels is None else labels.to(self.device)
+        """Noise (count, Z) and labels (count,), uniform over classes; the same on every device, and the first ones for every
+        count.
+        """
+        sources = [torch.Generator().manual_seed(key(what, seed)) for what in ("samples", "sample labels")]
+        draws = range(max(1, -(-count // BATCH)))
+        z = torch.cat([noise(self.recipe, BATCH, torch.device("cpu"), sources[0]) for _ in draws])[:count]
+        if not self.classes:
+            return z.to(self.device), None
+        labels = torch.cat([torch.randint(self.classes, (BATCH,), generator=sources[1]) for _ in draws])[:count]
+        return z.to(self.device), labels.to(self.device)
 
-    def sample(self, count: int, seed: int = 0, batch: int = 100) -> Iterator[Tensor]:
-        """count samples in batches: uint8 (N, 3, size, size) on the generator's device."""
-        z, labels = self.inputs(count, seed)
-        for start in range(0, count, batch):
+    def batches(self, count: int, seed: int = 0, batch: int = BATCH) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The inputs of count samples and of those that fill the last batch: a generator that normalises by its batch makes
+        each sample in the same company, however many are asked for.
+        """
+        z, labels = self.inputs(-(-count // batch) * batch, seed)
+        for start in range(0, len(z), batch):
             part = slice(start, start + batch)
-            yield images(self.generator, self.recipe, z[part], None if labels is None else labels[part])
+            yield z[part], None if labels is None else labels[part]
+
+    def sample(self, count: int, seed: int = 0, batch: int = BATCH) -> Iterator[Tensor]:
+        """count samples in batches: uint8 (N, 3, size, size) on the generator's device. The last batch is made whole, and cut."""
+        for done, inputs in zip(range(0, count, batch), self.batches(count, seed, batch), strict=True):
+            yield images(self.generator, self.recipe, *inputs)[: count - done]
 
     def sampled(self, count: int, seed: int = 0) -> Tensor:
         """The same on the CPU and at once, while a bar counts them."""
@@ -79,14 +95,15 @@ class Trained:
                 counting.advance(len(batch))
         return torch.cat(batches)
 
-    def measure(self, count: int = 64, seed: int = 0) -> list[Measurement]:
-        """Γ of so many samples, one measurement a level; where nothing is attached, Γ as D1 consumes it."""
-        inputs = self.inputs(count, seed)
+    def measure(self, count: int = GLANCE, seed: int = 0) -> list[Measurement]:
+        """Γ of so many samples, rounded up to whole batches of 64; one measurement a level. Where nothing is attached, Γ as
+        D1 consumes it.
+        """
         attachment = Attachment.of(self.generator)
         if attachment is not None:
-            return attachment.measure(*inputs)
-        with attach(self.generator, "l0_inf", k=1.0, example_input=inputs) as everything_kept:
-            return everything_kept.measure(*inputs)
+            return mean([attachment.measure(*inputs) for inputs in self.batches(count, seed, GLANCE)])
+        with attach(self.generator, "l0_inf", k=1.0, example_input=self.inputs(2)) as everything_kept:
+            return mean([everything_kept.measure(*inputs) for inputs in self.batches(count, seed, GLANCE)])
 
 
 def load(run_dir: str | Path, step: int | None = None, device: str | None = None) -> Trained:
