@@ -56,3 +56,14 @@ def create(name: str, settings: Mapping[str, Any]) -> Regularizer:
     Raises ConfigError for an unknown name, an unknown or missing field, or a value out of range.
     """
     return get(name).named(name, settings)
+
+
+def by_default(name: str) -> Regularizer:
+    """The regularizer called name as it is where nobody gives it settings: with the `defaults` that its class declares.
+
+    Raises ConfigError for an unknown name, and for a missing field where there are none.
+    """
+    cls = get(name)
+    made = cls.named(name, cls.defaults)
+    made._by_default = bool(cls.defaults)
+    return made

@@ -54,7 +54,12 @@ class Regularizer(BaseModel):
     # The fields that may list one value for each representation of a network.
     listed: ClassVar[tuple[str, ...]] = ()
 
+    # What it is set to where it is named and nobody gives settings: for a generator's Γ, and for an encoder's scales.
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    encoder_defaults: ClassVar[Mapping[str, Any]] = {}
+
     _name: str = PrivateAttr(default="")
+    _by_default: bool = PrivateAttr(default=False)
     _whole: Any = PrivateAttr(default=None)
 
     def __init__(self, /, **settings: Any) -> None:
@@ -95,6 +100,13 @@ class Regularizer(BaseModel):
         here = self.model_copy(update={name: values[level - 1] for name, values in lists.items()})
         here._whole = self
         return here
+
+    def of_encoder(self: Self) -> Self:
+        """What regularizes an encoder's scales: this, or, where nobody gave settings, the one that encoders have by default.
+
+        Raises ConfigError where there is no default for them.
+        """
+        return type(self).named(self.name, self.encoder_defaults) if self._by_default else self
 
     @property
     def whole(self: Self) -> Self:

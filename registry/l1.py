@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -25,6 +25,8 @@ class L1(Penalty):
     reduction: Literal["mean", "sum"] = "mean"
 
     listed = ("weight",)
+    # docs/results.md has the sweeps that found them: of a DCGAN.
+    defaults: ClassVar[dict[str, float]] = {"weight": 10.0}
 
     def penalty(self, gamma: Tensor) -> Tensor:
         """weight · mean |Γ|. gamma: (N, C, ...). Returns a scalar."""

@@ -196,14 +196,19 @@ class SparsityConfig(BaseModel):
         return regularizer
 
     def _create(self) -> Regularizer:
+        from sparse_plugin.registry import by_default, create
+
+        self.load_imports()
+        if self.regularizer is None:
+            raise ConfigError("no regularizer is named; give one, such as l0_inf")
+        return create(self.regularizer, self.settings) if self.settings else by_default(self.regularizer)
+
+    def load_imports(self) -> None:
+        """Import what registers regularizers. Raises ConfigError where that fails."""
         from sparse_plugin.imports import load
-        from sparse_plugin.registry import create
 
         for name in self.imports:
             load(name)
-        if self.regularizer is None:
-            raise ConfigError("no regularizer is named; give one, such as l0_inf")
-        return create(self.regularizer, self.settings)
 
     def with_(self, **own: Any) -> SparsityConfig:
         """A copy with these of its own fields changed (not the regularizer's)."""

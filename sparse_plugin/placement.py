@@ -64,7 +64,8 @@ def resolve(
 
 def install(generator: nn.Module, chosen: tuple[Site, ...], plan: Plan, known_by: KnownBy) -> None:
     """Place the hooks and children of all sites, after everything that can be wrong with any of them was checked."""
-    regularizer = plan.regularizer
+    encoder = all(site.side == "output" for site in chosen)
+    regularizer = plan.regularizer.of_encoder() if encoder else plan.regularizer
     parts = [regularizer.at(site.level, len(chosen)) for site in chosen]
     owners = [_owner(generator.get_submodule(site.path), site) for site in chosen]
     children = [Inserted(regularizer.settings(), _dictionaries(regularizer, generator, site)) for site in chosen]

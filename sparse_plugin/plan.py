@@ -8,7 +8,7 @@ from typing import Any
 
 from sparse_plugin.config import Delivery, SparsityConfig
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.registry import create
+from sparse_plugin.registry import by_default, create
 from sparse_plugin.registry.base import Constraint, Penalty, Regularizer
 from sparse_plugin.sites import Site
 
@@ -63,7 +63,8 @@ def asked(regularizer: str | Regularizer | SparsityConfig, settings: dict[str, A
                     f"and attach was handed one; leave it out, as in config.with_({key}=None)"
                 )
     elif isinstance(regularizer, str):
-        config = SparsityConfig.of(create(regularizer, settings), **own)
+        made = create(regularizer, settings) if settings else by_default(regularizer)
+        config = SparsityConfig.of(made, **own)
     elif isinstance(regularizer, (Constraint, Penalty)):
         if settings:
             raise ConfigError(

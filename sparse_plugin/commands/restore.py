@@ -70,7 +70,7 @@ def _restored(
     keep_pages()
     config = config_of(config_file, sparse, assignments, imports)
     for said in restore_files(
-        kind, sparse=None if config.regularizer is None else config, stop=None if stop == "none" else stop, **options
+        kind, sparse=config, stop=None if stop == "none" else stop, **options
     ):
         click.echo(said)
 

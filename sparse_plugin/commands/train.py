@@ -52,8 +52,7 @@ def train(
     from sparse_plugin.reference.train import run as train_reference
 
     config = config_of(config_file, sparse, assignments, imports)
-    source = source_of(options)
     options["keep_at"] = steps_of(keep_at, "--keep-at")
-    said = train_reference(arch, data=source, sparse=None if config.regularizer is None else config, **options)
+    said = train_reference(arch, data=source_of(options), sparse=config, **options)
     if said:
         click.echo(said)

@@ -43,7 +43,7 @@ class Method:
 def methods(asked: Iterable[str], arch: str, imports: Iterable[str] = ()) -> list[Method]:
     """The methods that "vanilla", "l0_inf" or "l1:weight=0.1" name, for an architecture.
 
-    A name without settings takes the architecture's own (`sparsity.settings`). Raises ConfigError for a name or a setting
+    A name without settings takes its defaults (`sparsity.settings`). Raises ConfigError for a name or a setting
     that there is not, and for a method that is named twice.
     """
     found = [_method(text, arch, list(imports)) for text in asked]
@@ -82,7 +82,7 @@ def _method(text: str, arch: str, imports: list[str]) -> Method:
         return Method(name, None)
     if name not in REGULARIZERS.all():
         raise ConfigError(one_of("method", name, [VANILLA, *REGULARIZERS.all()]))
-    settings: dict[str, Any] = {} if assignments else sparsity.settings(arch, name)
+    settings: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals:
@@ -95,9 +95,12 @@ def _method(text: str, arch: str, imports: list[str]) -> Method:
             raise ConfigError(
                 f"the value {value!r} in the method {text!r} cannot be read; give a number or a list"
             ) from None
+    fields = REGULARIZERS.get(name).model_fields
+    wrong = next((key for key in settings if key not in fields), None)
+    if wrong is not None:
+        raise ConfigError(f"the method {text!r} sets {wrong}: {one_of('field', wrong, fields)}")
     sparse = SparsityConfig.from_mapping({"regularizer": name, **settings, "imports": imports}, f"the method {text!r}")
-    sparse.build()  # now: a wrong setting is to be refused before anything is trained
-    return Method(name, sparse)
+    return Method(name, sparsity.checked(sparse, arch))  # now: before anything is trained
 
 
 def _plain(value: Any) -> str:

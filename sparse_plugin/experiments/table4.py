@@ -14,6 +14,7 @@ from sparse_plugin.experiments.methods import Method, methods
 from sparse_plugin.experiments.table4_report import Outcome
 from sparse_plugin.extras import need
 from sparse_plugin.files import understood, write
+from sparse_plugin.reference import sparsity
 from sparse_plugin.reference.rundir import BusyError
 from sparse_plugin.reference.trainer import DivergedError
 
@@ -21,8 +22,6 @@ SIGMA = 25.0
 METHODS = ("vanilla", "l0_inf", "l0")
 FILE, RUN = "result.json", "restoration"
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-# The architecture by whose name `sparsity.settings` knows the network.
-NETWORK = "deep_image_prior"
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def run(
 
 def methods_of(asked: Sequence[str], imports: Iterable[str]) -> list[Method]:
     """The table's methods, with the settings of the network's encoder scales."""
-    return methods(asked or METHODS, NETWORK, imports)
+    return methods(asked or METHODS, sparsity.RESTORING, imports)
 
 
 def _files(names: Sequence[str]) -> list[Photograph]:

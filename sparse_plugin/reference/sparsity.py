@@ -1,25 +1,79 @@
-"""The k and λ that each network's regularizers take where nobody says."""
+"""What the commands with networks of their own take of a config: the settings where nobody says, and no key without a meaning."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from sparse_plugin.config import SparsityConfig
+from sparse_plugin.errors import ConfigError
+from sparse_plugin.registry import create, get
 
-# By architecture, "" for all others, and regularizer; docs/results.md has the sweeps that found them: of a DCGAN for all
-# GANs, of denoising for Deep Image Prior.
-SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
-    "deep_image_prior": {"l0": {"k": 0.25}, "l0_inf": {"k": 0.1}},
-    "": {"l0": {"k": 0.25}, "l0_inf": {"k": 0.25}, "ml_csc": {"k": 0.25}, "l1": {"weight": 10.0}},
+# The name by which `settings` knows the network of Deep Image Prior.
+RESTORING = "deep_image_prior"
+
+# Keys of a config that say nothing to a command, and what to do instead.
+MEANINGLESS = {
+    "train": {
+        "host": "the networks are the command's own, so leave it out",
+        "generator": "the networks are the command's own, so leave it out",
+        "accumulation": "give --accumulation, which counts the passes to one update",
+        "run_dir": "measurements are logged in the run's directory, so leave it out",
+    },
+    "restore": {
+        "host": "the network is the command's own, so leave it out",
+        "generator": "the network is the command's own, so leave it out",
+        "accumulation": "an iteration is one pass, so leave it out",
+        "run_dir": "what is logged stands beside OUT, so leave it out",
+        "measure_every": "--log-every says when something is logged, so leave it out",
+        "delivery": "the network's loss is reached in one way, so leave it out",
+    },
 }
 
 
 def settings(arch: str, regularizer: str) -> dict[str, Any]:
-    """The settings of a regularizer for an architecture, or "deep_image_prior"; {} for one that has none of ours."""
-    return dict(SETTINGS.get(arch, SETTINGS[""]).get(regularizer, {}))
+    """The settings of a regularizer for an architecture, or RESTORING; {} where its file declares none."""
+    cls = get(regularizer)
+    return dict(cls.encoder_defaults if arch == RESTORING else cls.defaults)
 
 
 def with_defaults(sparse: SparsityConfig, arch: str) -> SparsityConfig:
     """sparse, with the settings of `settings` where it names a regularizer and none of its settings."""
-    found = {} if sparse.settings else settings(arch, str(sparse.regularizer))
+    if sparse.settings or sparse.regularizer is None:
+        return sparse
+    sparse.load_imports()
+    found = settings(arch, sparse.regularizer)
     return SparsityConfig.from_mapping({**sparse.flat(), **found}) if found else sparse
+
+
+def attachable(sparse: SparsityConfig | None, command: str, arch: str) -> SparsityConfig | None:
+    """What is to be attached, with its defaults and checked; None where nothing is.
+
+    Raises ConfigError for a regularizer or a setting that there is not, a key of MEANINGLESS, and keys without a
+    regularizer: nothing that is asked for is dropped.
+    """
+    if sparse is None:
+        return None
+    given = sparse.flat()
+    for key, instead in MEANINGLESS[command].items():
+        if key in given:
+            raise ConfigError(f"sparse.{key} is {given[key]!r} and has no meaning in `{command}`: {instead}")
+    if sparse.regularizer is None:
+        left = [key for key in given if key not in ("enabled", "imports")]
+        if left and sparse.enabled:
+            raise ConfigError(
+                f"sparse.{left[0]} is {given[left[0]]!r} and no regularizer is named; give one, as in --sparse l0_inf"
+            )
+        return None
+    if not sparse.enabled:
+        return None
+    return checked(sparse, arch)
+
+
+def checked(sparse: SparsityConfig, arch: str) -> SparsityConfig:
+    """sparse with its defaults. Raises ConfigError for a regularizer or a setting that there is not, or that is missing."""
+    sparse = with_defaults(sparse, arch)
+    if sparse.settings or arch != RESTORING:
+        sparse.build()
+    else:
+        create(sparse.regularizer or "", {})  # what needs a setting and has no default for encoder scales is refused
+    return sparse

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ import numpy as np
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError, OutputError, SparsePluginError
 from sparse_plugin.files import make_folder, reason
-from sparse_plugin.reference.rundir import CONFIG, RunDirectory
+from sparse_plugin.reference.rundir import CONFIG, RunDirectory, is_lock
+from sparse_plugin.reference.sparsity import RESTORING, attachable
 from sparse_plugin.restore import figure
 from sparse_plugin.restore.pictures import Picture, check_writable, encode, read, store
 from sparse_plugin.restore.result import Result
@@ -81,12 +83,15 @@ def run(
     Raises DataError and ConfigError for what cannot be restored or may not be written, OutputError where writing fails,
     StoppedError on an interruption, when the best result so far is written.
     """
+    attachable(sparse, "restore", RESTORING)
     jobs = _jobs(kind, images, output, masks, clean, factor, sigma, noisy, seed)
     shape = {name: value for name, value in settings.items() if name not in ("device", "compiled")}
     for job in jobs:
         check(job.given.pixels, job.task, None if job.clean is None else job.clean.pixels, **shape)
         _may_write(job, force)
     said = []
+    if _is_folder(images, output):  # now that nothing is refused any more
+        make_folder(Path(output))
     for number, job in enumerate(jobs):
         try:
             if force:
@@ -119,7 +124,7 @@ def _jobs(
         raise ConfigError(f"{len(clean)} clean images are given and {why}; give one for each image, or none")
     if kind == "inpaint" and len(masks) not in (1, len(images)):
         raise ConfigError(f"{len(masks)} masks are given for {len(images)} images; give --mask once, or once for each")
-    made = []
+    made, several = [], _is_folder(images, output)
     for i, (source, target) in enumerate(_targets(images, output).items()):
         picture = read(source)
         true = read(Path(clean[i])) if clean else picture if noisy else None
@@ -129,7 +134,7 @@ def _jobs(
         else:
             task = Upscale(factor) if kind == "upscale" else Denoise(sigma)
         given = picture.with_pixels(add_noise(picture.pixels, sigma, seed)) if noisy else picture
-        check_writable(target, given)
+        check_writable(target, given, Path(output) if several else None)
         made.append(Job(source, target, given, task, true))
     return made
 
@@ -137,7 +142,7 @@ def _jobs(
 def _targets(images: Sequence[str], output: str) -> dict[Path, Path]:
     """Where each image's result goes."""
     sources, place = [Path(image) for image in images], Path(output)
-    if len(sources) == 1 and not place.is_dir() and not output.endswith("/"):
+    if not _is_folder(images, output):
         return {sources[0]: place}
     if place.exists() and not place.is_dir():
         raise ConfigError(f"{len(sources)} images are given and the output {place} is a file; name a folder")
@@ -148,8 +153,12 @@ def _targets(images: Sequence[str], output: str) -> dict[Path, Path]:
     targets = {source: place / f"{source.stem}.png" for source in sources}
     if len(set(targets.values())) < len(sources):
         raise ConfigError("two of the images have the same name, and would have the same result; give them other names")
-    make_folder(place)
     return targets
+
+
+def _is_folder(images: Sequence[str], output: str) -> bool:
+    """Whether the output is a folder of results."""
+    return len(images) > 1 or Path(output).is_dir() or output.endswith(("/", os.sep))
 
 
 def _mask(path: Path) -> Any:
@@ -181,7 +190,7 @@ def _forget(folder: Path) -> None:
         for path in folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path.name != ".lock":
+            elif not is_lock(path):
                 path.unlink()
 
 

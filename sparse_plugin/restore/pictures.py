@@ -135,15 +135,18 @@ def _split(values: npt.NDArray[Any], depth: int, path: Path) -> Picture:
     return Picture(np.ascontiguousarray(colour), None if alpha is None else np.ascontiguousarray(alpha), depth)
 
 
-def check_writable(path: Path, picture: Picture) -> None:
-    """Raise ConfigError unless picture can be written at path: its ending, its folder, what that format holds."""
+def check_writable(path: Path, picture: Picture, to_make: Path | None = None) -> None:
+    """Raise ConfigError unless picture can be written at path: its ending, its folder, what that format holds.
+
+    to_make: a folder that need not be there yet.
+    """
     ending = path.suffix.lower()
     if ending not in ENDINGS:
         raise ConfigError(f"the output {path} has the ending {ending!r}; give one of {', '.join(ENDINGS)}")
     if ending.startswith(".j") and (picture.depth == 16 or picture.alpha is not None):
         has = "16 bits a channel" if picture.depth == 16 else "transparency"
         raise ConfigError(f"the output {path} would be JPEG, and the image has {has}; write .png or .tif")
-    if not path.parent.is_dir():
+    if not path.parent.is_dir() and path.parent != to_make:
         raise ConfigError(f"the output {path} has no folder to be in: {path.parent} is not there; make it")
 
 
