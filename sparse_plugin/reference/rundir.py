@@ -6,14 +6,14 @@ sparsity.jsonl          measurements of Γ, where a regularizer is attached
 samples/step-*.png      grids of samples, always from the same noise
 checkpoints/step-*/     see `checkpoints`
 tensorboard/            where tensorboard is installed
+.lease                  whose turn it is, as long as a process is at work; see `lease`
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from sparse_plugin.errors import ConfigError
 from sparse_plugin.files import lines, make_folder, reason, understood, write
 from sparse_plugin.record import FILE as SPARSITY
 from sparse_plugin.reference import checkpoints
+from sparse_plugin.reference.lease import FILE as LEASE
+from sparse_plugin.reference.lease import STALE, Lease
 
 
 class BusyError(ConfigError):
@@ -63,6 +65,7 @@ class RunDirectory:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.samples = path / "samples"
+        self._lease: Lease | None = None
 
     @property
     def step(self) -> int:
@@ -93,21 +96,25 @@ class RunDirectory:
             _Trained.model_validate(config)
         return config
 
-    def open(self, config: Mapping[str, Any]) -> None:
-        """Make the directory, or take it up again.
-
-        Raises ConfigError where it holds a run of another configuration, naming what differs, or something else.
-        """
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Raise ConfigError where it holds a run of another configuration, naming what differs, or something else."""
         if (self.path / CONFIG).exists():
             self._compare(config)
-            return
-        if self.path.exists() and (not self.path.is_dir() or any(p.name != _LOCK for p in self.path.iterdir())):
+        elif self.path.exists() and (not self.path.is_dir() or any(not is_lock(p) for p in self.path.iterdir())):
             raise ConfigError(
                 f"{self.path} exists and is not the directory of a run; name another, nothing is written over"
             )
-        whole = {"version": VERSION, **config, "made_with": {"sparse_plugin": __version__}}
-        make_folder(self.path)
-        write(self.path / CONFIG, json.dumps(whole, indent=1))
+
+    def open(self, config: Mapping[str, Any]) -> None:
+        """Make the directory, or take it up again. Raises what `check` does.
+
+        Whatever else can be refused is to be refused before: a run that never began must not be in the way of another.
+        """
+        self.check(config)
+        if not (self.path / CONFIG).exists():
+            whole = {"version": VERSION, **config, "made_with": {"sparse_plugin": __version__}}
+            make_folder(self.path)
+            write(self.path / CONFIG, json.dumps(whole, indent=1))
 
     def _compare(self, config: Mapping[str, Any]) -> None:
         there, here = _flat(self.config()), _flat(json.loads(json.dumps(config)))
@@ -128,29 +135,50 @@ class RunDirectory:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep others out of the directory. Raises BusyError where a run is at work in it."""
+        """Keep others out of the directory, by a `lease`. Raises BusyError where a run is at work in it.
+
+        A directory that is made for that and stays empty is removed again.
+        """
+        missing = [path for path in (self.path, *self.path.parents) if not path.exists()]
         try:
-            import fcntl
-        except ImportError:  # Windows has no lock that a killed process gives back
-            yield
-            return
+            self._lease = self._taken()
+            try:
+                yield
+            finally:
+                held, self._lease = self._lease, None
+                held.release()
+        finally:
+            with suppress(OSError):  # which one that is not empty is no reason to say
+                for path in missing:
+                    path.rmdir()
+
+    def _taken(self) -> Lease:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT)
-        except OSError as error:
-            raise ConfigError(f"{self.path} cannot be a run's directory: {error.strerror}; name another") from None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            raise BusyError(f"a run is at work in {self.path}; wait for it, or name another directory") from None
-        try:
-            yield
-        finally:
-            os.close(descriptor)
+            taken = Lease.take(self.path)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{self.path} cannot be a run's directory: {reason(error)}; name another") from None
+        if isinstance(taken, Lease):
+            return taken
+        by = f" ({taken.owner}, last seen {max(0.0, taken.silent):.0f} s ago)" if taken.owner is not None else ""
+        raise BusyError(
+            f"a run is at work in {self.path}{by}; wait for it, or name another directory. Of a process on another host that "
+            f"died, the directory is free {STALE:.0f} s after it was last seen"
+        )
+
+    def still_ours(self) -> None:
+        """Before something is written by which two processes would meet: raises BusyError where another has the lease."""
+        if self._lease is not None and self._lease.lost:
+            raise BusyError(
+                f"{self.path} is in the hands of another process, which found no sign of life of this one; it stops here"
+            )
 
 
-_LOCK = ".lock"
+def is_lock(path: Path) -> bool:
+    """Whether a file is a lease, or a lock of version 0.1."""
+    return path.name == ".lock" or path.name.startswith(LEASE)
+
+
 # What may differ between a run and the one that resumes it.
 _FREE = ("version", "made_with.sparse_plugin", "data.name")
 

@@ -20,14 +20,15 @@ from sparse_plugin.data import Source, load
 from sparse_plugin.data.images import fingerprint
 from sparse_plugin.errors import ConfigError, one_of
 from sparse_plugin.extras import need
+from sparse_plugin.precision import PRECISIONS, tell
 from sparse_plugin.reference import checkpoints, environment
 from sparse_plugin.reference.batches import ImageSet, check
 from sparse_plugin.reference.parallel import Processes, processes
 from sparse_plugin.reference.recipes import recipe
 from sparse_plugin.reference.report import Report
 from sparse_plugin.reference.rundir import RunDirectory
-from sparse_plugin.reference.sparsity import with_defaults
-from sparse_plugin.reference.trainer import PRECISIONS, Trainer
+from sparse_plugin.reference.sparsity import attachable
+from sparse_plugin.reference.trainer import Trainer
 
 
 def run(
@@ -55,7 +56,7 @@ def run(
 
     arch: see `recipes`. run_dir: where everything is written. data: what `sparse_plugin.data.load` takes, None for
     photographs that are built in; or an object with `images` and `labels` in memory. sparse: what to attach, None for
-    nothing; without settings, with those of `sparsity.settings`. size: of the images, in pixels. width: multiplies all
+    nothing; without settings, with its regularizer's defaults. size: of the images, in pixels. width: multiplies all
     channels. batch, steps, accumulation: instead of the recipe's; batch counts the images of all processes, accumulation
     passes to one update. fraction: the share of the data that is loaded, in (0, 1]. precision: "float32", or "bfloat16" or
     "float16" for automatic mixed precision. checkpoint_every, sample_every (by default the same), log_every: in steps.
@@ -84,9 +85,7 @@ def run(
             raise ConfigError(
                 f"the checkpoint of step {step} is to stay, and the run has {numbers['steps']} steps; give one of them"
             )
-    sparse = with_defaults(sparse, arch) if sparse is not None and sparse.enabled else None
-    if sparse is not None:
-        sparse.build()  # a wrong name or setting must not get into a run's directory, which would refuse the right one
+    sparse = attachable(sparse, "train", arch)
     images: ImageSet
     if data is None or isinstance(data, (str, Path, Source)):
         images = load(data, size=size, fraction=fraction, seed=seed)
@@ -118,12 +117,16 @@ def run(
     ):
         config["processes"] = group.count
         if group.first:
-            directory.open(config)
+            directory.check(config)
+        unfinished = directory.step < numbers["steps"]
+        trainer = Trainer(chosen, images, config, sparse, directory, group) if unfinished else None
+        if group.first:
+            directory.open(config)  # now that nothing is refused any more
         group.wait()
-        if directory.step < numbers["steps"]:
+        if trainer is not None:
             if group.first:
                 environment.note(directory.path, group.device)
-            _train(Trainer(chosen, images, config, sparse, directory, group), directory, group, every, keep_at)
+            _train(trainer, directory, group, every, keep_at)
             said = f"the generator is in {checkpoints.place(directory.checkpoints, directory.step)}"
         else:
             said = "nothing was done"
@@ -161,6 +164,7 @@ def _train(
         trainer.restore(directory)
     report = None
     if group.first:
+        tell(trainer.precision, group.device)
         checkpoints.clean(directory.checkpoints)
         directory.trim(start)
         report = Report(directory, trainer.recipe.title, start, steps, trainer.batches.batch)
@@ -185,5 +189,6 @@ def _train(
             if shown:
                 report.grid(step, trainer.samples())
             if saved:
+                directory.still_ours()
                 trainer.save(directory, step, every["keep"], keep_at)
     group.wait()

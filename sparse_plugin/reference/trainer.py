@@ -16,6 +16,7 @@ from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import SparsePluginError
 from sparse_plugin.measure import Measurement
 from sparse_plugin.plan import Plan
+from sparse_plugin.precision import PRECISIONS
 from sparse_plugin.reference import checkpoints, trained
 from sparse_plugin.reference.batches import Batches, ImageSet, key
 from sparse_plugin.reference.games import Networks, Play, Role, noise
@@ -25,7 +26,6 @@ from sparse_plugin.reference.recipes import Recipe
 from sparse_plugin.reference.rundir import RunDirectory
 from sparse_plugin.registry.base import Penalty
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Samples of a grid.
 SHOWN = 64
 
@@ -65,7 +65,8 @@ class Trainer:
         self.batches = Batches(
             images, recipe, config["batch"], group.count * self.accumulation, self.seed, group.device
         )
-        self.dtype = PRECISIONS[config["precision"]]
+        self.precision = config["precision"]
+        self.dtype = PRECISIONS[self.precision]
         # Kept graphs of several accumulated passes would take as much memory as one large batch.
         self.game = game(recipe, self.classes, keep=self.accumulation == 1)
         torch.manual_seed(key("networks", self.seed))

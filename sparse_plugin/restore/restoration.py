@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from sparse_plugin.attachment import attach
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import CheckpointError, ConfigError
+from sparse_plugin.precision import PRECISIONS
 from sparse_plugin.reference import checkpoints
 from sparse_plugin.reference.batches import key
-from sparse_plugin.reference.trainer import PRECISIONS, DivergedError
+from sparse_plugin.reference.trainer import DivergedError
 from sparse_plugin.restore.network import SkipNetwork
 from sparse_plugin.restore.pictures import Array
 from sparse_plugin.restore.result import Curves, Result
@@ -48,7 +49,7 @@ class Restoration:
     """The restoration of given, (1, C, h, w) with values in [0, 1], after `iteration` iterations.
 
     width: multiplies the recipe's channels. scales: of the network. clean: (1, C, H, W), only measured against. precision: in
-    trainer.PRECISIONS. compiled: whether the network is run by torch.compile.
+    precision.PRECISIONS. compiled: whether the network is run by torch.compile.
     The image is one that `check_size` and the task take.
     """
 

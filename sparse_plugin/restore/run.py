@@ -20,9 +20,10 @@ from sparse_plugin.config import SparsityConfig
 from sparse_plugin.devices import device_of
 from sparse_plugin.errors import ConfigError, one_of
 from sparse_plugin.extras import need
+from sparse_plugin.precision import tell
 from sparse_plugin.reference import checkpoints
 from sparse_plugin.reference.rundir import RunDirectory
-from sparse_plugin.reference.sparsity import with_defaults
+from sparse_plugin.reference.sparsity import RESTORING, attachable
 from sparse_plugin.restore.report import Report
 from sparse_plugin.restore.restoration import Restoration, check_size
 from sparse_plugin.restore.result import Result
@@ -93,7 +94,7 @@ def restore(
         precision=precision,
     )
     budget = task.recipe.iterations if iterations is None else iterations
-    sparse = with_defaults(sparse, "deep_image_prior") if sparse is not None and sparse.enabled else None
+    sparse = attachable(sparse, "restore", RESTORING)
     config = {
         "kind": "restore",
         "task": task.identity(),
@@ -111,7 +112,7 @@ def restore(
         "scales": scales,
         "precision": precision,
         "compiled": compiled,
-        "sparse": None if sparse is None else sparse.with_(run_dir=None, measure_every=None).flat(),
+        "sparse": None if sparse is None else sparse.flat(),
     }
     place = device_of(device)
     stopping = Stopping(stop, patience)
@@ -137,6 +138,7 @@ def restore(
                     return restoration.result()
                 checkpoints.clean(directory.checkpoints)
                 directory.trim(restoration.iteration)
+            tell(precision, place)
             report = Report(title or task.name, restoration, budget, directory, progress)
             _run(restoration, budget, directory, report, checkpoint_every, log_every)
     return restoration.result()
@@ -197,6 +199,7 @@ def _run(
 
     def save(finished: bool) -> None:
         if directory is not None:
+            directory.still_ours()
             restoration.save(directory.checkpoints, finished)
 
     with report, _interruptible(report.loud) as asked:
