@@ -6,7 +6,7 @@ differently in each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
@@ -89,9 +89,14 @@ def scales() -> str:
     return setting("sites", ["path1:output", "path2:output"])
 
 
-def regularizer() -> str:
-    """How to name a regularizer."""
-    return 'enable(host, "l0_inf", k=16)' if reader() in ("attach", "enable") else "--sparse NAME"
+def regularizer(settings: Mapping[str, Any] | None = None) -> str:
+    """How to name a regularizer, this one with its settings or any."""
+    python = reader() in ("attach", "enable")
+    if settings is None:
+        return 'enable(host, "l0_inf", k=16)' if python else "--sparse NAME"
+    name, own = settings.get("regularizer"), {key: value for key, value in settings.items() if key != "regularizer"}
+    named = [f'enable(host, "{name}"' if python else f"--sparse {name}", *(setting(*item) for item in own.items())]
+    return ", ".join(named) + ")" if python else " ".join(named)
 
 
 def example() -> str:

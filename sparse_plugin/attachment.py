@@ -192,7 +192,7 @@ class Attachment:
         if any(hook.delivery == "gradient" for hook in at):
             raise PenaltyError(
                 "this attachment adds the penalty's gradient itself, and adding the penalty would count it twice; "
-                "attach with delivery='loss' to add it by hand"
+                f"attach with {advice.setting('delivery', 'loss')} to add it by hand"
             )
         if any(hook.is_copy for hook in at):
             raise PenaltyError(

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sparse_plugin import advice
 from sparse_plugin.construction import generator_like
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.hosts import Host, identify
 from sparse_plugin.imports import load
 from sparse_plugin.plugins import HOSTS
-from sparse_plugin.sources import Recognition, classes
+from sparse_plugin.sources import Recognition, classes, python_files, unparsable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,6 +53,7 @@ def _report(host: Host, found: Recognition, imports: Sequence[str]) -> dict[str,
         "root": str(found.root),
         "source": _source(host, found),
         "missing": [spec for spec in found.moved if spec not in host.builders],
+        "unread": [why for file in python_files(found.root) if (why := unparsable(file))],
         "generators": generators,
         "loss": _loss(host, found),
         "switch": [
@@ -118,6 +120,7 @@ def _examine(host: Host, found: Recognition, imports: Sequence[str]) -> list[dic
 
 def main(name: str, root: str, out: str, *imports: str) -> None:
     """Build, attach and run the examples of a host below root, and write a row for each."""
+    advice.speak_to("command")
     from sparse_plugin.config import SparsityConfig
     from sparse_plugin.session import Session
 
@@ -184,8 +187,12 @@ def _unknown(folder: Path) -> dict[str, Any]:
         if generator_like(name)
     }
     able = [spec for spec, convolves in names.items() if convolves]
+    unread = [why for file in python_files(folder) if (why := unparsable(file))]
     if able:
         why = ""
+    elif unread:
+        more = f" (and {len(unread) - 1} more files)" if len(unread) > 1 else ""
+        why = f"{unread[0]}{more}; a class named like a generator is in no other file"
     elif names:
         why = f"{', '.join(names)}: no convolution, so no dictionary and no representation"
     else:
@@ -194,6 +201,7 @@ def _unknown(folder: Path) -> dict[str, Any]:
         "host": None,
         "root": str(folder),
         "source": "no known host",
+        "unread": unread,
         "missing": [],
         "generators": [
             {"name": spec, "class": spec, "sites": [], "error": "" if spec in able else f"{spec} has no convolution"}

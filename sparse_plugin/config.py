@@ -252,7 +252,7 @@ def _whence(found: Mapping[str, Any]) -> str:
     files = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
     if not files:
         return f"name the file or module that registers it by {advice.setting('imports', 'FILE')}"
-    flags = " ".join(f"--import {shlex.quote(name)}" for name in files[:3])
+    flags = " ".join(advice.setting("imports", shlex.quote(name)) for name in files[:3])
     return f"it says that it was trained with {ascii(flags)[1:-1][:300]}; give that too, if you trust that file"
 
 

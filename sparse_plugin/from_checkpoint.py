@@ -5,6 +5,7 @@ So a host's sampling and evaluation scripts project as in training, and nobody h
 
 from __future__ import annotations
 
+import gc
 import weakref
 from typing import Any
 
@@ -31,13 +32,55 @@ class Remember:
             return
         _waiting.discard(module)
         settings = decode(state_dict[prefix + min(keys)])
-        now.from_checkpoint(module, settings)
+        handle = now.from_checkpoint(module, settings)
         ours = kept_at(module)
         if ours != keys:
             raise CheckpointError(
                 f"this checkpoint was trained with {sentence(settings)} at {places(keys)}, and here it would be attached at "
                 f"{places(ours)}; name the sites it was trained with, as in {advice.sites(*sorted(map(place, keys)))}"
             )
+        late = _Late(module, handle.parameters(), settings)
+        for optimizer in late.optimizers():
+            optimizer.register_step_pre_hook(late.step)
+            optimizer.register_load_state_dict_pre_hook(late.load)
+
+
+class _Late:
+    """Dictionaries that a checkpoint brought in, after optimizers were made for the generator: they do not train them."""
+
+    def __init__(self, generator: nn.Module, added: list[nn.Parameter], settings: dict[str, Any]) -> None:
+        self.name = type(generator).__name__
+        self.settings = settings
+        self.added = {id(p) for p in added}
+        self.others = {id(p) for p in generator.parameters()} - self.added
+
+    def optimizers(self) -> list[Optimizer]:
+        """Those that train the generator and not all that was added."""
+        if not self.added:
+            return []
+        return [each for each in gc.get_objects() if issubclass(type(each), Optimizer) and self._misses(each)]
+
+    def _misses(self, optimizer: Optimizer) -> bool:
+        trained = {id(p) for group in getattr(optimizer, "param_groups", ()) for p in group["params"]}
+        return bool(trained & self.others) and not self.added <= trained
+
+    def step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        """Before a step. Raises CheckpointError."""
+        if self._misses(optimizer):
+            raise self._error(optimizer)
+
+    def load(self, optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
+        """Before the state of another run is loaded. Raises CheckpointError where that had the dictionaries in it."""
+        sizes = [len(group["params"]) for group in optimizer.param_groups]
+        if self._misses(optimizer) and sizes != [len(group["params"]) for group in state_dict["param_groups"]]:
+            raise self._error(optimizer)
+
+    def _error(self, optimizer: Optimizer) -> CheckpointError:
+        return CheckpointError(
+            f"this checkpoint was trained with {sentence(self.settings)}, and its dictionaries came into {self.name} after its "
+            f"{type(optimizer).__name__} was made, which does not train them; to go on training name the regularizer before, by "
+            f"{advice.regularizer(self.settings)}"
+        )
 
 
 def watch(generator: nn.Module) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sparse_plugin import advice
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.plugins import HOSTS
-from sparse_plugin.sources import Recognition, Source, import_root, recognize
+from sparse_plugin.sources import Recognition, Source, import_root, recognize, source_file, unparsable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -104,9 +104,13 @@ class Host:
         moved = [spec for spec in self.builders if spec in found.moved]
         if not moved and any(spec in found.there for spec in self.builders):
             return ""
+        spec = (moved or self.builders)[0]
+        file = source_file(found.root, spec.partition(":")[0])
+        if file is not None and (why := unparsable(file)):
+            return f"{found.root} is {self.name} by its other files, and {why}"
         at = ", ".join(map(str, self.sources)) or "another revision"
         return (
-            f"{found.root} is {self.name} by its other files, and does not define {(moved or self.builders)[0]}, which its patch "
+            f"{found.root} is {self.name} by its other files, and does not define {spec}, which its patch "
             f"(written for {at}) attaches to; name the generator with {advice.setting('generator', 'module:Class')}, or update "
             "sparse_plugin"
         )

@@ -32,7 +32,7 @@ def load(name: str) -> None:
         if module_name in sys.modules:
             other = getattr(sys.modules[module_name], "__file__", None)
             if other is not None and Path(other).resolve() != path:
-                raise ConfigError(f"--import {name}: {other} has the same name and is imported already; rename one")
+                raise ConfigError(f"{asked}: {other} has the same name and is imported already; rename one")
             return
         spec = importlib.util.spec_from_file_location(module_name, path)
         assert spec is not None and spec.loader is not None

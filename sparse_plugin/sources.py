@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -108,15 +109,41 @@ def _defined(file: Path, stamp: int) -> frozenset[str]:
     return frozenset(names)
 
 
+# What the parser says of statements that were right in Python 2.
+_PYTHON_2 = ("Missing parentheses in call to", "multiple exception types must be", "leading zeros in decimal", "backquote")
+
+
+def unparsable(file: Path) -> str:
+    """Why a file is no Python that runs here, with the line; "" where it is."""
+    try:
+        ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        said = " ".join(str(getattr(error, "msg", error)).split())
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        old = any(part in said for part in _PYTHON_2)
+        what = "is Python 2" if old else f"is no Python {sys.version_info.major}.{sys.version_info.minor}"
+        return f"{file.name} {what}{line}: {said}" + ("; convert it, with 2to3 for instance" if old else "")
+    except OSError as error:
+        return f"{file.name} cannot be read: {error.strerror}"
+    return ""
+
+
+def python_files(folder: Path) -> list[Path]:
+    """The Python files below folder that are its own: without hidden folders and installed packages."""
+    return [
+        file
+        for file in sorted(folder.rglob("*.py"))
+        if not any(part.startswith(".") or part == "site-packages" for part in file.relative_to(folder).parts)
+    ]
+
+
 def classes(folder: Path) -> list[tuple[Path, str, bool]]:
     """Every class in the Python files of folder: its file, its name, and whether it uses convolutions, as far as names
     tell: it, or a class or function of the folder that it uses, mentions one.
     """
     found: list[tuple[Path, str, set[str]]] = []
     uses: dict[str, set[str]] = {}
-    for file in sorted(folder.rglob("*.py")):
-        if any(part.startswith(".") or part == "site-packages" for part in file.relative_to(folder).parts):
-            continue
+    for file in python_files(folder):
         try:
             tree = ast.parse(file.read_bytes())
         except (OSError, SyntaxError, ValueError):

@@ -38,6 +38,8 @@ def _print_check(report: dict[str, Any]) -> None:
     click.echo(f"host    {report['host'] or 'none that is known'}, in {report['root']}")
     click.echo(f"source  {report['source']}" + "".join(f"; it has no {spec}" for spec in report["missing"]))
     click.echo(f"loss    {report['loss']}")
+    for line in report["unread"]:
+        click.echo(f"unread  {line}")
     for line in report["switch"]:
         click.echo(f"on      {line}")
     click.echo()
