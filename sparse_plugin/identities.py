@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sparse_plugin import advice
 from sparse_plugin import penalty as deliveries
 from sparse_plugin.errors import PenaltyError
 from sparse_plugin.registry.base import Penalty
@@ -215,7 +216,8 @@ def _check_one_cotangent(grad: Tensor, gamma: Tensor) -> None:
     ):  # the latter comes of torch.autograd.grad(is_grads_batched=True)
         raise PenaltyError(
             "a Jacobian is taken through a generator whose penalty adds its gradient in the backward pass, and a Jacobian "
-            "belongs to no loss; use torch.func.jacfwd, detach() the attachment first, or attach with delivery='loss'"
+            "belongs to no loss; use torch.func.jacfwd, detach() the attachment first, or attach with "
+            f"{advice.setting('delivery', 'loss')}"
         )
 
 

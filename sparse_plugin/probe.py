@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from sparse_plugin import capture
-
 from sparse_plugin.wrappers import eager
 
 

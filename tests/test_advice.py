@@ -48,7 +48,7 @@ def launched(monkeypatch):
 
     yield start
     session.disable()
-    for back in undo:
+    for back in reversed(undo):
         back()
 
 
