@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from sparse_plugin import advice, deferred, first, hooks, penalty, placement, sites, steps
 from sparse_plugin.config import Delivery, SparsityConfig
@@ -87,6 +88,7 @@ def regularize(generator: nn.Module, plan: Plan, example_input: Any = None) -> A
     if inner is not generator:
         generator, plan = inner, replace(plan, sites=tuple(within(inner, site) for site in plan.sites))
     _refuse_attached(generator)
+    _refuse_lazy(generator)
     args, kwargs = (None, {}) if example_input is None else _inputs(example_input)
     chosen, known_by = placement.resolve(generator, plan, args, kwargs)
     if chosen is None:
@@ -108,6 +110,16 @@ def regularize(generator: nn.Module, plan: Plan, example_input: Any = None) -> A
             raise
         first.settle(generator)
     return attachment
+
+
+def _refuse_lazy(generator: nn.Module) -> None:
+    for name, tensor in (*generator.named_parameters(), *generator.named_buffers()):
+        if is_lazy(tensor):
+            path = name.rpartition(".")[0]
+            raise SiteError(
+                f"{path or 'the generator'} is a {type(generator.get_submodule(path)).__name__}, whose {name} has no shape "
+                "before the first forward; run the generator once on an input, then attach"
+            )
 
 
 def _inputs(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -221,7 +221,8 @@ class SiteHook(capture.Unscriptable):
         if not alive:
             raise PenaltyError(
                 f"there is no representation to penalize at the {self.site}: the generator has not run with gradients "
-                "since its last step, or its images were detached; run it before taking the penalty"
+                "since its last step, its images were detached, or it ran inside a reentrant checkpoint (use_reentrant=False follows it); "
+                "run it before taking the penalty"
             )
         gammas = [node.saved_tensors[0] for node in alive]
         total = sum(len(gamma) for gamma in gammas)

@@ -26,10 +26,25 @@ class Dictionary(nn.Module):
 
     def __init__(self, channels: int, kernel: Sequence[int]) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(channels, channels, *kernel))
+        with torch.inference_mode(False):  # a parameter that is made inside it could never be trained
+            self.weight = nn.Parameter(torch.zeros(channels, channels, *kernel))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start anew, as the identity."""
+        centre: tuple[Any, ...] = (slice(None), slice(None), *(side // 2 for side in self.weight.shape[2:]))
         with torch.no_grad():
-            centre: tuple[Any, ...] = (slice(None), slice(None), *(side // 2 for side in kernel))
-            self.weight[centre] = torch.eye(channels)
+            self.weight.zero_()
+            self.weight[centre] = torch.eye(len(self.weight), dtype=self.weight.dtype, device=self.weight.device)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Dictionary:
+        was_meta = self.weight.is_meta
+        super()._apply(fn, recurse)
+        if (
+            was_meta and not self.weight.is_meta
+        ):  # to_empty() gives memory as it comes, and hosts know only their layers
+            self.reset_parameters()
+        return self
 
     def forward(self, gamma: Tensor) -> Tensor:
         """gamma: (N, C, ...) with as many spatial dimensions as the kernel. Returns the same shape."""

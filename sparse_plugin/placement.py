@@ -75,7 +75,7 @@ def install(generator: nn.Module, chosen: tuple[Site, ...], plan: Plan, known_by
         module = generator.get_submodule(site.path)
         parent = module.get_submodule(owner)
         like = next(parent.parameters(), None)
-        if like is not None:
+        if like is not None and any((p.device, p.dtype) != (like.device, like.dtype) for p in child.parameters()):
             child.to(device=like.device, dtype=like.dtype)
         parent.add_module(CHILD, child.train(parent.training))
         place = hooks.InputHook if site.side == "input" else hooks.OutputHook

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sparse_plugin.capture import exporting
 from sparse_plugin.errors import GammaError
-from sparse_plugin.projections import operators, standard
+from sparse_plugin.projections import operators, sharding, standard
 from sparse_plugin.projections.sizes import resolve_k
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -29,7 +29,7 @@ def project_needles(gamma: Tensor, k: int | float) -> Tensor:
     Gradient: the incoming one where the result is non-zero, zero elsewhere; the result is all that is saved. A kept
     value that is exactly zero passes no gradient. The gradient can be differentiated again.
 
-    Raises `GammaError` for an integer or complex Γ or one without channels, `ConfigError` for a k that is neither.
+    Raises `GammaError` for an integer, complex, sparse or nested Γ or one without channels, `ConfigError` for a k that is neither.
     Source: Ganz & Elad, arXiv 2104.00464, section 3 (the L0,inf, or needle, relaxation).
     """
     _check(gamma)
@@ -70,5 +70,12 @@ def _check(gamma: Tensor) -> None:
         raise GammaError(
             f"Γ is of type {gamma.dtype}; a projection takes float64, float32, bfloat16 or float16, so convert it first"
         )
+    if gamma.layout is not torch.strided or gamma.is_nested:
+        kind = "nested" if gamma.is_nested else str(gamma.layout).removeprefix("torch.")
+        raise GammaError(
+            f"Γ is a {kind} tensor; a projection takes a dense one, so convert it first, by to_dense() say"
+        )
+    if type(gamma) is not Tensor:
+        sharding.register_for(gamma)
     if gamma.dim() < 2:
         raise GammaError(f"Γ has shape {tuple(gamma.shape)}; a projection takes (N, C, ...), so give it both")
