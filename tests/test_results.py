@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from reference_runs import SMALL, dataset, sparse, train
+from reference_runs import SMALL, dataset, log, same, sparse, train, weights
 from scipy import stats
 
 from sparse_plugin.cli import cli
@@ -397,3 +397,37 @@ def test_a_plan_says_that_its_seeds_cannot_tell_anything_apart(tmp_path):
     assert "DCGAN on 2 %, ml_csc-k=1.0, seed 5" in said
     assert "cannot tell" not in run("table1", tmp_path, seeds=8, **plan)[0]
     assert "ml_csc-k=1.0" not in run("table1", tmp_path, seeds=8, **plan, controls=False)[0]
+
+
+@pytest.mark.parametrize(("ratio", "chosen"), [(0.5, "bfloat16"), (0.95, "float32"), (3.0, "float32")])
+def test_auto_takes_the_faster_precision_and_stays_with_it(tmp_path, data, monkeypatch, caplog, ratio, chosen):
+    from sparse_plugin.reference import fastest
+
+    measured = []
+
+    def seconds(trainer, group):
+        measured.append(trainer.dtype)
+        trainer.train_step(0)
+        return ratio if trainer.dtype is torch.bfloat16 else 1.0
+
+    monkeypatch.setattr(fastest, "_seconds", seconds)
+    train("dcgan", tmp_path / "a", sparse("l0_inf", k=0.25), steps=2, precision="auto")
+    assert RunDirectory(tmp_path / "a").config()["precision"] == chosen and len(measured) == 2
+    assert f"precision auto: {chosen}, for a step takes 1 s in float32 and {ratio:.3g} s in bfloat16" in caplog.text
+    train("dcgan", tmp_path / "b", sparse("l0_inf", k=0.25), steps=2, precision=chosen)
+    assert not same(weights(tmp_path / "a", 2), weights(tmp_path / "b", 2))  # trying leaves no trace
+    assert log(tmp_path / "a") == log(tmp_path / "b") and log(tmp_path / "a", "sparsity.jsonl")
+    train("dcgan", tmp_path / "a", sparse("l0_inf", k=0.25), steps=2, precision="auto")  # finished: nothing is measured
+    run(
+        "table1",
+        tmp_path / "out",
+        str(data / "train.npz"),
+        **{**QUICK, "methods": ["vanilla", "l0"], "precision": "auto"},
+    )
+    assert len(measured) == 4  # once for a whole table
+    assert {RunDirectory(p.parent).config()["precision"] for p in (tmp_path / "out").rglob("config.json")} == {chosen}
+
+
+def test_the_precision_that_is_chosen_is_timed_by_steps(tmp_path):
+    train("dcgan", tmp_path, steps=1, precision="auto")
+    assert RunDirectory(tmp_path).config()["precision"] in ("float32", "bfloat16")

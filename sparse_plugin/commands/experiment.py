@@ -52,7 +52,7 @@ def _table(name: str, what: str) -> None:
     @click.option("--steps", type=int, help="Instead of the scale's.")
     @click.option("--batch", type=int, help="Instead of the recipe's.")
     @click.option("--samples", type=int, help="Images to measure.  [default: 10000, or 50000 at the paper's scale]")
-    @click.option("--precision", default="float32", show_default=True, help="float32, bfloat16 or float16.")
+    @click.option("--precision", default="float32", show_default=True, help="float32, bfloat16, float16 or auto, as for train.")
     @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="As for evaluate; repeatable.")
     @click.option("--inception", metavar="FILE", help="Inception's weights, for FID and IS; as for evaluate.")
     @click.option("--kid-subset", type=int, help="As for evaluate.")

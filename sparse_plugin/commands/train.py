@@ -23,7 +23,7 @@ from sparse_plugin.commands.options import config_of, config_options, data_optio
 @click.option("--accumulation", type=int, help="Passes to one update.  [default: the recipe's]")
 @click.option("--steps", type=int, help="Updates of the generator.  [default: the recipe's]")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--precision", default="float32", show_default=True, help="float32, bfloat16 or float16.")
+@click.option("--precision", default="float32", show_default=True, help="float32, bfloat16, float16 or auto: what is faster.")
 @click.option("--checkpoint-every", default=1000, show_default=True, help="In steps.")
 @click.option("--sample-every", type=int, help="In steps.  [default: as checkpoints]")
 @click.option("--log-every", default=50, show_default=True, help="In steps.")

@@ -21,7 +21,7 @@ from sparse_plugin.experiments.paper import TABLES
 from sparse_plugin.experiments.statistics import least_p, pairs_needed
 from sparse_plugin.extras import need
 from sparse_plugin.reference import checkpoints
-from sparse_plugin.reference.rundir import BusyError, RunDirectory
+from sparse_plugin.reference.rundir import CONFIG, BusyError, RunDirectory
 from sparse_plugin.reference.trainer import DivergedError
 
 if TYPE_CHECKING:
@@ -243,11 +243,18 @@ class _Work:
             steps=cell.steps,
             seed=cell.seed,
             fraction=cell.fraction,
-            precision=self.precision,
+            precision=self.precision_of(cell),
             checkpoint_every=every,
             keep_at=self.measure_at,
             device=self.device,
         )
+
+    def precision_of(self, cell: Cell) -> str:
+        """What was asked for; for "auto" that of the runs that this one is compared with, if one was begun."""
+        if self.precision != "auto":
+            return self.precision
+        beside = sorted(cell.directory(self.out).parent.parent.glob(f"*/seed*/{CONFIG}"))
+        return str(RunDirectory(beside[0].parent).config()["precision"]) if beside else "auto"
 
     def measure(self, cell: Cell, say: Callable[[str], None]) -> Outcome:
         """Measure a trained run."""

@@ -7,6 +7,7 @@ latest checkpoint comes to the same bits as one that was not, on the same machin
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -23,12 +24,15 @@ from sparse_plugin.extras import need
 from sparse_plugin.precision import PRECISIONS, tell
 from sparse_plugin.reference import checkpoints, environment
 from sparse_plugin.reference.batches import ImageSet, check
+from sparse_plugin.reference.fastest import AUTO, fastest, said
 from sparse_plugin.reference.parallel import Processes, processes
-from sparse_plugin.reference.recipes import recipe
+from sparse_plugin.reference.recipes import Recipe, recipe
 from sparse_plugin.reference.report import Report
-from sparse_plugin.reference.rundir import RunDirectory
+from sparse_plugin.reference.rundir import CONFIG, RunDirectory
 from sparse_plugin.reference.sparsity import attachable
 from sparse_plugin.reference.trainer import Trainer
+
+log = logging.getLogger("sparse_plugin")
 
 
 def run(
@@ -59,7 +63,8 @@ def run(
     nothing; without settings, with its regularizer's defaults. size: of the images, in pixels. width: multiplies all
     channels. batch, steps, accumulation: instead of the recipe's; batch counts the images of all processes, accumulation
     passes to one update. fraction: the share of the data that is loaded, in (0, 1]. precision: "float32", or "bfloat16" or
-    "float16" for automatic mixed precision. checkpoint_every, sample_every (by default the same), log_every: in steps.
+    "float16" for automatic mixed precision, or "auto" for whichever of the first two takes less time a step here.
+    checkpoint_every, sample_every (by default the same), log_every: in steps.
     keep: so many latest checkpoints stay, and those of the steps keep_at, which are made besides.
 
     Under torchrun each process takes its part of every batch, and all but the first return "".
@@ -116,6 +121,8 @@ def run(
         directory.locked() if group.first else nullcontext(),
     ):
         config["processes"] = group.count
+        if precision == AUTO:
+            config["precision"] = _precision(chosen, images, config, directory, group)
         if group.first:
             directory.check(config)
         unfinished = directory.step < numbers["steps"]
@@ -127,10 +134,25 @@ def run(
             if group.first:
                 environment.note(directory.path, group.device)
             _train(trainer, directory, group, every, keep_at)
-            said = f"the generator is in {checkpoints.place(directory.checkpoints, directory.step)}"
+            told = f"the generator is in {checkpoints.place(directory.checkpoints, directory.step)}"
         else:
-            said = "nothing was done"
-        return f"{directory.path} is finished: {directory.step} steps of {chosen.title}; {said}" if group.first else ""
+            told = "nothing was done"
+        return f"{directory.path} is finished: {directory.step} steps of {chosen.title}; {told}" if group.first else ""
+
+
+def _precision(
+    chosen: Recipe, images: ImageSet, config: Mapping[str, Any], directory: RunDirectory, group: Processes
+) -> str:
+    """That of the run that is to go on, else the fastest."""
+    if (directory.path / CONFIG).is_file():
+        return str(directory.config().get("precision"))
+    # Without the regularizer, whose measurements would be logged.
+    found, seconds = fastest(
+        lambda name: Trainer(chosen, images, {**config, "precision": name}, None, directory, group), group
+    )
+    if group.first:
+        log.warning("%s", said(found, seconds))
+    return found
 
 
 def _in_range(numbers: Mapping[str, int], width: float, fraction: float, precision: str) -> None:
@@ -141,8 +163,8 @@ def _in_range(numbers: Mapping[str, int], width: float, fraction: float, precisi
         raise ConfigError(f"width is {width}; give a factor above 0 and up to 16, 1 for the official network")
     if not 0 < fraction <= 1:
         raise ConfigError(f"fraction is {fraction}; give a share above 0 and up to 1, such as 0.2")
-    if precision not in PRECISIONS:
-        raise ConfigError(one_of("precision", precision, PRECISIONS))
+    if precision not in (*PRECISIONS, AUTO):
+        raise ConfigError(one_of("precision", precision, (*PRECISIONS, AUTO)))
 
 
 def _identity(sparse: SparsityConfig) -> dict[str, Any]:
