@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import logging
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,12 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sparse_plugin.data import DataError
-from sparse_plugin.data.decode import FORMATS, MAX_PIXELS, MODES
+from sparse_plugin.data.decode import FORMATS, MAX_PIXELS, MODES, depth, opened
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.files import write
+from sparse_plugin.restore.deep import png, scaled, tiff
+
+log = logging.getLogger("sparse_plugin")
 
 Array = npt.NDArray[np.float32]
 
@@ -30,7 +35,7 @@ class Picture:
     """A picture as it was read.
 
     pixels: (H, W) or (H, W, 3), float32 in [0, 1]. alpha: (H, W), likewise, or None. depth: bits a channel, 8 or 16.
-    profile: the ICC profile, or None.
+    profile: the ICC profile, or None; of a CMYK file that has one sRGB's, as the pixels are RGB.
     """
 
     pixels: Array
@@ -51,6 +56,8 @@ class Picture:
 def read(path: Path) -> Picture:
     """The picture in a file: grey, palette, RGB or CMYK, with transparency or without, 8 or 16 bits, turned as it was taken.
 
+    Pages and frames beyond the first are left out, with a warning.
+
     Raises DataError for a file that is missing, no image, damaged or too large, or whose values are not finite or, where
     they are floating point, not in [0, 1].
     """
@@ -63,76 +70,81 @@ def read(path: Path) -> Picture:
     except DataError:
         raise
     except Exception as error:  # a decoder may raise anything over a damaged file
-        known = ", ".join((*FORMATS, "TIFF"))
+        known = ", ".join(FORMATS)
         why = f"it is no {known} file" if isinstance(error, UnidentifiedImageError) else f"it is damaged: {error}"
         raise DataError(f"{path} is not an image that can be read: {why}") from None
 
 
 def _decode(content: bytes, path: Path) -> Picture:
-    if content.startswith(_PNG) and content[24] == 16 and content[25] != 0:
-        return _split(_deep_png(content, path), 16, path)
+    deep = None
     if content.startswith(_TIFF):
-        deep = _deep_tiff(content, path)
-        if deep is not None:
-            return _split(deep, 16, path)
-    with Image.open(io.BytesIO(content), formats=(*FORMATS, "TIFF")) as image:
-        _check_size(image.width, image.height, path)
-        profile = image.info.get("icc_profile")
-        if image.mode == "F" or image.mode.startswith("I"):
-            return replace(_split(np.asarray(ImageOps.exif_transpose(image)), 16, path), profile=profile)
-        if image.mode not in MODES:
-            raise DataError(f"{path} has pixels of mode {image.mode}; convert it to grey or RGB")
-        grey = image.mode in ("1", "L", "LA")
-        clear = image.has_transparency_data
-        mode = ("LA" if clear else "L") if grey else ("RGBA" if clear else "RGB")
-        return replace(_split(np.asarray(ImageOps.exif_transpose(image).convert(mode)), 8, path), profile=profile)
+        deep = tiff(content, path, MAX_PIXELS)
+    if deep is None:
+        try:
+            image = opened(content)
+        except DataError as error:
+            raise DataError(f"{path} {error}, give a smaller one") from None
+        with image:
+            if content.startswith(_PNG) and content[24] == 16:
+                deep = png(content, image)
+            else:
+                return _shallow(image, path)
+    _say_pages(path, deep.pages)
+    return _picture(deep.values, deep.clear, 16, deep.profile)
 
 
-def _check_size(width: int, height: int, path: Path) -> None:
-    if width * height > MAX_PIXELS:
-        raise DataError(f"{path} claims {width}x{height} pixels; it is not decoded, give a smaller one")
+def _shallow(image: Image.Image, path: Path) -> Picture:
+    """A picture as PIL reads it."""
+    cut = depth(image)
+    if cut > 8 and image.mode == "RGB":
+        raise DataError(f"{path} is {image.format} of {cut} bits a channel; convert it to PNG or TIFF")
+    _say_pages(path, getattr(image, "n_frames", 1))
+    profile = image.info.get("icc_profile")
+    if image.mode in ("F", "I") or image.mode.startswith("I;16"):
+        return _picture(scaled(np.asarray(ImageOps.exif_transpose(image)), 16, path), False, 16, profile)
+    if image.mode not in MODES:
+        raise DataError(f"{path} has pixels of mode {image.mode}; convert it to grey or RGB")
+    clear = image.has_transparency_data
+    mode = ("L" if image.mode in ("1", "L", "LA") else "RGB") + ("A" if clear else "")
+    values = np.asarray(ImageOps.exif_transpose(image).convert(mode))
+    return _picture(scaled(values, 8, path), clear, 8, profile)
 
 
-def _deep_png(content: bytes, path: Path) -> npt.NDArray[Any]:
-    """Several channels of 16 bits, (H, W, C), which PIL would cut to 8 without a word."""
-    import png
-
-    _check_size(int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big"), path)
-    width, height, rows, info = png.Reader(bytes=content).asDirect()
-    return np.vstack([np.asarray(row, np.uint16) for row in rows]).reshape(height, width, info["planes"])
+def _say_pages(path: Path, count: int) -> None:
+    if count > 1:
+        log.warning("%s holds %d pages or frames; the first is read", path, count)
 
 
-def _deep_tiff(content: bytes, path: Path) -> npt.NDArray[Any] | None:
-    """Several channels of more than 8 bits, (H, W, C), which PIL does not read as they are; None for anything else."""
-    import tifffile
-
-    with tifffile.TiffFile(io.BytesIO(content)) as file:
-        page: Any = file.pages[0]
-        if page.samplesperpixel == 1 or page.bitspersample <= 8:
-            return None
-        _check_size(page.imagewidth, page.imagelength, path)
-        return np.asarray(page.asarray())
+def _picture(values: npt.NDArray[np.float64], clear: bool, depth: int, profile: bytes | None) -> Picture:
+    """Colour and transparency of values (H, W) or (H, W, C), in [0, 1]."""
+    planes = values.astype(np.float32).reshape(*values.shape[:2], -1)
+    count = planes.shape[2] - clear
+    colour = np.ascontiguousarray(planes[..., :3] if count == 3 else planes[..., 0])
+    alpha = np.ascontiguousarray(planes[..., -1]) if clear else None
+    return Picture(colour, alpha, depth, _fitting(profile, count))
 
 
-def _split(values: npt.NDArray[Any], depth: int, path: Path) -> Picture:
-    """Colour and transparency, scaled to [0, 1], of values (H, W) or (H, W, C)."""
-    if values.dtype.kind == "f":
-        if not np.isfinite(values).all():
-            raise DataError(f"{path} holds NaN or infinity; replace those values")
-        if values.min() < 0 or values.max() > 1:
-            raise DataError(f"{path} has values from {values.min():.4g} to {values.max():.4g}; scale them to 0 to 1")
-        scaled = values.astype(np.float32)
-    else:
-        if values.min() < 0 or values.max() >= 2**depth:
-            raise DataError(f"{path} has values from {values.min()} to {values.max()}; give 8 or 16 bits a channel")
-        scaled = (values / np.float64(2**depth - 1)).astype(np.float32)
-    channels = scaled.shape[2] if scaled.ndim == 3 else 1
-    if scaled.ndim not in (2, 3) or channels > 4:
-        raise DataError(f"{path} is an array of {'x'.join(map(str, scaled.shape))}; give one picture, grey or RGB")
-    planes = scaled.reshape(*scaled.shape[:2], channels)
-    colour = planes[..., :3] if channels > 2 else planes[..., 0]
-    alpha = planes[..., -1] if channels in (2, 4) else None
-    return Picture(np.ascontiguousarray(colour), None if alpha is None else np.ascontiguousarray(alpha), depth)
+def _fitting(profile: bytes | None, colours: int) -> bytes | None:
+    """An ICC profile; for that of a CMYK file, whose pixels are RGB now, sRGB's; None for one of another colour space."""
+    space = (profile or b"")[16:20]
+    if space == b"CMYK" and colours == 3:
+        return _srgb()
+    others = {b"RGB ", b"GRAY", b"CMYK", b"Lab ", b"XYZ ", b"YCbr"} - {b"GRAY" if colours == 1 else b"RGB "}
+    return None if space in others else profile
+
+
+def _srgb() -> bytes | None:
+    """The profile of sRGB, None where PIL was built without colour management."""
+    try:
+        from PIL import ImageCms
+
+        made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    except ImportError:
+        return None
+    date, identifier = slice(24, 36), slice(84, 100)  # which would make equal pictures different files
+    profile = bytearray(made)
+    profile[date], profile[identifier] = bytes(12), bytes(16)
+    return bytes(profile)
 
 
 def check_writable(path: Path, picture: Picture, to_make: Path | None = None) -> None:
@@ -165,17 +177,30 @@ def encode(picture: Picture, ending: str) -> bytes:
         kind = {".p": "PNG", ".t": "TIFF", ".j": "JPEG"}[ending[:2]]
         image.save(stream, kind, icc_profile=picture.profile, **extra)
     elif ending == ".png":
-        import png
+        from png import Writer
 
-        writer = png.Writer(width, height, greyscale=channels < 3, alpha=channels in (2, 4), bitdepth=16)
+        writer = Writer(width, height, greyscale=channels < 3, alpha=channels in (2, 4), bitdepth=16)
         writer.write(stream, values.reshape(height, width * channels))
+        return _with_profile(stream.getvalue(), picture.profile)
     else:
         import tifffile
 
         extra = {"extrasamples": ["unassalpha"]} if channels in (2, 4) else {}
         kind = "rgb" if channels > 2 else "minisblack"
-        tifffile.imwrite(stream, values, photometric=kind, planarconfig="contig", metadata=None, **extra)
+        tifffile.imwrite(
+            stream, values, photometric=kind, planarconfig="contig", metadata=None, iccprofile=picture.profile, **extra
+        )
     return stream.getvalue()
+
+
+def _with_profile(content: bytes, profile: bytes | None) -> bytes:
+    """A PNG with an ICC profile, which pypng does not write."""
+    if profile is None:
+        return content
+    chunk = b"iCCPprofile\0\0" + zlib.compress(profile)
+    header = len(_PNG) + 25  # the signature and the first chunk, IHDR
+    whole = (len(chunk) - 4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    return content[:header] + whole + content[header:]
 
 
 store = write
