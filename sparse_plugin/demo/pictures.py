@@ -96,10 +96,11 @@ def png(canvas: np.ndarray[Any, Any]) -> bytes:
 def _curve(axes: Axes, results: Results, theme: Theme) -> None:
     vanilla, sparse = results
     steps, _, level = vanilla.curve
-    axes.plot(steps, level, color=theme.ink, lw=1.8)
+    points = "." if len(steps) < 3 else ""  # a line of one point is nothing
+    axes.plot(steps, level, color=theme.ink, lw=1.8, marker=points)
     steps, before, after = sparse.curve
-    axes.plot(steps, before, color=theme.accent, lw=1.3, ls=(0, (4, 2)))
-    axes.plot(steps, after, color=theme.accent, lw=2.2)
+    axes.plot(steps, before, color=theme.accent, lw=1.3, ls=(0, (4, 2)), marker=points)
+    axes.plot(steps, after, color=theme.accent, lw=2.2, marker=points)
     top = max(*level, *before, 1.0) * 1.25
     axes.set(xlim=(0, max(steps)), ylim=(0, top), xlabel="step of the generator", ylabel="non-zeros of Γ, %")
     axes.grid(axis="y", lw=0.6)

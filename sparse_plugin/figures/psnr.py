@@ -6,13 +6,27 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from sparse_plugin.errors import ConfigError
 from sparse_plugin.experiments.table4_report import OUTPUTS, Outcome
 from sparse_plugin.figures.groups import rank
-from sparse_plugin.figures.style import colours, quiet, style, title
+from sparse_plugin.figures.style import colours, marker, quiet, style, title
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
-    """A panel for the single and one for the averaged output; a line a method."""
+    """A panel for the single and one for the averaged output; a line a method.
+
+    Raises ConfigError for restorations that end before the first point of a curve, or after different iterations.
+    """
+    lengths = {len(made.curves[output]) for made in outcomes for output in OUTPUTS}
+    if lengths == {0}:
+        raise ConfigError(
+            "a curve of table 4 has a point every 10 iterations, and these restorations have fewer; make some with more"
+        )
+    if len(lengths) > 1:
+        raise ConfigError(
+            f"the restorations do not compare: they have {' and '.join(str(10 * n) for n in sorted(lengths))} iterations; "
+            "draw them apart, or make them alike"
+        )
     methods = sorted({made.method for made in outcomes}, key=rank)
     ink = colours(methods)
     with style():
@@ -23,7 +37,14 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
                 curves = [made.curves[output] for made in outcomes if made.method == method]
                 values = [sum(at) / len(at) for at in zip(*curves, strict=True)]
                 steps = [10 * (i + 1) for i in range(len(values))]
-                axes.plot(steps, values, color=ink[method], lw=1.5, label=title(method).replace("\n", " "))
+                axes.plot(
+                    steps,
+                    values,
+                    color=ink[method],
+                    lw=1.5,
+                    marker=marker(len(steps)),
+                    label=title(method).replace("\n", " "),
+                )
             axes.set(xlabel="iteration", title=what.removeprefix("best "))
             quiet(axes)
         panels[0].set_ylabel("PSNR, dB")

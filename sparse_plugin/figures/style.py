@@ -57,6 +57,17 @@ def title(label: str) -> str:
     return f"{shown}\n{settings.replace('=', ' ').replace('weight', 'λ')}" if settings else shown
 
 
+def marker(points: int) -> str:
+    """What makes a line of so few points visible, and of more nothing."""
+    return "o" if points < 3 else ""
+
+
+def blank(axes: Axes, why: str) -> None:
+    """Say why there is nothing in axes, instead of showing them empty."""
+    axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", fontsize=9, wrap=True)
+    axes.set(xticks=[], yticks=[])
+
+
 def quiet(axes: Axes) -> None:
     """A grid of horizontal lines, no ticks."""
     axes.grid(axis="y", lw=0.6)

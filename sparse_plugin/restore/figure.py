@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from sparse_plugin.figures.style import INK, quiet, style
+from sparse_plugin.figures.style import INK, blank, marker, quiet, style
 from sparse_plugin.restore.pictures import Array
 from sparse_plugin.restore.result import Result
 
@@ -31,7 +32,7 @@ def report(title: str, given: Array, result: Result, clean: Array | None = None,
         images.append(("clean", "clean", clean))
     with style():
         figure = Figure(figsize=(12, 7.2), layout="constrained")
-        rows: Any = figure.subfigures(2, 1, height_ratios=(1.5, 1))
+        rows: Any = figure.subfigures(2, 1, height_ratios=(1.35, 1))
         above, below = rows
         above.suptitle(title, x=0.01, ha="left", fontsize=12)
         for axes, (key, heading, shown) in zip(np.ravel(above.subplots(1, len(images))), images, strict=True):
@@ -43,6 +44,9 @@ def report(title: str, given: Array, result: Result, clean: Array | None = None,
             _psnr(last, result)
         else:
             _variance(last, result)
+        for axes in (levels, loss, last):
+            if len(axes.get_xticks()):
+                axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=120, metadata={"Software": None})
     return stream.getvalue()
@@ -72,18 +76,22 @@ def _levels(axes: Axes, result: Result) -> None:
             level,
             color=shade,
             lw=wide,
-            marker="." if len(steps) == 1 else None,
+            marker=marker(len(steps)),
             label=f"Γ{i + 1} {width}x{height}",
         )
     axes.set(xlabel="iteration", title="non-zeros of every scale's Γ, %", ylim=(0, 105))
-    axes.legend(frameon=False, fontsize=8, ncols=2, loc="lower left")
     quiet(axes)
+    if steps:
+        _below(axes, 3)
+    else:
+        blank(axes, "not measured in these iterations")
 
 
 def _loss(axes: Axes, result: Result) -> None:
-    axes.plot(_steps(result.curves.loss), result.curves.loss, color=INK, lw=0.8)
+    axes.plot(_steps(result.curves.loss), result.curves.loss, color=INK, lw=0.8, marker=marker(len(result.curves.loss)))
     axes.set(xlabel="iteration", title="loss: mean squared error to what is given", yscale="log")
     _mark(axes, result)
+    _below(axes, 1)
 
 
 def _psnr(axes: Axes, result: Result) -> None:
@@ -91,18 +99,23 @@ def _psnr(axes: Axes, result: Result) -> None:
         ("single output", result.curves.psnr_single, _SINGLE),
         ("averaged", result.curves.psnr_average, _AVERAGE),
     ):
-        axes.plot(_steps(values), values, color=colour, lw=1.0, label=name)
+        axes.plot(_steps(values), values, color=colour, lw=1.0, marker=marker(len(values)), label=name)
     axes.set(xlabel="iteration", title="PSNR against the clean image, dB")
     _mark(axes, result)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    _below(axes, 3)
 
 
 def _variance(axes: Axes, result: Result) -> None:
     axes.plot(_steps(result.curves.variance), result.curves.variance, color=INK, lw=1.0)
-    known = bool(np.isfinite(result.curves.variance).any())
-    axes.set(xlabel="iteration", title="moving variance of the output" if known else "no moving variance was taken")
-    axes.set(yscale="log" if known else "linear", xlim=(1, max(2, len(result.curves.loss))))
+    known = int(np.isfinite(result.curves.variance).sum())
+    axes.set(xlabel="iteration", title="moving variance of the output")
+    if not known:
+        blank(axes, "none was taken: there are fewer\nthan 100 iterations, or no rule")
+        return
+    axes.lines[0].set_marker(marker(known))
+    axes.set(yscale="log", xlim=(1, max(2, 1.02 * len(result.curves.loss))))
     _mark(axes, result)
+    _below(axes, 1)
 
 
 def _steps(values: list[float]) -> range:
@@ -111,5 +124,12 @@ def _steps(values: list[float]) -> range:
 
 def _mark(axes: Axes, result: Result) -> None:
     """Where the result was taken."""
-    axes.axvline(result.iteration, color=INK, lw=0.8, ls=(0, (3, 2)))
+    axes.axvline(result.iteration, color=INK, lw=0.8, ls=(0, (3, 2)), label=f"the result, iteration {result.iteration}")
     quiet(axes)
+
+
+def _below(axes: Axes, columns: int) -> None:
+    """The legend under the axes, where it lies on no curve."""
+    axes.legend(
+        frameon=False, fontsize=8, ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.2), columnspacing=1.2
+    )
