@@ -74,6 +74,6 @@ def _line(axes: Axes, records: list[dict[str, Any]], key: str, colour: str, dash
     parts = [points[i : i + size] for i in range(0, len(points) - size + 1, size)]
     steps, values = zip(*((part[-1][0], sum(v for _, v in part) / len(part)) for part in parts), strict=True)
     solid = dashes == "-"
-    hollow = {} if solid else {"mfc": "white"}
+    hollow: dict[str, Any] = {} if solid else {"mfc": "white"}
     axes.plot(steps, values, color=colour, ls=dashes, lw=1.4 if solid else 1.0, marker=marker(len(parts)), **hollow)
     return True

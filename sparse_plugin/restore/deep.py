@@ -96,7 +96,7 @@ def _values(page: Any, content: bytes, path: object) -> npt.NDArray[Any]:
     if page.samplesperpixel == 1 and page.bitspersample == 16:
         with Image.open(io.BytesIO(content), formats=["TIFF"]) as image:  # which has the codecs, and for grey the depth
             if image.mode.startswith("I;16"):
-                image.tag_v2.pop(_ORIENTATION, None)  # type: ignore[attr-defined]
+                image.tag_v2.pop(_ORIENTATION, None)
                 found = np.asarray(image)
                 if found.shape == (page.imagelength, page.imagewidth):
                     return found
