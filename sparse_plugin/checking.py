@@ -53,7 +53,7 @@ def _report(host: Host, found: Recognition, imports: Sequence[str]) -> dict[str,
         "root": str(found.root),
         "source": _source(host, found),
         "missing": [spec for spec in found.moved if spec not in host.builders],
-        "unread": [why for file in python_files(found.root) if (why := unparsable(file))],
+        "unread": _unread(found.root),
         "generators": generators,
         "loss": _loss(host, found),
         "switch": [
@@ -63,6 +63,10 @@ def _report(host: Host, found: Recognition, imports: Sequence[str]) -> dict[str,
         "why": why,
         "attaches": not why,
     }
+
+
+def _unread(folder: Path) -> list[str]:
+    return list(filter(None, map(unparsable, python_files(folder))))
 
 
 def _source(host: Host, found: Recognition) -> str:
@@ -107,9 +111,9 @@ def _examine(host: Host, found: Recognition, imports: Sequence[str]) -> list[dic
             except subprocess.TimeoutExpired:
                 code = -1
         if out.is_file():
-            rows: list[dict[str, Any]] = json.loads(out.read_text())
+            rows: list[dict[str, Any]] = json.loads(out.read_text(encoding="utf-8"))
             return rows
-        last = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+        last = (log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["it said nothing"])[-1]
         why = (
             f"its generators were not built in {SECONDS} s"
             if code == -1
@@ -131,7 +135,7 @@ def main(name: str, root: str, out: str, *imports: str) -> None:
     session = Session(SparsityConfig(enabled=False))
     session.start()  # hosts that need help to be imported get it; nothing is attached
     rows = [_row(example.name, example.build) for example in host.examples(Path(root))]
-    Path(out).write_text(json.dumps(rows))
+    Path(out).write_text(json.dumps(rows), encoding="utf-8")
 
 
 def _row(name: str, build: Any) -> dict[str, Any]:
@@ -187,7 +191,7 @@ def _unknown(folder: Path) -> dict[str, Any]:
         if generator_like(name)
     }
     able = [spec for spec, convolves in names.items() if convolves]
-    unread = [why for file in python_files(folder) if (why := unparsable(file))]
+    unread = _unread(folder)
     if able:
         why = ""
     elif unread:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -10,11 +11,12 @@ from sparse_plugin import advice, capture, placement
 from sparse_plugin.errors import SiteError
 from sparse_plugin.hooks import remove
 from sparse_plugin.plan import Plan
-from sparse_plugin.sites import kernel_owners
+from sparse_plugin.sites import image_makers, kernel_owners
 
 
-def _hint() -> str:
-    return f"give {advice.any_of(advice.example() and f'{advice.example()} (an input of one forward)', advice.sites())}"
+def _hint(likely: Sequence[str] = ()) -> str:
+    ways = [advice.example() and f"{advice.example()} (an input of one forward)", *map(advice.sites, likely or ["path"])]
+    return f"give {advice.any_of(*ways)}"
 
 
 class Deferred(capture.Unscriptable):
@@ -36,12 +38,18 @@ class Deferred(capture.Unscriptable):
 
 
 class Guard(capture.Unscriptable):
-    """A forward pre-hook on every convolution: nothing may run before the generator itself was called."""
+    """A forward pre-hook on every convolution: nothing may run before the generator itself was called.
+
+    likely: the paths of the convolutions that make an image, as far as the modules alone show it.
+    """
+
+    def __init__(self, likely: tuple[str, ...]) -> None:
+        self.likely = likely
 
     def __call__(self, module: nn.Module, args: Any) -> None:
         raise SiteError(
-            f"a {type(module).__name__} of the generator ran before the generator was called, so its forward is called "
-            f"directly and Γ cannot be found; {_hint()}"
+            f"a {type(module).__name__} of the generator ran before the generator was called, so its forward, or a part of it "
+            f"such as decode or synthesis, is called directly and Γ cannot be found; {_hint(self.likely)}"
         )
 
 
@@ -51,8 +59,9 @@ DEFERRED = (Deferred, Guard)
 def defer(generator: nn.Module, plan: Plan) -> None:
     """Install plan at the first call of generator, which tells the sites."""
     generator.register_forward_pre_hook(Deferred(plan), with_kwargs=True)
+    guard = Guard(tuple(image_makers(generator)[:3]))
     for _, module in kernel_owners(generator):
-        module.register_forward_pre_hook(Guard())
+        module.register_forward_pre_hook(guard)
 
 
 def settle(generator: nn.Module) -> None:

@@ -116,6 +116,13 @@ def predict(generator: nn.Module) -> str | None:
     return climb(generator, makers[0])
 
 
+def image_makers(generator: nn.Module) -> list[str]:
+    """Where Γ is if the image is made by a convolution to 3 channels or to 1; where there is none, to 2 or 4."""
+    makes = {path: _out_channels(module) for path, module in kernel_owners(generator)}
+    found = [path for path, channels in makes.items() if channels in (1, 3)]
+    return [climb(generator, path) for path in found or [path for path, channels in makes.items() if channels in (2, 4)]]
+
+
 def _out_channels(module: nn.Module) -> int | None:
     if isinstance(module, nn.modules.conv._ConvNd):
         return module.out_channels

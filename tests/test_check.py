@@ -35,8 +35,8 @@ def check(*words):
 def test_known_hosts(host):
     folder, names, place, loss = KNOWN[host]
     driven.add(str(folder))
-    code, out = check(folder, "--json")
-    (report,) = json.loads(out)
+    done = CliRunner().invoke(cli, ["check", str(folder), "--json"])
+    code, (report,) = done.exit_code, json.loads(done.stdout)
     if "cannot be imported here" in report["why"]:
         pytest.skip(f"needs what the host requires: {report['why']}")
     assert code == 0 and report["attaches"], report["why"]
@@ -106,6 +106,32 @@ def test_an_unknown_host_without(tmp_path, source, sentence):
     (tmp_path / "train.py").write_text(source)
     code, out = check(tmp_path)
     assert code == 3 and sentence in " ".join(out.split())
+
+
+OLD = "class Generator:\n    def __init__(self):\n        self.conv = 1\n        print 'built'\n"
+
+
+def test_python_2_is_said(tmp_path, monkeypatch):
+    (tmp_path / "train.py").write_text(OLD)
+    code, out = check(tmp_path)
+    out = " ".join(out.split())
+    assert code == 3 and "IT WOULD NOT ATTACH: train.py is Python 2, line 4: Missing parentheses" in out and "2to3" in out
+    for text in ("def f(:\n", "try:\n    x\nexcept A, e:\n    pass\n", "x = 0777\n", "exec 'a'\n", "\0", "if x:\n\tpass\n        y\n"):
+        (tmp_path / "train.py").write_text(text)
+        code, out = check(tmp_path)
+        assert code == 3 and "train.py is " in out, out
+    # One file that does not run here beside a generator that does.
+    (tmp_path / "nets.py").write_text("class Generator:\n    def __init__(self):\n        self.c = Conv2d()\n")
+    code, out = check(tmp_path)
+    assert code == 0 and "unread  train.py is no Python" in out and "nets.py:Generator" in out
+
+
+def test_python_2_in_a_known_host_is_said(tmp_path):
+    copy = shutil.copytree(MSGAN, tmp_path / "host")
+    path = copy / "networks.py"
+    path.write_text(path.read_text() + "\nprint 'built'\n")
+    code, out = check(copy)
+    assert code == 3 and "is msgan by its other files, and networks.py is Python 2, line" in " ".join(out.split())
 
 
 def test_what_is_no_folder(tmp_path):

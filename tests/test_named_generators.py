@@ -1,0 +1,215 @@
+"""Generators that are named by the module that hands them on, by a function that builds them, and used through their parts."""
+
+import sys
+import textwrap
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+import sparse_plugin
+from sparse_plugin import advice, construction
+from sparse_plugin.errors import SiteError
+
+IMPL = """
+    import torch
+    from torch import nn
+
+    class Painter(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.out = nn.Conv2d(6, 8, 3, padding=1), nn.Conv2d(8, 3, 3, padding=1)
+        def forward(self, z):
+            return self.out(torch.relu(self.body(z)))
+
+    class _Hidden(Painter):
+        pass
+
+    def build():
+        return nn.Sequential(nn.Conv2d(6, 8, 3), nn.ReLU(), nn.Conv2d(8, 3, 3))
+"""
+LAZY = """
+    import importlib, sys, types
+
+    class Lazy(types.ModuleType):
+        def __getattr__(self, name):
+            if name not in ("Painter", "Fast"):
+                raise AttributeError(name)
+            value = getattr(importlib.import_module(self.__name__ + ".impl"), "Painter")
+            setattr(self, name, value)
+            return value
+
+    module = Lazy(__name__)
+    vars(module).update(__path__=__path__, __spec__=__spec__, __file__=__file__)
+    sys.modules[__name__] = module
+"""
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Writes a package `their_art` with these lines in its __init__, which stands until the end of the test."""
+
+    def write(init):
+        folder = tmp_path / "their_art"
+        folder.mkdir()
+        (folder / "__init__.py").write_text(textwrap.dedent(init))
+        (folder / "impl.py").write_text(textwrap.dedent(IMPL))
+
+    monkeypatch.syspath_prepend(tmp_path)
+    yield write
+    sparse_plugin.disable()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "their_art"]:
+        del sys.modules[name]
+
+
+def on(generator):
+    sparse_plugin.enable(None, "l0_inf", k=2, generator=generator)
+
+
+def attached(generator):
+    handle = sparse_plugin.Attachment.of(generator)
+    return handle is not None and str(handle.regularizer) == "l0_inf(k=2)"
+
+
+@pytest.mark.parametrize(
+    ("init", "name"),
+    [
+        ("from their_art.impl import Painter", "Painter"),
+        ("from their_art.impl import _Hidden as Generator", "Generator"),
+        ("from their_art.impl import build", "build"),
+        ("from their_art.impl import build as make_generator", "make_generator"),
+        (LAZY, "Painter"),
+    ],
+    ids=["class", "renamed class", "function", "renamed function", "lazy"],
+)
+@pytest.mark.parametrize("early", [True, False], ids=["before", "after"])
+def test_named_by_the_module_that_hands_it_on(package, init, name, early):
+    package(init)
+    if early:
+        on(f"their_art:{name}")
+    import their_art
+
+    getattr(their_art, name)
+    if not early:
+        on(f"their_art:{name}")
+    generator = getattr(their_art, name)()
+    assert attached(generator)
+    assert not attached(nn.Sequential(nn.Conv2d(6, 8, 3), nn.ReLU(), nn.Conv2d(8, 3, 3)))
+    sparse_plugin.disable()
+    assert not attached(getattr(their_art, name)())
+
+
+def test_another_class_of_that_name_is_left_alone(package):
+    package(LAZY)
+    on("their_art:Painter")
+    import their_art
+
+    class Painter(their_art.Painter):  # the same name, and not what their_art hands on
+        pass
+
+    assert attached(Painter())  # for what it derives from
+
+    class Painter(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.out = nn.Conv2d(8, 3, 3)
+
+    assert not attached(Painter())
+
+
+def test_a_host_names_its_generators_so_too(package):
+    package("from their_art.impl import Painter")
+    sparse_plugin.register_host(sparse_plugin.Host("their_art", generators=["their_art:Painter"]))
+    try:
+        sparse_plugin.enable("their_art", "l0_inf", k=2)
+        import their_art
+
+        assert attached(their_art.Painter())
+    finally:
+        sparse_plugin.plugins.HOSTS.unregister("their_art")
+
+
+def test_the_script_by_its_own_name(monkeypatch, tmp_path):
+    main = sys.modules["__main__"]
+    monkeypatch.setattr(main, "__file__", str(tmp_path / "train_art.py"), raising=False)
+    mine = type("Mine", (nn.Module,), {"__module__": "__main__"})
+    assert construction.named("train_art:Mine", mine) and construction.named("__main__:Mine", mine)
+    assert not construction.named("other:Mine", mine) and not construction.named("train_art:Other", mine)
+
+
+def test_generators_that_threads_build_at_the_same_time(package):
+    """Each is the outermost of its own thread, and no part of what another builds."""
+    sparse_plugin.enable(None, "l0_inf", k=2)
+    together = threading.Barrier(3, timeout=20)
+    made = []
+
+    class Generator(nn.Module):
+        def __init__(self):
+            super().__init__()
+            together.wait()
+            self.out = nn.Conv2d(8, 3, 3)
+            together.wait()
+
+    threads = [threading.Thread(target=lambda: made.append(Generator())) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 3 and all(map(attached, made))
+
+
+class Parts(nn.Module):
+    """Two convolutions make images, so that only a call tells D1; and hosts call its parts."""
+
+    def __init__(self):
+        super().__init__()
+        self.mapping = nn.Linear(6, 6)
+        self.decoder = nn.Sequential(nn.Conv2d(6, 8, 3), nn.ReLU(), nn.Conv2d(8, 3, 3))
+        self.preview = nn.Conv2d(6, 3, 1)
+
+    def decode(self, z):
+        return self.decoder(z)
+
+    def forward(self, z):
+        return self.decode(z), self.preview(z)
+
+
+@pytest.mark.parametrize("call", [lambda g, z: g.decode(z), lambda g, z: g.decoder(z), lambda g, z: g.forward(z)])
+def test_parts_that_are_called_say_what_helps(call):
+    z = torch.randn(2, 6, 9, 9)
+    generator = Parts()
+    with advice.speaking_to("command"):
+        sparse_plugin.attach(generator, "l0_inf", k=2)
+        with pytest.raises(SiteError) as told:
+            call(generator, z)
+    assert '--set "sparse.sites=[decoder.2]" or --set "sparse.sites=[preview]"' in str(told.value)
+    generator = Parts()
+    sparse_plugin.attach(generator, "l0_inf", k=2, sites="decoder.2")
+    seen = []
+    generator.decoder[2].register_forward_hook(lambda m, args, out: seen.append(int((args[0] != 0).sum(1).max())))
+    for _ in range(3):
+        call(generator, z)
+    assert seen == [2, 2, 2]
+
+
+def test_autoencoders_of_diffusers_through_their_decoder():
+    diffusers = pytest.importorskip("diffusers")
+    small = {"block_out_channels": (8, 16), "norm_num_groups": 4, "latent_channels": 4}
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
+    on("diffusers:AutoencoderKL")
+    vae = diffusers.AutoencoderKL(**small, **blocks)
+    assert attached(vae) and sparse_plugin.Attachment.of(vae).sites[0].path == "decoder.conv_out"
+    sparse_plugin.disable()
+    tiny = diffusers.AutoencoderTiny(
+        encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8), num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1)
+    )
+    sparse_plugin.attach(tiny, "l0_inf", k=2)
+    for network in (vae, tiny):
+        seen = []
+        d1 = network.get_submodule(sparse_plugin.Attachment.of(network).sites[0].path)
+        d1.register_forward_hook(lambda m, args, out, seen=seen: seen.append(int((args[0] != 0).sum(1).max())))
+        for _ in range(2):
+            network.encode(torch.randn(1, 3, 16, 16))
+            image = network.decode(torch.randn(1, 4, 8, 8)).sample
+        assert seen == [2, 2] and image.shape[1] == 3
