@@ -185,10 +185,11 @@ class Attachment:
     @property
     def pending(self) -> bool:
         """Whether a forward pass with gradients is alive whose penalty can be taken (delivery="loss")."""
-        return any(hooks.runtime(hook).held.alive() for hook in self._hooks)
+        return any(hooks.runtime(hook).held.latest() for hook in self._hooks)
 
-    def penalty(self) -> Tensor:
-        """The penalty of the latest forward pass, a scalar with its graph, to be added to the generator's loss.
+    def penalty(self, loss: Tensor | None = None) -> Tensor:
+        """The penalty, a scalar with its graph, to be added to the generator's loss: of the latest forward pass, or, given the
+        loss so far, the mean over all forwards that it was computed from.
 
         Raises PenaltyError where there is no penalty to add: under a constraint, with delivery="gradient" (it would count
         twice), on a copied generator, or where no forward pass with gradients is alive. Zero where the config says
@@ -212,7 +213,7 @@ class Attachment:
             )
         if not at:
             raise PenaltyError(self._unknown())
-        return torch.stack([hook.penalty() for hook in at]).sum() if len(at) > 1 else at[0].penalty()
+        return torch.stack([hook.penalty(loss) for hook in at]).sum() if len(at) > 1 else at[0].penalty(loss)
 
     def measure(self, *args: Any, **kwargs: Any) -> list[Measurement]:
         """Measurements of Γ, one a site and level.

@@ -19,7 +19,7 @@ from sparse_plugin import advice, capture
 from sparse_plugin.errors import PenaltyError, SiteError
 from sparse_plugin.identities import AddGradient, AddTerm, Held, Hold, Passage
 from sparse_plugin.measure import Reduction, reduce
-from sparse_plugin.penalty import Counter, follow_loss_scaling, value
+from sparse_plugin.penalty import Counter, follow_loss_scaling, say_once, value
 from sparse_plugin.record import Recorder
 from sparse_plugin.registry.base import Constraint, Observer, Penalty, Regularizer
 from sparse_plugin.sites import CHILD, Site
@@ -41,6 +41,7 @@ class Runtime:
         self.loss_is_known = False  # whether a host patch takes the penalty wherever the generator's loss is computed
         self.taken = 0  # how often the penalty was taken since the last step of the generator's optimizer
         self.held = Held()
+        self.ran = 0  # forwards with gradients since the penalty was taken, or the generator's optimizer stepped
 
 
 # Called once a hook, when it takes effect: Γ is projected, or its penalty reaches a loss.
@@ -183,12 +184,13 @@ class SiteHook(capture.Unscriptable):
         now = runtime(self)
         self.is_due()
         if self.delivery == "loss":
+            now.ran += 1
             passed: Tensor = Hold.apply(gamma, now.held)
         else:
             if not now.follows_scaling:  # here, not at attach: the hook may have been pickled into this process
                 now.follows_scaling = True
                 follow_loss_scaling(self)
-            passed = AddGradient.apply(gamma, penalty, 1 / self.accumulation, now.counter, Passage())
+            passed = AddGradient.apply(gamma, penalty, 1 / self.accumulation, now.counter, Passage(), now.held)
         recorder = now.recorder
         if recorder is not None and recorder.due(now.steps):
             recorder.take(self._weigh(gamma))
@@ -210,14 +212,20 @@ class SiteHook(capture.Unscriptable):
             for tell in effective:
                 tell(self)
 
-    def penalty(self) -> Tensor:
-        """The penalty of the latest Γ, to be added to the generator's loss; a mean over replicas by their share.
+    def penalty(self, loss: Tensor | None = None) -> Tensor:
+        """The penalty to be added to the generator's loss, of every Γ that it was computed from, or, without it, of the latest;
+        a mean over forwards and replicas by their share of the samples.
 
         Raises PenaltyError where no Γ with a graph is alive.
         """
         assert isinstance(self.regularizer, Penalty)
         now = runtime(self)
-        alive = now.held.alive()
+        alive = now.held.latest() if loss is None else now.held.below(loss)
+        if loss is None and now.ran > 1 and len(now.held.all()) > len(alive):
+            say_once(
+                f"the generator ran {now.ran} times since its last step, and penalty() is that of the latest forward; "
+                "attachment.penalty(loss) takes the mean over all that the loss was computed from"
+            )
         if not alive:
             raise PenaltyError(
                 f"there is no representation to penalize at the {self.site}: the generator has not run with gradients "
@@ -228,6 +236,7 @@ class SiteHook(capture.Unscriptable):
         total = sum(len(gamma) for gamma in gammas)
         terms = [value(self.regularizer, gamma).to(gammas[0].device) * (len(gamma) / total) for gamma in gammas]
         now.taken += 1
+        now.ran = 0
         self.took_effect()
         return torch.stack(terms).sum() if len(terms) > 1 else terms[0]
 

@@ -22,20 +22,46 @@ _functorch = torch._C._functorch
 
 
 class Held:
-    """The nodes that hold the latest Γ of each device: a DataParallel forward has one a replica."""
+    """The nodes through which Γ has passed, as long as their graphs live."""
 
     def __init__(self) -> None:
-        self._nodes: dict[torch.device, weakref.ref[Any]] = {}
+        self._latest: dict[torch.device, weakref.ref[Any]] = {}  # a DataParallel forward has one a replica
+        self._all: list[weakref.ref[Any]] = []
         self._lock = threading.Lock()
 
     def keep(self, device: torch.device, node: Any) -> None:
         with self._lock:
-            self._nodes[device] = weakref.ref(node)
+            self._latest[device] = weakref.ref(node)
+            self._all = [ref for ref in self._all if ref() is not None] + [self._latest[device]]
 
-    def alive(self) -> list[Any]:
-        """The nodes of the latest forward pass that still have their graph."""
+    def all(self) -> list[Any]:
+        """The nodes of every forward pass, in order."""
         with self._lock:
-            return [node for ref in self._nodes.values() if (node := ref()) is not None]
+            return [node for ref in self._all if (node := ref()) is not None]
+
+    def latest(self) -> list[Any]:
+        """The nodes of the latest forward pass."""
+        with self._lock:
+            return [node for ref in self._latest.values() if (node := ref()) is not None]
+
+    def below(self, loss: Tensor) -> list[Any]:
+        """The nodes of all forward passes that loss was computed from; where that cannot be told, of the latest."""
+        nodes = self.all()
+        if len(nodes) < 2:
+            return nodes
+        graph = _graph(loss.grad_fn)
+        return [node for node in nodes if node in graph] or self.latest()
+
+
+def _graph(root: Any) -> set[Any]:
+    """Every node of the graph of root."""
+    seen, todo = set(), [root]
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            todo.extend(parent for parent, _ in node.next_functions)
+    return seen
 
 
 class Hold(torch.autograd.Function):
@@ -78,29 +104,34 @@ class Passage:
 class AddGradient(torch.autograd.Function):
     """Γ, unchanged; the backward pass adds the penalty's gradient, as if it had been added to the loss.
 
-    The penalty is computed there and only there: forwards that no backward follows (a discriminator's step) cost nothing.
+    A loss of several forwards (mode seeking) has the penalty of all of them as one batch. The penalty is computed there and only there: forwards that no backward follows (a discriminator's step) cost nothing.
     Forward mode passes the tangent as it is: the image has no penalty in it.
     """
 
     @staticmethod
-    def forward(gamma: Tensor, penalty: Penalty, share: float, counter: deliveries.Counter, passage: Passage) -> Tensor:
+    def forward(
+        gamma: Tensor, penalty: Penalty, share: float, counter: deliveries.Counter, passage: Passage, held: Held
+    ) -> Tensor:
         return gamma.view_as(gamma)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        gamma, ctx.penalty, ctx.share, ctx.counter, ctx.passage = inputs
+        gamma, ctx.penalty, ctx.share, ctx.counter, ctx.passage, ctx.held = inputs
+        ctx.size = len(gamma)
+        ctx.held.keep(gamma.device, ctx)
         ctx.save_for_backward(gamma)
         ctx.transformed = _functorch.peek_interpreter_stack() is not None
         ctx.node = object()
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None, None]:
         grad, gamma = grads[0], ctx.saved_tensors[0]
         _check_one_cotangent(grad, gamma)
         if _belongs_to_loss(ctx):
-            ctx.counter.backwards += 1
+            ctx.part = _part(ctx)
+            ctx.counter.backwards += ctx.part
             grad = _sum(grad, _slope(ctx, gamma))
-        return grad, None, None, None, None
+        return grad, None, None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
@@ -175,6 +206,20 @@ def _trains(node: Any) -> bool:
     return False
 
 
+def _part(ctx: Any) -> float:
+    """The share of the samples of all forwards in the running backward pass that are this one's."""
+    others = [] if ctx.transformed else [node for node in ctx.held.all() if node is not ctx and _runs(node)]
+    return ctx.size / (ctx.size + sum(node.size for node in others)) if others else 1.0
+
+
+def _runs(node: Any) -> bool:
+    """Whether the running backward pass comes to node."""
+    try:
+        return bool(torch._C._will_engine_execute_node(node))
+    except RuntimeError:
+        return False
+
+
 def _slope(ctx: Any, gamma: Tensor) -> Tensor | None:
     """The gradient of the penalty in gamma, differentiable again where the running backward pass is."""
 
@@ -195,7 +240,7 @@ def _slope(ctx: Any, gamma: Tensor) -> Tensor | None:
 
 def _weight(ctx: Any, term: Tensor) -> Tensor:
     """What the term is multiplied by: its share of the accumulated loss, and the factor of a GradScaler."""
-    weight, scale = torch.full_like(term, ctx.share), deliveries.loss_scale()
+    weight, scale = torch.full_like(term, ctx.share * ctx.part), deliveries.loss_scale()
     return weight if scale is None else weight * scale.to(term)
 
 

@@ -45,7 +45,7 @@ def value(penalty: Penalty, gamma: Tensor) -> Tensor:
 class Counter:
     """Backward passes that took the penalty's gradient since the generator's last optimizer step."""
 
-    backwards = 0
+    backwards = 0.0
     said = False  # that there were more of them than expected
 
 

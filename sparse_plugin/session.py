@@ -321,9 +321,10 @@ class Session:
             found = [handle for handle in found if handle.generator is instance]
         mine = [handle for handle in found if isinstance(handle.regularizer, Penalty) and handle.delivery == "loss"]
         # A function's loss belongs to the generators that have just run; EMA twins were built too, and did not.
+        whole = loss
         for handle in [h for h in mine if h.pending] or mine:
-            loss = loss + share * handle.penalty()
-        return loss
+            whole = whole + share * handle.penalty(loss if isinstance(loss, torch.Tensor) else None)
+        return whole
 
     def log_to(self, handle: Attachment, host_dir: str | os.PathLike[str], every: int) -> None:
         """Log the measurements of handle beside the host's own log, unless the config says where or how often."""

@@ -110,7 +110,12 @@ def _defined(file: Path, stamp: int) -> frozenset[str]:
 
 
 # What the parser says of statements that were right in Python 2.
-_PYTHON_2 = ("Missing parentheses in call to", "multiple exception types must be", "leading zeros in decimal", "backquote")
+_PYTHON_2 = (
+    "Missing parentheses in call to",
+    "multiple exception types must be",
+    "leading zeros in decimal",
+    "backquote",
+)
 
 
 def unparsable(file: Path) -> str:

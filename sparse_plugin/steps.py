@@ -75,7 +75,7 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             )
         _check_penalty(hook)
         now.steps += 1
-        now.taken, now.counter.backwards = 0, 0
+        now.taken, now.ran, now.counter.backwards = 0, 0, 0.0
         if now.recorder is not None:
             now.recorder.stepped(now.steps)
 
@@ -119,12 +119,13 @@ def _check_penalty(hook: SiteHook) -> None:
     if hook.delivery == "gradient":
         if now.counter.backwards:
             hook.took_effect()
-        if now.counter.backwards not in (0, hook.accumulation) and not now.counter.said:
+        backwards = round(now.counter.backwards, 6)
+        if backwards not in (0, hook.accumulation) and not now.counter.said:
             now.counter.said = True
             log.warning(
-                "the penalty's gradient was added %d times before one step of the generator's optimizer, each with 1/%d of "
+                "the penalty's gradient was added %g times before one step of the generator's optimizer, each with 1/%d of "
                 "its weight; where the host accumulates gradients and divides its loss, tell their number by %s",
-                now.counter.backwards,
+                backwards,
                 hook.accumulation,
                 advice.setting("accumulation", now.counter.backwards),
             )

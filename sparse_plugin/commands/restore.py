@@ -69,9 +69,7 @@ def _restored(
 
     keep_pages()
     config = config_of(config_file, sparse, assignments, imports)
-    for said in restore_files(
-        kind, sparse=config, stop=None if stop == "none" else stop, **options
-    ):
+    for said in restore_files(kind, sparse=config, stop=None if stop == "none" else stop, **options):
         click.echo(said)
 
 
