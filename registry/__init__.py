@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from sparse_plugin.errors import ConfigError
+from sparse_plugin.errors import ConfigError, shown
 from sparse_plugin.plugins import REGULARIZERS, caller_origin
 from sparse_plugin.registry.base import Constraint as Constraint
 from sparse_plugin.registry.base import Penalty as Penalty
@@ -30,7 +30,9 @@ def register(name: str) -> Callable[[R], R]:
 
     def add(cls: R) -> R:
         if not (isinstance(cls, type) and issubclass(cls, (Constraint, Penalty))):
-            raise ConfigError(f"{cls!r} cannot be registered as {name!r}: derive it from Constraint or Penalty")
+            raise ConfigError(
+                f"{shown(cls)} cannot be registered as {shown(name)}: derive it from Constraint or Penalty"
+            )
         check_fields(cls)
         REGULARIZERS.register(name, cls, caller_origin(cls))
         return cls

@@ -24,9 +24,9 @@ class MLCSC(Constraint):
     """
 
     k: K | list[K] = Field(description="k, the coefficients kept: one value for all levels, or a list from Γ_1 to Γ_L")
-    levels: int = Field(default=2, ge=2)
+    levels: int = Field(default=2, ge=2, le=64)
     constraint: str = "l0_inf"
-    kernel_size: int = Field(default=3, ge=1)
+    kernel_size: int = Field(default=3, ge=1, le=99)
 
     # docs/results.md has the sweeps that found them: of a DCGAN.
     defaults: ClassVar[dict[str, float]] = {"k": 0.25}

@@ -15,7 +15,7 @@ from torch.nn.parameter import is_lazy
 
 from sparse_plugin import advice, deferred, first, hooks, penalty, placement, sites, steps
 from sparse_plugin.config import Delivery, SparsityConfig
-from sparse_plugin.errors import AttachmentError, ConfigError, PenaltyError, SiteError
+from sparse_plugin.errors import AttachmentError, ConfigError, PenaltyError, SiteError, module_of, path_of, shown
 from sparse_plugin.inserted import Inserted
 from sparse_plugin.measure import Measurement, Reduction
 from sparse_plugin.mlcsc import Kernel, kernel
@@ -69,12 +69,11 @@ def attach(
         adapter=adapter,
         delivery=delivery,
         accumulation=accumulation,
-        run_dir=None if run_dir is None else os.fspath(run_dir),
+        run_dir=None if run_dir is None else path_of(run_dir, "run_dir"),
         measure_every=measure_every,
     )
     plan = Plan.of(config)
-    if not isinstance(generator, nn.Module):
-        raise ConfigError(f"the generator is a {type(generator).__name__}; attach takes a torch.nn.Module")
+    module_of(generator, "attach")
     if config.enabled:
         return regularize(generator, plan, example_input)
     _refuse_attached(generator)
@@ -123,6 +122,9 @@ def _refuse_lazy(generator: nn.Module) -> None:
 
 
 def _inputs(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    named = example[-1] if isinstance(example, tuple) and example else example
+    if isinstance(named, Mapping) and not all(isinstance(key, str) for key in named):
+        raise ConfigError(f"example_input has the keys {shown(list(named))}; a dict holds keyword arguments by name")
     if isinstance(example, Mapping):
         return (), dict(example)
     if isinstance(example, tuple) and example and isinstance(example[-1], dict):
@@ -155,6 +157,7 @@ class Attachment:
     @classmethod
     def of(cls, module: nn.Module) -> Attachment | None:
         """The attachment of module, or of the generator that it wraps or copies; None where nothing is attached."""
+        module_of(module, "Attachment.of")
         found = next(hooks.find(module, (hooks.SiteHook, deferred.Deferred)), None)
         return None if found is None else cls(module)
 
@@ -250,7 +253,9 @@ class Attachment:
         """Log measurements from now on: one line every so many steps of the generator's optimizer. Returns the log."""
         if not self.enabled:
             raise AttachmentError(self._unknown())
-        recorder = Recorder(run_dir, every)
+        if isinstance(every, bool) or not isinstance(every, int) or every < 0:
+            raise ConfigError(f"every is {shown(every)}; give a number of steps, 0 for none")
+        recorder = Recorder(path_of(run_dir, "run_dir"), every)
         for hook in self._hooks:
             hooks.runtime(hook).recorder = recorder
         return recorder

@@ -17,6 +17,9 @@ class _Group(click.Group):
     """Prints a user's mistake as a sentence, not a traceback, and exits 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a file's name need not be text
         with advice.speaking_to("command"):
             try:
                 return super().invoke(ctx)
@@ -45,9 +48,6 @@ class _Mistake(click.ClickException):
 
 def main() -> None:
     """The entry point of `sparse-plugin` and `python -m sparse_plugin`."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a file's name need not be text
     cli(prog_name="sparse-plugin")
 
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = "SPARSE_PLUGIN_CONFIG"
 
+# Of steps.
+_MOST = 2**63 - 1
+
 Delivery = Literal["gradient", "loss"]
 
 
@@ -65,8 +68,8 @@ class SparsityConfig(BaseModel):
     sites: list[str] = []
     adapter: str | None = None
     delivery: Delivery | None = None
-    accumulation: int = Field(default=1, ge=1)
-    measure_every: int | None = Field(default=None, ge=0)
+    accumulation: int = Field(default=1, ge=1, le=_MOST)
+    measure_every: int | None = Field(default=None, ge=0, le=_MOST)
     run_dir: str | None = None
     imports: list[str] = []
     # A regularizer that was handed over as an object need not be registered.
@@ -99,6 +102,9 @@ class SparsityConfig(BaseModel):
             raise ValueError(
                 f"adapter {self.adapter!r} and the sites {', '.join(self.sites)} both say where Γ is; give one of them"
             )
+        for path in (self.run_dir, *self.imports):
+            if path is not None and (not path or "\0" in path):
+                raise ValueError(f"{shown(path)} is no path of a file or folder; give one")
         return self
 
     @classmethod
@@ -130,6 +136,7 @@ class SparsityConfig(BaseModel):
         Nothing else of them is taken: data never say what is imported, patched or written. Raises CheckpointError, naming
         source, where they are no settings, or of a regularizer that is not registered here: it says by which --import.
         """
+        from sparse_plugin.inserted import own_fields
         from sparse_plugin.plugins import REGULARIZERS
 
         if not isinstance(found, Mapping) or not isinstance(found.get("regularizer"), str):
@@ -139,9 +146,8 @@ class SparsityConfig(BaseModel):
             raise CheckpointError(
                 f"{source} was trained with {shown(name)}, which is not registered here; {_whence(found)}"
             )
-        fields = REGULARIZERS.get(name).model_fields
-        aside = cls.model_fields.keys() - fields
-        settings = {key: value for key, value in found.items() if key not in aside}
+        settings = own_fields(dict(found), REGULARIZERS.get(name).model_fields)
+        del settings["regularizer"]
         try:
             config = cls(regularizer=name, settings=settings, sites=found.get("sites", []))
             config.build()
@@ -172,7 +178,13 @@ class SparsityConfig(BaseModel):
 
     @classmethod
     def of(cls, regularizer: Regularizer, **own: Any) -> SparsityConfig:
-        """For a regularizer object."""
+        """For a regularizer object. Raises ConfigError for anything else."""
+        from sparse_plugin.registry.base import Regularizer
+
+        if not isinstance(regularizer, Regularizer):
+            raise ConfigError(
+                f"the regularizer is {shown(regularizer)}; give a registered name, a Constraint or a Penalty"
+            )
         config = cls(regularizer=regularizer.name, settings=regularizer.model_dump(mode="json"), **own)
         config._made = regularizer
         return config

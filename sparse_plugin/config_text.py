@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from sparse_plugin.errors import ConfigError, shown
-from sparse_plugin.files import reason
+from sparse_plugin.errors import ConfigError, path_of, shown
+from sparse_plugin.files import content, reason
 
 VERSION = 1
 
@@ -40,9 +40,9 @@ def load_yaml(text: str | bytes) -> Any:
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The mapping under `sparse` in a YAML or TOML file."""
-    path = Path(path)
+    path = Path(path_of(path, "the config file"))
     try:
-        text = path.read_text(encoding="utf-8")
+        text = content(path).decode()
     except (OSError, ValueError) as error:
         why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else reason(error)
         raise ConfigError(f"the config file {path} cannot be read: {why}") from None

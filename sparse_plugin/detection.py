@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sparse_plugin import advice, capture
-from sparse_plugin.errors import SiteError
+from sparse_plugin.errors import SiteError, module_of
 from sparse_plugin.probe import forward, undisturbed
 from sparse_plugin.sites import CHILD, Site, climb, image_of, inside, kernel_owners, own_kernel, shape
 
@@ -192,6 +192,7 @@ def detect(generator: nn.Module, *args: Any, **kwargs: Any) -> Site:
     generator is run once on args and kwargs (its own inputs), and left as it was. Raises SiteError with the table of
     candidates where D1 cannot be told.
     """
+    module_of(generator, "detect")
     found = trace(generator, *args, **kwargs)
     if found.site is None:
         raise SiteError(

@@ -5,6 +5,7 @@ Each is also the built-in that a caller would expect to catch.
 
 from __future__ import annotations
 
+import os
 import reprlib
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -40,6 +41,10 @@ class CheckpointError(SparsePluginError, RuntimeError):
     """A checkpoint written under other settings than those it is loaded into."""
 
 
+class ForwardError(SparsePluginError, RuntimeError):
+    """A generator that does not run on what it was given: its own error is the cause."""
+
+
 class OutputError(SparsePluginError, OSError):
     """A file that could not be written: the disk is full, which exits 1, or it is no place to write to, which exits 2."""
 
@@ -54,9 +59,26 @@ _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 12
 def shown(value: object) -> str:
     """value as it stands in a sentence: what it is written as in Python, of any size and depth, cut where it is long."""
     try:
-        return _SHORT.repr(value)
+        return " ".join(_SHORT.repr(value).split("\n"))
     except Exception:  # an int of too many digits; an object whose own repr fails
         return f"a value of type {type(value).__name__} that cannot be printed"
+
+
+def module_of(value: object, what: str) -> None:
+    """Raises ConfigError unless value is a torch.nn.Module, naming what takes it."""
+    from torch import nn
+
+    if not isinstance(value, nn.Module):
+        kind = f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+        raise ConfigError(f"the generator is {kind}; {what} takes a torch.nn.Module")
+
+
+def path_of(value: object, what: str) -> str:
+    """The path that somebody gave for what. Raises ConfigError for what is none."""
+    text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ConfigError(f"{what} is {shown(value)}; give a path")
+    return text
 
 
 def one_of(what: str, given: str, known: Iterable[str]) -> str:

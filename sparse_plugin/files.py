@@ -15,6 +15,9 @@ from sparse_plugin.errors import CheckpointError, OutputError, SparsePluginError
 
 log = logging.getLogger("sparse_plugin")
 
+# Of settings, in bytes.
+LONGEST = 10_000_000
+
 # What a device that is full or broken says; anything else is a place that should not have been named.
 _DEVICE = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
@@ -126,6 +129,15 @@ class Log:
             if not self.failed:
                 self.failed = True
                 log.warning("%s cannot be written: %s; the run goes on, and what it logs is lost", path, reason(error))
+
+
+def content(path: str | os.PathLike[str]) -> bytes:
+    """What a file of settings holds. Raises OSError, and ValueError for more than settings ever are: a device, say."""
+    with open(path, "rb") as file:
+        held = file.read(LONGEST + 1)
+    if len(held) > LONGEST:
+        raise ValueError(f"it holds more than {LONGEST:,} bytes, which are no settings")
+    return held
 
 
 def lines(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:

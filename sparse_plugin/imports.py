@@ -30,9 +30,6 @@ def load(name: str) -> None:
         if _file(module_name) not in (None, str(path)):  # another folder's file of the same name
             module_name += "_" + hashlib.sha1(str(path).encode()).hexdigest()[:8]
         if module_name in sys.modules:
-            other = getattr(sys.modules[module_name], "__file__", None)
-            if other is not None and Path(other).resolve() != path:
-                raise ConfigError(f"{asked}: {other} has the same name and is imported already; rename one")
             return
         spec = importlib.util.spec_from_file_location(module_name, path)
         assert spec is not None and spec.loader is not None

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ class Inserted(nn.Module):
 
     def set_extra_state(self, state: Any) -> None:
         """Raises CheckpointError where the checkpoint was trained under other settings."""
-        theirs = decode(state)
+        theirs = own_fields(decode(state), self.settings)
         if theirs != self.settings:
             raise CheckpointError(
                 f"this checkpoint was trained with {sentence(theirs)}, and the generator is attached with "
@@ -82,6 +83,18 @@ def decode(state: Any) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise CheckpointError(f"the checkpoint's entry {KEY!r} holds {shown(found)}, not settings")
     return found
+
+
+def own_fields(found: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
+    """What of found, settings out of data, is the regularizer's own, which has these fields.
+
+    What a config says beside them (what is imported, patched, written) is never taken from data; any other key is left, to
+    be refused.
+    """
+    from sparse_plugin.config import SparsityConfig
+
+    aside = SparsityConfig.model_fields.keys() - {"regularizer", *fields}
+    return {key: value for key, value in found.items() if key not in aside}
 
 
 def kept_at(module: nn.Module) -> set[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparse_plugin.config import Delivery, SparsityConfig
-from sparse_plugin.errors import ConfigError
+from sparse_plugin.errors import ConfigError, shown
 from sparse_plugin.registry import by_default, create
 from sparse_plugin.registry.base import Constraint, Penalty, Regularizer
 from sparse_plugin.sites import Site
@@ -72,10 +72,10 @@ def asked(regularizer: str | Regularizer | SparsityConfig, settings: dict[str, A
             )
         config = SparsityConfig.of(regularizer, **own)
     else:
-        raise ConfigError(f"the regularizer is {regularizer!r}; give a registered name, a Constraint or a Penalty")
+        raise ConfigError(f"the regularizer is {shown(regularizer)}; give a registered name, a Constraint or a Penalty")
     if config.measure_every and config.run_dir is None:
         raise ConfigError(
-            f"measure_every is {config.measure_every} and there is no run_dir to log to; give run_dir=..., or call "
+            f"measure_every is {shown(config.measure_every)} and there is no run_dir to log to; give run_dir=..., or call "
             "attachment.measure(...) yourself"
         )
     return config
@@ -83,7 +83,13 @@ def asked(regularizer: str | Regularizer | SparsityConfig, settings: dict[str, A
 
 def paths(sites: str | Site | Iterable[str | Site]) -> list[str] | None:
     """Sites as they stand in a config; None where none are given."""
-    listed = [sites] if isinstance(sites, (str, Site)) else list(sites)
+    try:
+        listed = [sites] if isinstance(sites, (str, Site)) else list(sites)
+    except TypeError:
+        listed = [sites]  # type: ignore[list-item]
+    for site in listed:
+        if not isinstance(site, (str, Site)) or not isinstance(getattr(site, "path", ""), str):
+            raise ConfigError(f'a site is {shown(site)}; give the path of a module, as in sites=["c5"]')
     for level, site in enumerate(listed, 1):
         if isinstance(site, Site) and site.level not in (1, level):
             raise ConfigError(

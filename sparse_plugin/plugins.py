@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from sparse_plugin.errors import ConfigError, one_of
+from sparse_plugin.errors import ConfigError, one_of, shown
 
 if TYPE_CHECKING:
     from sparse_plugin.adapters import Adapter
@@ -46,14 +46,16 @@ class Plugins(Generic[T]):
         self._twice: list[str] = []
         self._warned: set[str] = set()
 
-    def register(self, name: str, value: T, origin: str) -> None:
+    def register(self, name: Any, value: T, origin: str) -> None:
         """Register value under name in this process.
 
         Raises ConfigError where another owner already has the name. A package's own entry point of this name is no other
         owner: whether it leads to the same is seen when it is loaded.
         """
-        if not name.isidentifier() or name != name.lower():
-            raise ConfigError(f"{name!r} is no name for a {self.kind}: use lower-case letters, digits and underscores")
+        if not isinstance(name, str) or not name.isidentifier() or name != name.lower():
+            raise ConfigError(
+                f"{shown(name)} is no name for a {self.kind}: use lower-case letters, digits and underscores"
+            )
         for owner in (self._local.get(name), self._discovered().get(name)):
             if owner is not None and owner.origin != origin and not _shares_source(owner, value, origin):
                 raise ConfigError(self._two(name, owner.origin, origin, "rename one"))
@@ -229,11 +231,11 @@ HOSTS: Plugins[Host] = Plugins("host", ("install", "find"))
 
 def register_adapter(adapter: Adapter) -> Adapter:
     """Register an adapter in this process, under its name. Returns it."""
-    ADAPTERS.register(adapter.name, adapter, _called_from())
+    ADAPTERS.register(getattr(adapter, "name", None), adapter, _called_from())
     return adapter
 
 
 def register_host(host: Host) -> Host:
     """Register a host patch in this process, under its name. Returns it."""
-    HOSTS.register(host.name, host, _called_from())
+    HOSTS.register(getattr(host, "name", None), host, _called_from())
     return host

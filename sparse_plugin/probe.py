@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sparse_plugin import capture
+from sparse_plugin.errors import ForwardError, SparsePluginError
 from sparse_plugin.wrappers import eager
 
 
@@ -65,4 +66,13 @@ def _numpy_state() -> Any:
 def forward(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], grad: bool = False) -> Any:
     """One undisturbed forward of module; with grad, its output carries the graph that made it."""
     with eager(), undisturbed(module), torch.enable_grad() if grad else torch.no_grad():
-        return module(*args, **kwargs)
+        try:
+            return module(*args, **kwargs)
+        except SparsePluginError:
+            raise
+        except Exception as error:
+            said = " ".join(str(error).split())[:300]
+            raise ForwardError(
+                f"{type(module).__name__} does not run on what it was given: {type(error).__name__}: {said}; give what one of "
+                "its forwards takes: a tensor, a tuple of arguments, or a dict of keyword arguments"
+            ) from error

@@ -27,7 +27,7 @@ from sparse_plugin.construction import (
     named_generator,
     when_any_defined,
 )
-from sparse_plugin.errors import AttachmentError, CheckpointError, ConfigError, SiteError, SparsePluginError
+from sparse_plugin.errors import AttachmentError, CheckpointError, ConfigError, SiteError, SparsePluginError, shown
 from sparse_plugin.importing import when_imported
 from sparse_plugin.imports import load
 from sparse_plugin.journal import Journal, say, verdict
@@ -433,7 +433,7 @@ def _config(
     if isinstance(config, (str, os.PathLike)):
         config = SparsityConfig.from_file(config)
     if config is not None and not isinstance(config, SparsityConfig):
-        raise ConfigError(f"config is {config!r}; give a file's path or a SparsityConfig")
+        raise ConfigError(f"config is {shown(config)}; give a file's path or a SparsityConfig")
     if config is None:
         if regularizer is None:
             raise ConfigError('no regularizer is named; write enable("mimicry", "l0_inf", k=16), for instance')

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from sparse_plugin.errors import SiteError, one_of
+from sparse_plugin.errors import SiteError, one_of, shown
 
 CHILD = "sparse_plugin"  # the child of D1 that holds what the plugin adds
 
@@ -25,6 +25,8 @@ class Site:
     @classmethod
     def parse(cls, text: str, level: int = 1) -> Site:
         """From `path` or `path:side`. Raises SiteError for another side than input and output."""
+        if not isinstance(text, str):
+            raise SiteError(f"a site is {shown(text)}; give the path of a module, or path:output")
         path, colon, side = text.rpartition(":")
         if side in ("input", "output"):
             return cls(path, side, level)

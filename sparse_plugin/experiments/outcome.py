@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.experiments.methods import label_of
-from sparse_plugin.files import understood, write
+from sparse_plugin.files import content, understood, write
 from sparse_plugin.reference.rundir import CONFIG, RunDirectory
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def read(run: str | Path) -> Outcome | None:
     config = RunDirectory(Path(run)).trained()
     try:
         with understood(path, "delete it, and the run is measured again"):
-            made = Outcome(Path(run), config, **json.loads(path.read_bytes()))
+            made = Outcome(Path(run), config, **json.loads(content(path)))
             _check(made)
             return made
     except FileNotFoundError:

@@ -13,7 +13,7 @@ from sparse_plugin.experiments import table4_report
 from sparse_plugin.experiments.methods import Method, methods
 from sparse_plugin.experiments.table4_report import Outcome
 from sparse_plugin.extras import need
-from sparse_plugin.files import understood, write
+from sparse_plugin.files import content, understood, write
 from sparse_plugin.reference import sparsity
 from sparse_plugin.reference.rundir import BusyError
 from sparse_plugin.reference.trainer import DivergedError
@@ -219,7 +219,7 @@ def _read(folder: Path) -> Outcome | None:
     path = folder / FILE
     try:
         with understood(path, "delete it, and the image is denoised again"):
-            found = json.loads(path.read_bytes())
+            found = json.loads(content(path))
             found["psnr"] = {name: (value, iteration) for name, (value, iteration) in found["psnr"].items()}
             return Outcome(**found)
     except FileNotFoundError:

@@ -6,7 +6,10 @@ import math
 import numbers
 from fractions import Fraction
 
-from sparse_plugin.errors import ConfigError
+from sparse_plugin.errors import ConfigError, shown
+
+# Of a count: what a tensor can have elements at all.
+LARGEST = 2**63 - 1
 
 
 def check_k(k: object) -> int | float:
@@ -16,11 +19,18 @@ def check_k(k: object) -> int | float:
     Anything else (a bool, a string, a negative count, 16.0) raises `ConfigError`.
     """
     if isinstance(k, numbers.Integral) and not isinstance(k, bool):
+        if int(k) > LARGEST or int(k) < -LARGEST:
+            raise ConfigError(
+                "k is an integer beyond the size of any representation; write 1.0 to keep every coefficient"
+            )
         if int(k) >= 0:
             return int(k)
         raise ConfigError(f"k is {k}, a negative count; write how many coefficients to keep, 0 or more")
     if isinstance(k, numbers.Real) and not isinstance(k, bool):
-        fraction = float(k)
+        try:
+            fraction = float(k)
+        except OverflowError:
+            fraction = math.inf
         if 0.0 < fraction <= 1.0:
             return fraction
         if fraction.is_integer() and fraction > 1.0:
@@ -33,7 +43,7 @@ def check_k(k: object) -> int | float:
             advice = "a fraction is in (0, 1]; write 1.0 to keep every coefficient"
         raise ConfigError(f"k is the float {fraction}, which is no fraction of the coefficients; {advice}")
     raise ConfigError(
-        f"k is {k!r}, of type {type(k).__name__}; write an int for a number of coefficients or a float in (0, 1] for "
+        f"k is {shown(k)}, of type {type(k).__name__}; write an int for a number of coefficients or a float in (0, 1] for "
         "the fraction kept"
     )
 

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sparse_plugin import __version__
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.files import lines, make_folder, reason, understood, write
+from sparse_plugin.files import content, lines, make_folder, reason, understood, write
 from sparse_plugin.record import FILE as SPARSITY
 from sparse_plugin.reference import checkpoints
 from sparse_plugin.reference.lease import FILE as LEASE
@@ -76,7 +76,7 @@ class RunDirectory:
         """The configuration. Raises ConfigError where there is none, CheckpointError where it is damaged."""
         path = self.path / CONFIG
         try:
-            text = path.read_bytes()
+            text = content(path)
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"{self.path} is not the directory of a run: {CONFIG}: {reason(error)}; name one that `train` wrote"

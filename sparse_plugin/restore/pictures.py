@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from sparse_plugin.data import DataError
 from sparse_plugin.data.decode import FORMATS, MAX_PIXELS, MODES, depth, opened
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.files import write
+from sparse_plugin.files import reason, write
 from sparse_plugin.restore.deep import png, scaled, tiff
 
 log = logging.getLogger("sparse_plugin")
@@ -62,9 +62,11 @@ def read(path: Path) -> Picture:
     they are floating point, not in [0, 1].
     """
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():  # a device, which may never end
+            raise ValueError("it is no plain file")
         content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"the image {path} cannot be read: {error.strerror}; name an image file") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"the image {path} cannot be read: {reason(error)}; name an image file") from None
     try:
         return _decode(content, path)
     except DataError:
