@@ -39,7 +39,7 @@ class Dictionary(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> Dictionary:
         was_meta = self.weight.is_meta
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if (
             was_meta and not self.weight.is_meta
         ):  # to_empty() gives memory as it comes, and hosts know only their layers

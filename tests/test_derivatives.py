@@ -248,3 +248,6 @@ def test_forward_mode_carries_no_penalty_of_an_image():
         for g in (net, plain):
             g.tangent = jvp(lambda p, g=g: functional_call(g, p, (Z,)), (p,), (direction,))[1]
         same(net.tangent, plain.tangent)
+    _, p, loss, _ = penalized("loss")
+    with pytest.raises(PenaltyError, match="has not run with gradients"):
+        jvp(loss, (p,), (p,))

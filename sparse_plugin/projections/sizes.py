@@ -83,6 +83,7 @@ def _symbolic(k: int | float, size: int) -> int:
     if isinstance(k, int):
         import torch
 
-        return torch.sym_min(k, size)  # type: ignore[no-any-return]
+        least: int = torch.sym_min(k, size)  # type: ignore[assignment]
+        return least
     share = Fraction(k).limit_denominator(10**9)  # what the float stands for: 1/3, 29/100
     return size * share.numerator // share.denominator
