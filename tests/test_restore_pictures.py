@@ -149,6 +149,9 @@ def test_deep_files_of_other_kinds(tmp_path):
         np.testing.assert_allclose(read(tmp_path / "f.tif").pixels, values, atol=1e-6)
     Image.fromarray((65535 * GREY).astype(np.uint16)).save(tmp_path / "z.tif", compression="tiff_lzw")
     np.testing.assert_allclose(read(tmp_path / "z.tif").pixels, GREY, atol=2e-5)
+    turned = {"compression": "tiff_lzw", "tiffinfo": {274: 6}}
+    Image.fromarray((65535 * GREY).astype(np.uint16)).save(tmp_path / "z.tif", **turned)
+    np.testing.assert_allclose(read(tmp_path / "z.tif").pixels, np.rot90(GREY, -1), atol=2e-5)
     shifted = (COLOUR * 4095).round().astype(np.uint16) << 4
     with open(tmp_path / "s.png", "wb") as file:
         png.Writer(*GREY.shape[::-1], greyscale=False, bitdepth=16).write(file, shifted.reshape(len(GREY), -1))

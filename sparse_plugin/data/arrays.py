@@ -15,10 +15,11 @@ from PIL import Image
 from sparse_plugin.data import splits
 from sparse_plugin.data.decode import Pixels, check_memory, fit
 from sparse_plugin.data.files import open_zip
-from sparse_plugin.data.images import DataError, first_line
+from sparse_plugin.data.images import DataError
 from sparse_plugin.data.labels import classes_of
 from sparse_plugin.data.source import Source
 from sparse_plugin.extras import need
+from sparse_plugin.files import reason
 
 Chosen = npt.NDArray[np.int64]
 Headers = dict[str, tuple[tuple[int, ...], str]]
@@ -185,7 +186,7 @@ def cifar10(root: Path, train: bool, download: bool) -> Arrays:
         data = CIFAR10(str(root), train=train, download=download)
     except (RuntimeError, OSError) as error:
         if download:
-            raise DataError(f"CIFAR-10 cannot be downloaded: {first_line(error)}") from None
+            raise DataError(f"CIFAR-10 cannot be downloaded: {reason(error)}") from None
         raise DataError(
             f"CIFAR-10 is not in {root}, or not whole; name the folder that holds {CIFAR10.base_folder}, or ask for its "
             "download (--download)"

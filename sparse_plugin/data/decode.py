@@ -16,6 +16,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sparse_plugin.data.images import DataError
+from sparse_plugin.files import reason
 from sparse_plugin.progress import SHORT, Counting
 
 log = logging.getLogger("sparse_plugin")
@@ -176,4 +177,4 @@ def depth(image: Image.Image) -> int:
 
 
 def _reason(error: Exception) -> str:
-    return "unknown content" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
+    return "unknown content" if isinstance(error, UnidentifiedImageError) else reason(error)

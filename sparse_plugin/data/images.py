@@ -22,11 +22,6 @@ class DataError(SparsePluginError, ValueError):
     """Images that cannot be used as asked: missing, of another size, unlabelled, damaged or hostile."""
 
 
-def first_line(error: Exception) -> str:
-    """What an error of a library says, as part of a sentence."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 def fingerprint(images: Tensor, labels: Tensor | None) -> str:
     """The SHA-256 of pixels (N, 3, H, W), labels (N,) and shapes: equal sets have equal ones, wherever they came from."""
     digest = hashlib.sha256(repr(tuple(images.shape)).encode())

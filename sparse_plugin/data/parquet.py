@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from sparse_plugin.data import splits
 from sparse_plugin.data.decode import MAX_BYTES, Pixels, check_memory, decode
-from sparse_plugin.data.images import DataError, first_line
+from sparse_plugin.data.images import DataError
 from sparse_plugin.data.labels import classes_of
 from sparse_plugin.data.source import Source
 from sparse_plugin.extras import need
+from sparse_plugin.files import reason
 
 log = logging.getLogger("sparse_plugin")
 
@@ -42,7 +43,7 @@ class Parquet:
         except (pyarrow.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
             if isinstance(error, DataError):
                 raise
-            raise DataError(f"{name} is no parquet that can be read: {first_line(error)}") from None
+            raise DataError(f"{name} is no parquet that can be read: {reason(error)}") from None
 
     def _open(self, asked: Source) -> None:
         import pyarrow.parquet
@@ -87,7 +88,7 @@ class Parquet:
                     check_memory(f"{self.name}: its encoded images", held)
                     row += len(batch)
         except (pyarrow.ArrowException, OSError) as error:
-            raise DataError(f"{self.name} is damaged: {first_line(error)}") from None
+            raise DataError(f"{self.name} is damaged: {reason(error)}") from None
         return decode(self.name, [f"row {i}" for i in chosen], files.__getitem__, size, resize)
 
 
@@ -135,7 +136,7 @@ def _features(name: str, schema: Any) -> dict[str, Any]:
     except KeyError:
         return {}
     except (ValueError, RecursionError, TypeError) as error:
-        why = first_line(error)
+        why = reason(error)
     log.warning("%s: what it says of its columns (huggingface) cannot be read and is left aside: %s", name, why)
     return {}
 

@@ -94,9 +94,12 @@ def _values(page: Any, content: bytes, path: object) -> npt.NDArray[Any]:
         if "imagecodecs" not in str(error):
             raise
     if page.samplesperpixel == 1 and page.bitspersample == 16:
-        with Image.open(io.BytesIO(content), formats=["TIFF"]) as image:  # which has the codecs, and for grey the depth
+        upright = bytearray(content)  # as PIL would turn it by itself
+        if _ORIENTATION in page.tags:
+            at, order = page.tags[_ORIENTATION].valueoffset, "little" if page.parent.byteorder == "<" else "big"
+            upright[at : at + 2] = (1).to_bytes(2, order)
+        with Image.open(io.BytesIO(upright), formats=["TIFF"]) as image:  # which has the codecs, and for grey the depth
             if image.mode.startswith("I;16"):
-                image.tag_v2.pop(_ORIENTATION, None)
                 found = np.asarray(image)
                 if found.shape == (page.imagelength, page.imagewidth):
                     return found

@@ -73,7 +73,7 @@ def read(path: Path) -> Picture:
         raise
     except Exception as error:  # a decoder may raise anything over a damaged file
         known = ", ".join(FORMATS)
-        why = f"it is no {known} file" if isinstance(error, UnidentifiedImageError) else f"it is damaged: {error}"
+        why = f"it is no {known} file" if isinstance(error, UnidentifiedImageError) else f"it is damaged: {reason(error)}"
         raise DataError(f"{path} is not an image that can be read: {why}") from None
 
 
