@@ -71,11 +71,11 @@ def evaluate(
     *,
     metrics: Iterable[str] = (),
     samples: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     inception: str | os.PathLike[str] | None = None,
     kid_subset: int | None = None,
     fraction: float = 1.0,
-    data_seed: int = 0,
+    data_seed: int | None = None,
     split: str | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
@@ -101,17 +101,20 @@ def evaluate(
     need("evaluating", "metrics", "numpy", "PIL", "torchvision", "torch_fidelity")
     from sparse_plugin.data import Source, load
     from sparse_plugin.metrics import Evaluator
-    from sparse_plugin.metrics.scores import KID_SUBSET
 
     if samples is not None and samples < 1:
         raise ConfigError(f"{samples} samples were asked for; ask for 1 or more")
     evaluator = Evaluator(
         metrics,
         inception=inception,
-        kid_subset=KID_SUBSET if kid_subset is None else kid_subset,
+        kid_subset=kid_subset,
         cache=cache,
         device=device,
     )
+    if data_seed is not None and fraction == 1:
+        raise ConfigError(
+            f"a data seed, {data_seed}, chooses the share that a fraction takes, and none is given; give one, or leave it out"
+        )
     if save and not (Path(target) / CONFIG).is_file():
         raise ConfigError(
             f"only what a run came to can be kept in it, and {target} is not the directory of a run; leave --save out"
@@ -119,18 +122,21 @@ def evaluate(
     source = Source.of(
         data, split=split, image_column=image_column, label_column=label_column, resize=resize, download=download
     )
+    sampling, share = seed or 0, data_seed or 0
     sampler = _of_run(target, device) if named is None else _of_host(target, named, device)
     if sampler is None:
+        if seed is not None:
+            raise ConfigError(f"a seed, {seed}, is of samples, and {target} holds images; leave it out")
         images = _images(target, samples)
-        real = load(source, images.size[0], fraction, data_seed)
+        real = load(source, images.size[0], fraction, share)
         generated, how = images.images, images.name
     else:
-        side = sampler(1, seed).shape[-1]
-        real = load(source, side, fraction, data_seed)
+        side = sampler(1, sampling).shape[-1]
+        real = load(source, side, fraction, share)
         count = SAMPLES if samples is None else samples
         evaluator.check(count, len(real))
-        generated = sampler(count, seed)
-        how = f"sampled with seed {seed}"
+        generated = sampler(count, sampling)
+        how = f"sampled with seed {sampling}"
     scores = evaluator.score(generated, real)
     protocol = evaluator.protocol(len(generated), real)
     protocol["generated"] += f": {how}"
@@ -138,7 +144,7 @@ def evaluate(
         from sparse_plugin.experiments import outcome
         from sparse_plugin.reference.trained import load as load_run
 
-        outcome.look(Path(target), load_run(target, device=device), seed, scores, protocol)
+        outcome.look(Path(target), load_run(target, device=device), sampling, scores, protocol)
     return Report(target, scores, protocol)
 
 

@@ -242,7 +242,7 @@ def test_what_does_not_fit_is_refused(host, tmp_path):
     )
     refused(
         CheckpointError,
-        r"trained with l0_inf\(k=2\) at first, and here that would be at last; name .*--site first",
+        r"trained with l0_inf\(k=2\) at first, and here that would be at last; name the sites, as in sites=.*first",
         "moved.pth",
     )
     state["last.bias"][:] = float("nan")

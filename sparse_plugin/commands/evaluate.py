@@ -6,14 +6,14 @@ from typing import Any
 
 import click
 
-from sparse_plugin.commands.options import data_options, imported, source_of
+from sparse_plugin.commands.options import data_options, imported, refuse, source_of
 
 
 @click.command()
 @click.argument("target", metavar="RUN|CKPT|IMAGES")
 @data_options("The real images, as for train.  [default: built-in photographs]")
 @click.option("--fraction", default=1.0, show_default=True, help="Of every class of the real images, by --data-seed.")
-@click.option("--data-seed", default=0, show_default=True)
+@click.option("--data-seed", type=int, help="Of the share that --fraction takes.  [default: 0]")
 @click.option(
     "--metric",
     "metrics",
@@ -23,8 +23,8 @@ from sparse_plugin.commands.options import data_options, imported, source_of
     "[default: the first four with --inception, else the last three]",
 )
 @click.option("--samples", type=int, help="Images to sample.  [default: 10000; of IMAGES, all]")
-@click.option("--seed", default=0, show_default=True, help="Of the samples.")
-@click.option("--kid-subset", default=1000, show_default=True, help="Images in a subset of the kernel distance.")
+@click.option("--seed", type=int, help="Of the samples.  [default: 0]")
+@click.option("--kid-subset", type=int, help="Images in a subset of the kernel distance.  [default: 1000]")
 @click.option(
     "--inception",
     metavar="FILE",
@@ -57,7 +57,12 @@ def evaluate(target: str, as_json: bool, generator: str | None, bounds: tuple[fl
     host = {name: options.pop(name) for name in ("arguments", "inputs", "imports", "key", "sites")}
     host["imports"] = imported(host["imports"])  # of a run's regularizer, too: the run itself has no say in it
     named = None
-    if generator is not None:
+    if generator is None:
+        refuse(
+            ("arguments", "inputs", "key", "sites", "bounds"),
+            "it is of a checkpoint of another codebase, whose generator --generator names; give that, or leave it out",
+        )
+    else:
         from sparse_plugin.sampling import Named
 
         named = Named(generator, low=bounds[0], high=bounds[1], **host)

@@ -125,6 +125,17 @@ def imported(files: tuple[str, ...]) -> tuple[str, ...]:
     return absolute
 
 
+def refuse(options: tuple[str, ...], why: str) -> None:
+    """Raise ConfigError where one of these options, by the names of their parameters, was given: it would have no effect."""
+    from sparse_plugin.errors import ConfigError
+
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if name in options and context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            raise ConfigError(f"{max(parameter.opts, key=len)} was given, and {why}")
+
+
 def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
     """A table for people, or JSON."""
     if as_json:

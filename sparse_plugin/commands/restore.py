@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sparse_plugin.commands.options import config_of, config_options
+from sparse_plugin.commands.options import config_of, config_options, refuse
 
 
 @click.group()
@@ -68,6 +68,8 @@ def _restored(
     from sparse_plugin.restore.command import run as restore_files
 
     keep_pages()
+    if stop == "none":
+        refuse(("patience",), "with --stop none nothing waits for it; leave it out, or give a rule to --stop")
     config = config_of(config_file, sparse, assignments, imports)
     for said in restore_files(kind, sparse=config, stop=None if stop == "none" else stop, **options):
         click.echo(said)

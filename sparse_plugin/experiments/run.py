@@ -91,11 +91,8 @@ def run(
         return _plan(cells, Path(out)), 0
 
     from sparse_plugin.metrics import Evaluator
-    from sparse_plugin.metrics.scores import KID_SUBSET
 
-    evaluator = Evaluator(
-        metrics, inception=inception, kid_subset=KID_SUBSET if kid_subset is None else kid_subset, device=device
-    )
+    evaluator = Evaluator(metrics, inception=inception, kid_subset=kid_subset, device=device)
     work = _Work(
         Path(out),
         data,

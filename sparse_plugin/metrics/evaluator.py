@@ -28,7 +28,7 @@ class Evaluator:
 
     metrics: names in METRICS, in any case; by default FID, KID, IS and PR-inception where the Inception weights are at
     hand, else FD-lite0, KID-lite0 and PR-lite0, which need no download. inception: their file; by default that in
-    $SPARSE_PLUGIN_INCEPTION. kid_subset: images in a subset of the kernel distance. cache: where real features are kept.
+    $SPARSE_PLUGIN_INCEPTION. kid_subset: images in a subset of the kernel distance, by default 1000. cache: where real features are kept.
     device: where features are computed; by default a GPU where there is one.
 
     All that can be refused is refused here, before anything is trained, sampled or computed: ConfigError for an unknown
@@ -40,12 +40,12 @@ class Evaluator:
         metrics: Iterable[str] = (),
         *,
         inception: str | os.PathLike[str] | None = None,
-        kid_subset: int = KID_SUBSET,
+        kid_subset: int | None = None,
         cache: Path | None = None,
         device: str | torch.device | None = None,
     ) -> None:
         need("measuring a distance", "metrics", "torch_fidelity", "torchvision")
-        if kid_subset < 2:
+        if kid_subset is not None and kid_subset < 2:
             raise ConfigError(f"a subset of the kernel distance has {kid_subset} images; it takes 2 or more")
         weights = inception_weights(inception)
         self.metrics = scores.named(metrics) or {
@@ -53,7 +53,8 @@ class Evaluator:
             for name, metric in scores.METRICS.items()
             if metric.extractor == ("lite0" if weights is None else "inception")
         }
-        self.kid_subset, self.cache = kid_subset, cache
+        self._all_have_effect(inception, kid_subset)
+        self.kid_subset, self.cache = KID_SUBSET if kid_subset is None else kid_subset, cache
         self.extractors: dict[str, Extractor] = {}
         self._known: dict[tuple[str, str], Tensor] = {}
         self._moments: dict[tuple[str, str], Any] = {}
@@ -69,6 +70,18 @@ class Evaluator:
                 )
             made = Lite0() if weights is None or metric.extractor == "lite0" else Inception(weights)
             self.extractors[metric.extractor] = made.to(place).eval()
+
+    def _all_have_effect(self, inception: str | os.PathLike[str] | None, kid_subset: int | None) -> None:
+        """Raise ConfigError for a setting that none of the metrics reads."""
+        asked = ", ".join(self.metrics)
+        if kid_subset is not None and all(metric.kind != "kernel" for metric in self.metrics.values()):
+            raise ConfigError(
+                f"a subset of {kid_subset} images is of kernel distances, and what is measured is {asked}; leave it out"
+            )
+        if inception is not None and all(metric.extractor != "inception" for metric in self.metrics.values()):
+            raise ConfigError(
+                f"the Inception weights {inception} are given, and what is measured is {asked}; leave them out"
+            )
 
     def check(self, generated: int, real: int) -> None:
         """Raise MetricError where so many images are fewer than a metric needs."""
