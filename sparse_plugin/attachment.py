@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from sparse_plugin import advice, deferred, first, hooks, penalty, placement, sites, steps
+from sparse_plugin import advice, deferred, first, hooks, loading, penalty, placement, sites, standing, steps, vigil
 from sparse_plugin.config import Delivery, SparsityConfig
 from sparse_plugin.errors import AttachmentError, ConfigError, PenaltyError, SiteError, module_of, path_of, shown
 from sparse_plugin.inserted import Inserted
@@ -22,7 +22,7 @@ from sparse_plugin.mlcsc import Kernel, kernel
 from sparse_plugin.plan import Plan, asked, paths
 from sparse_plugin.probe import forward
 from sparse_plugin.record import Recorder
-from sparse_plugin.registry.base import Constraint, Penalty, Regularizer
+from sparse_plugin.registry.base import Penalty, Regularizer
 from sparse_plugin.sites import CHILD, Site
 from sparse_plugin.wrappers import unwrapped, within
 
@@ -91,8 +91,7 @@ def regularize(generator: nn.Module, plan: Plan, example_input: Any = None) -> A
     args, kwargs = (None, {}) if example_input is None else _inputs(example_input)
     chosen, known_by = placement.resolve(generator, plan, args, kwargs)
     if chosen is None:
-        made = plan.regularizer
-        if isinstance(made, Constraint) and made.dictionaries(1, 2) is not None:
+        if standing.inserts(made := plan.regularizer):
             raise SiteError(
                 f"{made} inserts parameters, which must exist before the first forward, and D1 of "
                 f"{type(generator).__name__} cannot be told yet; give {advice.any_of(advice.example(), advice.sites())}"
@@ -139,6 +138,10 @@ def _refuse_attached(generator: nn.Module) -> None:
         )
 
 
+# What tells that something is attached: it stands at the generator itself, whatever becomes of its parts.
+_STANDING = (vigil.Begins, deferred.Deferred)
+
+
 class Attachment:
     """The handle to what is attached to a generator. `Attachment.of(generator)` finds it again.
 
@@ -158,7 +161,7 @@ class Attachment:
     def of(cls, module: nn.Module) -> Attachment | None:
         """The attachment of module, or of the generator that it wraps or copies; None where nothing is attached."""
         module_of(module, "Attachment.of")
-        found = next(hooks.find(module, (hooks.SiteHook, deferred.Deferred)), None)
+        found = next(hooks.find(module, _STANDING), None)
         return None if found is None else cls(module)
 
     @property
@@ -175,9 +178,9 @@ class Attachment:
         """The regularizer's settings. Raises AttachmentError where it was detached."""
         if self._off is not None:
             return self._off
-        for _, _, hook in hooks.find(self.generator, (hooks.SiteHook, deferred.Deferred)):
-            made: Regularizer = hook.regularizer.whole if isinstance(hook, hooks.SiteHook) else hook.plan.regularizer
-            return made
+        for _, _, hook in hooks.find(self.generator, _STANDING):
+            plan: Plan = hook.plan if isinstance(hook, deferred.Deferred) else hook.vigil.plan
+            return plan.regularizer
         raise AttachmentError(f"nothing is attached to this {type(self.generator).__name__}: it was detached")
 
     @property
@@ -216,7 +219,9 @@ class Attachment:
             )
         if not at:
             raise PenaltyError(self._unknown())
-        return torch.stack([hook.penalty(loss) for hook in at]).sum() if len(at) > 1 else at[0].penalty(loss)
+        # Of several heads, a forward may use only some: those of a growing generator's other depths have nothing to add.
+        used = [hook for hook in at if hooks.runtime(hook).held.alive()] or at[:1]
+        return torch.stack([hook.penalty(loss) for hook in used]).sum() if len(used) > 1 else used[0].penalty(loss)
 
     def measure(self, *args: Any, **kwargs: Any) -> list[Measurement]:
         """Measurements of Γ, one a site and level.
@@ -289,8 +294,9 @@ class Attachment:
             steps.unfollow(hook)
             penalty.unfollow(hook)
         deferred.settle(self.generator)
+        loading.unfollow(self.generator)
         for module in list(self.generator.modules()):
-            hooks.remove(module, (hooks.SiteHook, *first.TEMPORARY))
+            hooks.remove(module, (hooks.SiteHook, *first.TEMPORARY, *vigil.HOOKS))
             if isinstance(module._modules.get(CHILD), Inserted):
                 del module._modules[CHILD]
 
@@ -316,7 +322,7 @@ def _unhooked(module: nn.Module) -> Iterator[None]:
     """module as the host left it, for a look at the convolution itself; its own hooks (spectral norm) stay."""
     dicts = [module._forward_pre_hooks, module._forward_hooks]
     saved = [dict(d) for d in dicts]
-    hooks.remove(module, (hooks.SiteHook, *first.TEMPORARY))
+    hooks.remove(module, (hooks.SiteHook, *first.TEMPORARY, *vigil.HOOKS))
     try:
         yield
     finally:

@@ -1,17 +1,25 @@
-"""Finding Γ at the first real call, where neither an adapter, the user, nor the modules alone can tell it before."""
+"""Finding Γ at the first real call, where neither an adapter, the user, nor the modules alone can tell it before.
+
+Until then the generator counts as attached: the first call that succeeds decides, whichever thread or copy makes it, and
+checkpoints carry the settings.
+"""
 
 from __future__ import annotations
 
+import copy
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
-from sparse_plugin import advice, capture, placement
+from sparse_plugin import advice, capture, hooks, loading, placement, vigil
 from sparse_plugin.errors import SiteError
-from sparse_plugin.hooks import remove
+from sparse_plugin.inserted import Inserted
 from sparse_plugin.plan import Plan
-from sparse_plugin.sites import image_makers, kernel_owners
+from sparse_plugin.sites import CHILD, image_makers, kernel_owners
+
+_lock = threading.RLock()
 
 
 def _hint(likely: Sequence[str] = ()) -> str:
@@ -24,6 +32,13 @@ class Deferred(capture.Unscriptable):
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.is_copy = False
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Deferred:
+        twin = copy.copy(self)
+        twin.is_copy = True
+        memo[id(self)] = twin
+        return twin
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if capture.recording():
@@ -31,10 +46,23 @@ class Deferred(capture.Unscriptable):
                 f"Γ of {type(module).__name__} is not known yet and cannot be found inside torch.compile, jit.trace or "
                 f"torch.export; run the generator once before, or {_hint()}"
             )
-        settle(module)
-        chosen, known_by = placement.resolve(module, self.plan, args, kwargs)
-        assert chosen is not None  # as it is where the inputs are known
-        placement.install(module, chosen, self.plan, known_by)
+        if threading.get_ident() in hooks.muted:
+            return
+        if getattr(module, "_is_replica", False):
+            raise SiteError(
+                f"Γ of {type(module).__name__} is not known yet and cannot be found in a replica of DataParallel; {_hint()}"
+            )
+        with _lock:
+            if not any(hook is self for hook in module._forward_pre_hooks.values()):
+                return  # another thread was first
+            with vigil.muted():
+                chosen, known_by = placement.resolve(module, self.plan, args, kwargs)
+            assert chosen is not None  # as it is where the inputs are known
+            expected = _child(module).places
+            settle(module)
+            watch = placement.install(module, chosen, self.plan, known_by, self.is_copy)
+            loading.check_places(module, expected)
+            watch.begin(module, args, kwargs)  # whose own hook begins with the next call
 
 
 class Guard(capture.Unscriptable):
@@ -47,10 +75,17 @@ class Guard(capture.Unscriptable):
         self.likely = likely
 
     def __call__(self, module: nn.Module, args: Any) -> None:
-        raise SiteError(
-            f"a {type(module).__name__} of the generator ran before the generator was called, so its forward, or a part of it "
-            f"such as decode or synthesis, is called directly and Γ cannot be found; {_hint(self.likely)}"
-        )
+        if threading.get_ident() not in hooks.muted:
+            raise SiteError(
+                f"a {type(module).__name__} of the generator ran before the generator was called, so its forward, or a part of it "
+                f"such as decode or synthesis, is called directly and Γ cannot be found; {_hint(self.likely)}"
+            )
+
+
+class Waiting(Inserted):
+    """The child of the generator itself while the site is not known. places: where a checkpoint that was loaded had it."""
+
+    places: frozenset[str] = frozenset()
 
 
 DEFERRED = (Deferred, Guard)
@@ -58,7 +93,9 @@ DEFERRED = (Deferred, Guard)
 
 def defer(generator: nn.Module, plan: Plan) -> None:
     """Install plan at the first call of generator, which tells the sites."""
+    generator.add_module(CHILD, Waiting(plan.regularizer.settings(), None).train(generator.training))
     generator.register_forward_pre_hook(Deferred(plan), with_kwargs=True)
+    loading.follow(generator)
     guard = Guard(tuple(image_makers(generator)[:3]))
     for _, module in kernel_owners(generator):
         module.register_forward_pre_hook(guard)
@@ -66,5 +103,13 @@ def defer(generator: nn.Module, plan: Plan) -> None:
 
 def settle(generator: nn.Module) -> None:
     """Take the deferral off generator."""
+    if isinstance(generator._modules.get(CHILD), Waiting):
+        del generator._modules[CHILD]
     for module in generator.modules():
-        remove(module, DEFERRED)
+        hooks.remove(module, DEFERRED)
+
+
+def _child(generator: nn.Module) -> Waiting:
+    child = generator._modules[CHILD]
+    assert isinstance(child, Waiting)
+    return child

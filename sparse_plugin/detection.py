@@ -6,7 +6,9 @@ among those whose output has the image's shape, the one that the image is comput
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 from sparse_plugin import advice, capture
 from sparse_plugin.errors import SiteError, module_of
 from sparse_plugin.probe import forward, undisturbed
-from sparse_plugin.sites import CHILD, Site, climb, image_of, inside, kernel_owners, own_kernel, shape
+from sparse_plugin.sites import CHILD, Site, climb, image_of, images_of, inside, kernel_owners, makes, own_kernel, shape
 
 
 @dataclass
@@ -42,12 +44,22 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Detection:
-    """What one forward pass showed: every candidate in order of execution, and the site that was chosen, if any."""
+    """What one forward pass showed: every candidate in order of execution, and the sites that were chosen.
+
+    sites: one for each image that the generator returns; none where it cannot be told. makers: the candidates that make
+    an image, whether or not they were chosen.
+    """
 
     candidates: tuple[Candidate, ...]
     image: tuple[int, ...]
-    site: Site | None
+    sites: tuple[Site, ...]
     why: str
+    makers: tuple[Candidate, ...] = ()
+
+    @property
+    def site(self) -> Site | None:
+        """The site of the first image, if any."""
+        return self.sites[0] if self.sites else None
 
     def table(self) -> str:
         """The candidates, one a line, for an error message."""
@@ -90,12 +102,11 @@ def trace(generator: nn.Module, *args: Any, grad: bool = True, **kwargs: Any) ->
 
         return hook
 
-    handles = [m.register_forward_hook(watch(p)) for p, m in generator.named_modules() if CHILD not in p.split(".")]
-    try:
-        image = image_of(forward(generator, args, kwargs, grad))
-    finally:
-        for handle in handles:
-            handle.remove()
+    with _unseen(generator):
+        for path, module in generator.named_modules():
+            if CHILD not in path.split("."):
+                module.register_forward_hook(watch(path))
+        images = images_of(forward(generator, args, kwargs, grad))
     # A kernel whose module never ran was called behind its back by a wrapper: the nearest ancestor that ran stands in.
     for path in list(candidates):
         at = path
@@ -104,29 +115,80 @@ def trace(generator: nn.Module, *args: Any, grad: bool = True, **kwargs: Any) ->
         del candidates[path]
         if at or path == "":
             candidates[at] = fired[at]
-    detection = _choose(generator, candidates, image, lambda path: _matters(generator, path, args, kwargs))
+    detection = _choose(generator, candidates, images, lambda path: _matters(generator, path, args, kwargs))
     for seen in fired.values():
         seen.nodes.clear()
     return detection
 
 
-def _choose(generator: nn.Module, candidates: dict[str, Candidate], image: Tensor | None, matters: Any) -> Detection:
+@contextmanager
+def _unseen(generator: nn.Module) -> Iterator[None]:
+    """Somebody's own forward hooks, which log or count, see nothing of a look; torch's (spectral norm, shards) act."""
+    saved = [(module, module._forward_hooks) for module in generator.modules()]
+    for module, hooks in saved:
+        torchs = {key: hook for key, hook in hooks.items() if _home(hook).partition(".")[0] == "torch"}
+        module._forward_hooks = OrderedDict(torchs)
+    try:
+        yield
+    finally:
+        for module, hooks in saved:
+            module._forward_hooks = hooks
+
+
+def _home(hook: Any) -> str:
+    return str(getattr(hook, "__module__", None) or type(hook).__module__)
+
+
+def _choose(
+    generator: nn.Module, candidates: dict[str, Candidate], images: Sequence[Tensor], matters: Callable[[str], bool]
+) -> Detection:
     ran = tuple(sorted((c for c in candidates.values() if c.calls), key=lambda c: c.order))
     # A module around another candidate owns a kernel by accident; what it makes, the inner one makes.
     ran = tuple(c for c in ran if not any(o is not c and inside(o.path, c.path) for o in ran))
-    if image is None:
-        return Detection(ran, (), None, "it returned no image, a tensor of shape (N, channels, H, W)")
-    size = tuple(image.shape)
+    if not images:
+        return Detection(ran, (), (), "it returned no image, a tensor of shape (N, channels, H, W)")
+    size = tuple(images[0].shape)
     if not ran:
-        return Detection(ran, size, None, "no module with a convolution kernel ran, so it has no dictionary")
+        return Detection(ran, size, (), "no module with a convolution kernel ran, so it has no dictionary")
+    # Beside images that were computed, one without a graph was handed through: an autoencoder returns its input too.
+    computed = [image for image in images if image.grad_fn is not None] or images[:1]
+    able = [_able(generator, ran, size, image, matters) for image in computed]
+    makers = tuple(c for c in ran if any(c in found for found in able))
+    for c in ran:
+        if c in makers:
+            c.verdict = ""
+    chosen: dict[str, Candidate] = {}
+    for found in able:
+        if len(found) > 1 or not found:
+            what = f"{len(found)} convolutions make the image together" if found else "no convolution gives the image"
+            return Detection(ran, size, (), f"{what}{'' if found else f', {shape(size)}, as its output'}", makers)
+        if found[0].calls != 1:
+            found[0].verdict = f"called {found[0].calls} times in one forward"
+            return Detection(ran, size, (), f"{found[0].path} is {found[0].verdict}", makers)
+        chosen[climb(generator, found[0].path)] = found[0]
+    for path, d1 in chosen.items():
+        d1.verdict = "D1" + (f"; Γ is read at {path}, before its padding" if path != d1.path else "")
+    why = "the only convolution that makes the image" if len(chosen) == 1 else "each makes an image of its own"
+    return Detection(ran, size, tuple(Site(path) for path in chosen), why, makers)
+
+
+def _able(
+    generator: nn.Module, ran: Sequence[Candidate], size: tuple[int, ...], image: Tensor, matters: Callable[[str], bool]
+) -> list[Candidate]:
+    """The candidates that can be D1 of this image; the others get their verdict."""
     makers = _makers(image, ran)
     for c in ran:
-        if c.output != size:
+        weight = own_kernel(c.module)
+        if not makes(c.output, size):
             c.verdict = "output has not the image's shape"
+        elif len(c.gamma) < (4 if weight is None else min(weight.dim(), 4)):
+            c.verdict = "its input has no two spatial dimensions, so it is no representation"
         elif makers is not None and c not in makers:
             c.verdict = "the image is not computed from its output directly"
         elif c.path == "" and list(generator.children()):
             c.verdict = "the whole generator: its convolution is no module"
+        else:
+            c.verdict = ""
     able = [c for c in ran if not c.verdict]
     if len(able) > 1:
         if not capture.readable(image):
@@ -136,17 +198,7 @@ def _choose(generator: nn.Module, candidates: dict[str, Candidate], image: Tenso
             if not matters(c.path):
                 c.verdict = "the image is the same without it"
         able = [c for c in able if not c.verdict]
-    if len(able) > 1:
-        return Detection(ran, size, None, f"{len(able)} convolutions make the image together")
-    if not able:
-        return Detection(ran, size, None, f"no convolution gives the image, {shape(size)}, as its output")
-    d1 = able[0]
-    if d1.calls != 1:
-        d1.verdict = f"called {d1.calls} times in one forward"
-        return Detection(ran, size, None, f"{d1.path} is called {d1.calls} times in one forward")
-    path = climb(generator, d1.path)
-    d1.verdict = "D1" + (f"; Γ is read at {path}, before its padding" if path != d1.path else "")
-    return Detection(ran, size, Site(path), "the only convolution that makes the image")
+    return able
 
 
 def _makers(image: Tensor, ran: Sequence[Candidate]) -> list[Candidate] | None:
@@ -175,13 +227,10 @@ def _matters(generator: nn.Module, path: str, args: tuple[Any, ...], kwargs: dic
     def silence(module: nn.Module, inputs: Any, output: Any) -> Any:
         return torch.zeros_like(output) if isinstance(output, Tensor) else output
 
-    with undisturbed(generator):
+    with undisturbed(generator), _unseen(generator):
         plain = image_of(forward(generator, args, kwargs))
-        handle = generator.get_submodule(path).register_forward_hook(silence)
-        try:
-            without = image_of(forward(generator, args, kwargs))
-        finally:
-            handle.remove()
+        generator.get_submodule(path).register_forward_hook(silence)
+        without = image_of(forward(generator, args, kwargs))
     assert plain is not None and without is not None
     return not torch.equal(plain, without)
 
@@ -190,13 +239,24 @@ def detect(generator: nn.Module, *args: Any, **kwargs: Any) -> Site:
     """The site of Γ_1: the input of the last synthesis convolution before the image.
 
     generator is run once on args and kwargs (its own inputs), and left as it was. Raises SiteError with the table of
-    candidates where D1 cannot be told.
+    candidates where D1 cannot be told, and where the generator makes several images, each by a D1 of its own.
     """
     module_of(generator, "detect")
+    found = heads(generator, *args, **kwargs)
+    if len(found) > 1:
+        raise SiteError(
+            f"{type(generator).__name__} makes {len(found)} images, each by a D1 of its own: "
+            f"{', '.join(site.path for site in found)}; attach() takes them all, detection.heads() lists them"
+        )
+    return found[0]
+
+
+def heads(generator: nn.Module, *args: Any, **kwargs: Any) -> tuple[Site, ...]:
+    """The sites of Γ_1, one for each image that generator returns: a coupled GAN makes two. Otherwise as `detect`."""
     found = trace(generator, *args, **kwargs)
-    if found.site is None:
+    if not found.sites:
         raise SiteError(
             f"cannot tell where the representation of {type(generator).__name__} is: {found.why}. "
             f"Name the module whose input it is, as in {advice.sites()}. What ran:\n{found.table()}"
         )
-    return found.site
+    return found.sites

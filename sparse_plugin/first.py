@@ -1,36 +1,46 @@
 """What is checked in the first forward pass, before its result is used: the site is called once, D1 makes the image,
-and what D1 really consumes meets the constraint. Where D1 was not known before, it is found here.
+and what D1 really consumes meets the constraint.
 """
 
 from __future__ import annotations
 
 import copy
 import threading
-from typing import Any
+from collections.abc import Collection
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin import advice, capture
+from sparse_plugin import advice, capture, frames
+from sparse_plugin.consumed import Consumed
 from sparse_plugin.errors import SiteError
 from sparse_plugin.hooks import SiteHook, find, remove
 from sparse_plugin.registry.base import Constraint
-from sparse_plugin.sites import CHILD, Site, image_of, inside, kernel_owners, shape
+from sparse_plugin.sites import CHILD, Site, convolution, image_of, inside, kernel_owners, makes, out_channels, shape
+
+# How D1 is known decides what the first forward checks: named by "hand", only that the site is called once; found by a
+# "trace" or named by an adapter, also that it makes the image; by a "guess" from the modules alone, also that nothing
+# else could be D1.
+KnownBy = Literal["hand", "trace", "guess"]
+
+Ran = list[tuple[str, tuple[int, ...]]]  # the watched modules that ran in one forward, with the shapes of their outputs
 
 
 class FirstPass:
     """The checks of one generator's first forward, shared by its watch hooks.
 
-    d1 is the path whose output must be the image, or None where sites are not D1 (encoder scales, sites by hand). Where it
-    was guessed from the modules alone, nothing of the image's shape may run after it.
+    d1s are the paths whose outputs must be the images; none where sites are not D1 (encoder scales, sites by hand). Where
+    one was guessed from the modules alone, nothing of the image's shape may run after it. heads: the sites of which one
+    forward may use only some, since they make images of their own, as at the depths of a growing generator.
     """
 
-    def __init__(self, sites: tuple[Site, ...], d1: str | None, guessed: bool) -> None:
-        self.sites, self.d1, self.guessed = sites, d1, guessed
+    def __init__(self, sites: tuple[Site, ...], d1s: tuple[str, ...], guessed: bool, heads: Collection[str]) -> None:
+        self.sites, self.d1s, self.guessed, self.heads = sites, d1s, guessed, frozenset(heads)
         self.done = False
         self.unread = False  # whether D1 consumed what has no values yet: a meta or fake tensor, or one being recorded
-        self.rooted: dict[int, bool] = {}  # by thread: whether the generator itself is being called
-        self.ran: dict[int, list[tuple[str, tuple[int, ...]]]] = {}
+        self.rooted: dict[int, bool] = {}  # by thread: whether somebody tells when the forward ends
+        self.ran: dict[int, Ran] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FirstPass:
         twin = copy.copy(self)
@@ -38,65 +48,69 @@ class FirstPass:
         memo[id(self)] = twin
         return twin
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "rooted": {}, "ran": {}}
+
     def begin(self) -> None:
         """The generator is called."""
         me = threading.get_ident()
         self.rooted[me], self.ran[me] = True, []
 
-    def see(self, path: str, output: Any) -> None:
+    def see(self, path: str, module: nn.Module, output: Any) -> None:
         """A watched module ran."""
         me = threading.get_ident()
         ran = self.ran.setdefault(me, [])
-        # A host that calls `forward` directly never tells where a pass begins: a module seen again starts the next.
-        if not self.rooted.get(me) and any(seen == path for seen, _ in ran) and self._complete(ran):
-            self._judge(ran, None)
-            return
-        image = image_of(output)
-        ran.append((path, _size(image)))
+        ran.append((path, _size(image_of(output)) or ()))
+        if not self.rooted.get(me):
+            # Its forward is called directly, past the generator's own hooks: the call itself is followed to its end.
+            self.rooted[me] = frames.when_returned(module, path, self.end)
+            if not self.rooted[me] and any(seen == path for seen, _ in ran[:-1]):
+                raise SiteError(
+                    f"{path} ran again before anybody could tell what image it makes: the generator's forward is called "
+                    f"directly, and a profiler runs. Run it once without the profiler, or name the site with {advice.sites()}"
+                )
 
     def end(self, output: Any) -> None:
-        """The generator returned."""
+        """The forward that `begin` or `see` followed returned; None where it failed."""
         me = threading.get_ident()
-        image = image_of(output)
+        ran = self.ran.pop(me, [])
         self.rooted[me] = False
-        self._judge(self.ran.pop(me, []), None if image is None else _size(image))
+        if output is not None:
+            self._judge(ran, _size(image_of(output)))
 
-    def _complete(self, ran: list[tuple[str, tuple[int, ...]]]) -> bool:
-        return all(any(seen == site.path for seen, _ in ran) for site in self.sites)
-
-    def _judge(self, ran: list[tuple[str, tuple[int, ...]]], image: tuple[int, ...] | None) -> None:
-        for site in self.sites:
-            calls = sum(path == site.path for path, _ in ran)
-            if calls != 1:
+    def _judge(self, ran: Ran, image: tuple[int, ...] | None) -> None:
+        self._judge_calls(ran)
+        for d1 in self.d1s:
+            last = next((size for path, size in reversed(ran) if path == d1), ())
+            if image is not None and not makes(last, image):
                 raise SiteError(
-                    f"the {site} is called {calls} times in one forward, and a representation is made once; name another "
-                    f"site with {advice.sites()}"
-                    + (
-                        f", or attach with {advice.example()}, which finds it"
-                        if self.guessed and advice.example()
-                        else ""
-                    )
-                    + (" (something calls this module's forward directly)" if not calls else "")
-                )
-        if self.d1 is not None:
-            last = next((size for path, size in reversed(ran) if path == self.d1), ())
-            if image is not None and last != image:
-                raise SiteError(
-                    f"{self.d1} makes {shape(last)} and the image is {shape(image)}: it is not the last synthesis "
+                    f"{d1} makes {shape(last)} and the image is {shape(image)}: it is not the last synthesis "
                     f"convolution. Name the right one with {advice.sites()}; `sparse-plugin sites` lists them"
                 )
-            rest = ran[[path for path, _ in ran].index(self.d1) + 1 :]
-            after = [path for path, size in rest if size == last and not inside(self.d1, path)]
+            rest = ran[[path for path, _ in ran].index(d1) + 1 :]
+            after = [path for path, size in rest if size == last and not inside(d1, path)]
             if after and self.guessed:
                 raise SiteError(
-                    f"{after[-1]} runs after {self.d1} and makes a tensor of the image's shape too: D1 cannot be told. "
+                    f"{after[-1]} runs after {d1} and makes a tensor of the image's shape too: D1 cannot be told. "
                     f"Name it with {advice.sites()}; `sparse-plugin sites` lists what runs"
                 )
         self.done, self.unread = not self.unread, False  # the shapes are right; what has values is looked at once more
 
+    def _judge_calls(self, ran: Ran) -> None:
+        calls = {site: sum(path == site.path for path, _ in ran) for site in self.sites}
+        used = any(calls[site] for site in self.sites if site.path in self.heads)
+        for site, count in calls.items():
+            if count != 1 and not (count == 0 and used and site.path in self.heads):
+                raise SiteError(
+                    f"the {site} is called {count} times in one forward, and a representation is made once; name another "
+                    f"site with {advice.sites()}"
+                    + (f", or attach with {advice.example()}, which finds it" if self.guessed and advice.example() else "")
+                    + (" (something calls this module's forward directly)" if not count else "")
+                )
 
-def _size(image: Tensor | None) -> tuple[int, ...]:
-    return () if image is None else tuple(capture.sizes(image))
+
+def _size(image: Tensor | None) -> tuple[int, ...] | None:
+    return None if image is None else tuple(capture.sizes(image))
 
 
 class Watch(capture.Unscriptable):
@@ -121,56 +135,36 @@ class Watch(capture.Unscriptable):
                     f"after projection the {self.hook.site} still does not meet {self.hook.regularizer}: another hook "
                     "changes it, or project() of the regularizer does not do what holds() checks"
                 )
-        self.first.see(self.path, output)
+        self.first.see(self.path, module, output)
 
 
-class RootBegins(capture.Unscriptable):
-    """A forward pre-hook on the generator."""
-
-    def __init__(self, first: FirstPass) -> None:
-        self.first = first
-
-    def __call__(self, module: nn.Module, args: Any) -> None:
-        if torch.compiler.is_dynamo_compiling():
-            return
-        if not self.first.done:
-            self.first.begin()
-        elif not capture.recording():
-            remove(module, RootBegins)
-
-
-class RootEnds(capture.Unscriptable):
-    """A forward hook on the generator."""
-
-    def __init__(self, first: FirstPass) -> None:
-        self.first = first
-
-    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        if torch.compiler.is_dynamo_compiling():
-            return
-        if not self.first.done:
-            self.first.end(output)
-        if self.first.done and not capture.recording():
-            remove(module, RootEnds)
-
-
-TEMPORARY = (Watch, RootBegins, RootEnds)
+TEMPORARY = (Watch, Consumed)
 
 
 def settle(generator: nn.Module) -> None:
     """Take the checks off generator that are done."""
-    if all(hook.first.done for _, _, hook in find(generator, TEMPORARY)):
+    if all(hook.first.done for _, _, hook in find(generator, Watch)):
         for module in generator.modules():
             remove(module, TEMPORARY)
 
 
-def watch(generator: nn.Module, hooks: list[tuple[str, SiteHook]], d1: str | None, guessed: bool) -> None:
-    """Check generator's next forward pass. hooks: the site hooks with the paths they stand at; the rest: see FirstPass."""
-    first = FirstPass(tuple(hook.site for _, hook in hooks), d1, guessed)
-    at = dict(hooks)
-    paths = {path for path, _ in kernel_owners(generator)} if d1 is not None else set()
+def watch(generator: nn.Module, hooks: list[SiteHook], known_by: KnownBy) -> FirstPass:
+    """Check generator's next forward pass at the sites of these hooks, beside what D1 consumes there."""
+    sites = tuple(hook.site for hook in hooks)
+    d1s = () if known_by == "hand" else tuple(convolution(generator, site) for site in sites)
+    first = FirstPass(sites, d1s, known_by == "guess", _heads(generator, sites))
+    at = {hook.site.path: hook for hook in hooks}
+    paths = {path for path, _ in kernel_owners(generator)} if d1s else set()
     for path in sorted(paths | at.keys()):
         if CHILD not in path.split("."):
             generator.get_submodule(path).register_forward_hook(Watch(first, path, at.get(path)))
-    generator.register_forward_pre_hook(RootBegins(first))
-    generator.register_forward_hook(RootEnds(first))
+    for hook in hooks:
+        Consumed.place(generator, hook)
+    return first
+
+
+def _heads(generator: nn.Module, sites: tuple[Site, ...]) -> list[str]:
+    """The paths of those of several sites that are inputs of convolutions which make 1 to 4 channels: image heads."""
+    inputs = [site for site in sites if site.side == "input"]
+    made = {site.path: out_channels(generator.get_submodule(convolution(generator, site))) for site in inputs}
+    return [path for path, channels in made.items() if channels is not None and channels <= 4] if len(sites) > 1 else []

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import copy
 import logging
+import threading
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,13 @@ from sparse_plugin.registry.base import Constraint, Observer, Penalty, Regulariz
 from sparse_plugin.sites import CHILD, Site
 
 log = logging.getLogger("sparse_plugin")
+
+
+class Vigil(Protocol):
+    """What watches over the forwards of a generator."""
+
+    def passed(self) -> None:
+        """The running forward of this thread went through a site."""
 
 
 class Runtime:
@@ -49,6 +57,9 @@ effective: list[Callable[[SiteHook], None]] = []
 # Called once a hook, when its generator runs with gradients or is trained, so that a penalty is due.
 penalizable: list[Callable[[SiteHook], None]] = []
 
+
+# Threads in which a generator is being looked at: its sites hand Γ on as it is, and nothing is counted.
+muted: set[int] = set()
 
 _runtimes: weakref.WeakKeyDictionary[SiteHook, Runtime] = weakref.WeakKeyDictionary()
 
@@ -75,11 +86,14 @@ class SiteHook(capture.Unscriptable):
         self.accumulation = accumulation
         self.is_copy = False
         self.compiled = False  # whether the penalty's gradient is part of a compiled graph
+        self.vigil: Vigil | None = None  # what is told that a forward went through this site
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SiteHook:
         # A copied generator (EMA) keeps its constraint and never feeds the penalty.
         twin = copy.copy(self)
         twin.is_copy = True
+        memo[id(self)] = twin
+        twin.vigil = copy.deepcopy(self.vigil, memo)
         return twin
 
     def regularize(self, module: nn.Module, gamma: Any) -> Tensor:
@@ -91,7 +105,17 @@ class SiteHook(capture.Unscriptable):
                 f"the {self.site} is a {type(gamma).__name__}, not a tensor; name another site, one whose first "
                 "positional argument is the representation"
             )
+        if gamma.dim() < 4:
+            raise SiteError(
+                f"the {self.site} is a tensor of {gamma.dim()} axes, {tuple(gamma.shape)}; a representation is (N, C, H, W): "
+                "give the generator a batch, or name another site"
+            )
         gamma = capture.plain(gamma)
+        if not torch.compiler.is_dynamo_compiling():
+            if muted and threading.get_ident() in muted:
+                return gamma
+            if self.vigil is not None:
+                self.vigil.passed()
         if isinstance(self.regularizer, Constraint):
             return self._constrain(module, gamma)
         return gamma if self.is_copy else self._penalize(module, gamma)

@@ -34,6 +34,9 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
     devices = sorted({tensor.device.index or 0 for _, _, tensor, _ in tensors if tensor.device.type == "cuda"})
     python, numpy = random.getstate(), _numpy_state()
     with torch.random.fork_rng(devices=devices):
+        for module in modules:
+            # Buffers are written in place: on clones, so that graphs which hold the real ones never know.
+            module._buffers.update({n: b.detach().clone() for n, b in module._buffers.items() if b is not None and capture.readable(b)})
         try:
             yield
         finally:
@@ -43,9 +46,9 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
                 vars(m).update(saved)
             with torch.no_grad():
                 for table, name, tensor, value in tensors:
-                    # One that nothing wrote keeps its version counter, which graphs of the host may be watching.
                     if not _same(tensor, value):
-                        tensor.copy_(value)
+                        with torch.autograd._unsafe_preserve_version_counter(tensor):
+                            tensor.copy_(value)
                     table[name] = tensor
             random.setstate(python)
             if numpy is not None:

@@ -262,10 +262,10 @@ class Session:
         return handle
 
     def _listen(self) -> None:
-        from sparse_plugin import hooks, placement
+        from sparse_plugin import hooks, standing
 
         listeners: list[tuple[list[Any], Callable[[Any], None]]] = [
-            (placement.placed, self._on_placed),
+            (standing.placed, self._on_placed),
             (hooks.effective, self._on_effective),
             (hooks.penalizable, self._on_penalizable),
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -93,14 +94,36 @@ def _weight(module: nn.Module) -> Any:
 
 def image_of(output: Any) -> Tensor | None:
     """The image in what a generator returned: the largest tensor of 4 or 5 dimensions, the first of equals."""
+    return next(iter(images_of(output)), None)
+
+
+def images_of(output: Any) -> list[Tensor]:
+    """The images in what a generator returned: its image, and those of the same shape that stand beside it in one tuple,
+    list or dict. What is nested deeper, such as an encoder's features, is no image.
+    """
     if isinstance(output, Tensor):
-        return output if output.dim() in (4, 5) else None
+        return [output] if output.dim() in (4, 5) else []
+    parts = [images for part in _parts(output) if (images := images_of(part))]
+    best = max(parts, key=lambda images: images[0][0].numel() if len(images[0]) else 0, default=[])
+    beside = [part for part in _parts(output) if isinstance(part, Tensor) and best and part.shape == best[0].shape]
+    return beside if any(part is best[0] for part in beside) else best
+
+
+def _parts(output: Any) -> tuple[Any, ...]:
     if isinstance(output, dict):
-        output = tuple(output.values())
-    if not isinstance(output, (tuple, list)):
-        output = tuple(vars(output).values()) if hasattr(output, "__dict__") else ()
-    images = [image for part in output if (image := image_of(part)) is not None]
-    return max(images, key=lambda image: image[0].numel() if len(image) else 0, default=None)
+        return tuple(output.values())
+    if isinstance(output, (tuple, list)):
+        return tuple(output)
+    return tuple(vars(output).values()) if hasattr(output, "__dict__") else ()
+
+
+def makes(size: Sequence[int], image: Sequence[int]) -> bool:
+    """Whether an output of shape size is the image of shape image, whose batch may have several axes."""
+    size, image = tuple(size), tuple(image)
+    if size == image:
+        return True
+    each = len(size) - 1
+    return each > 2 and len(image) > len(size) and image[-each:] == size[1:] and math.prod(image) == math.prod(size)
 
 
 def kernel_owners(generator: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -111,21 +134,32 @@ def kernel_owners(generator: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def predict(generator: nn.Module) -> str | None:
-    """The path of D1 as far as the modules alone show it: the only kernel that makes 1 to 4 channels; else None."""
-    makers = [path for path, module in kernel_owners(generator) if (_out_channels(module) or 99) <= 4]
-    if len(makers) != 1:
+    """The path of D1 as far as the modules alone show it: the only kernel that makes 1 to 4 channels; else None.
+
+    Where a parameter might be a learned constant as well as a kernel, only execution can tell.
+    """
+    makers = [(path, module) for path, module in kernel_owners(generator) if (out_channels(module) or 99) <= 4]
+    if len(makers) != 1 or _may_be_a_constant(makers[0][1]):
         return None
-    return climb(generator, makers[0])
+    return climb(generator, makers[0][0])
 
 
 def image_makers(generator: nn.Module) -> list[str]:
     """Where Γ is if the image is made by a convolution to 3 channels or to 1; where there is none, to 2 or 4."""
-    makes = {path: _out_channels(module) for path, module in kernel_owners(generator)}
+    makes = {path: out_channels(module) for path, module in kernel_owners(generator)}
     found = [path for path, channels in makes.items() if channels in (1, 3)]
     return [climb(generator, path) for path in found or [path for path, channels in makes.items() if channels in (2, 4)]]
 
 
-def _out_channels(module: nn.Module) -> int | None:
+def _may_be_a_constant(module: nn.Module) -> bool:
+    """Whether the kernel of module is one tensor (1, C, height, width), as the first input of a StyleGAN is too."""
+    weight = own_kernel(module)
+    known = isinstance(module, nn.modules.conv._ConvNd)
+    return weight is not None and not known and weight.dim() == 4 and weight.shape[0] == 1
+
+
+def out_channels(module: nn.Module) -> int | None:
+    """The channels that module makes, where its kernel tells."""
     if isinstance(module, nn.modules.conv._ConvNd):
         return module.out_channels
     weight = own_kernel(module)
@@ -158,7 +192,8 @@ def spatial_dimensions(module: nn.Module) -> int:
 def climb(generator: nn.Module, path: str) -> str:
     """The module at which Γ is read, for the convolution at path: where padding stands before it, Γ is not padded yet.
 
-    In a Sequential of its own, padding and resampling with their convolution are one synthesis, read at its input. In a
+    In a Sequential of its own, padding and what repeats positions (nearest upsampling) with their convolution are one
+    synthesis, read at its input: every needle that D1 consumes is one of Γ. What mixes positions (bilinear) is none. In a
     longer Sequential Γ is the input of the padding.
     """
     parent_path, _, name = path.rpartition(".")
@@ -171,7 +206,7 @@ def climb(generator: nn.Module, path: str) -> str:
     if (
         parent_path
         and before
-        and all(_prepares(m) for m in before)
+        and all(repeats(m) for m in before)
         and not any(own_kernel(m) is not None for m in rest)
     ):
         return parent_path
@@ -185,9 +220,11 @@ def _pads(module: nn.Module) -> bool:
     return "Pad" in type(module).__name__ and not any(True for _ in module.parameters())
 
 
-def _prepares(module: nn.Module) -> bool:
-    kinds = (nn.Upsample, nn.Identity, nn.Dropout, nn.Dropout2d)
-    return _pads(module) or isinstance(module, kinds)
+def repeats(module: nn.Module) -> bool:
+    """Whether every needle of what module returns is one of its input, or zero."""
+    if isinstance(module, nn.Upsample):
+        return module.mode in ("nearest", "nearest-exact")
+    return _pads(module) or isinstance(module, (nn.Identity, nn.Dropout, nn.Dropout2d))
 
 
 def convolution(generator: nn.Module, site: Site) -> str:

@@ -55,6 +55,8 @@ def unfollow(hook: SiteHook) -> None:
 
 def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
     count = sum(len(group["params"]) for group in optimizer.param_groups)
+    # Of several heads, as a growing generator has, a forward may use only some: the others have no penalty to be taken.
+    taken = {id(hook.vigil) for hook in _watched if hook.vigil is not None and runtime(hook).taken}
     for hook, watched in list(_watched.items()):
         known, trains = watched.trained_by.get(optimizer, (-1, False))
         if known != count:
@@ -73,7 +75,8 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
                     f"{advice.regularizer()}"
                 )
             )
-        _check_penalty(hook)
+        if now.taken or id(hook.vigil) not in taken:
+            _check_penalty(hook)
         now.steps += 1
         now.taken, now.ran, now.counter.backwards = 0, 0, 0.0
         if now.recorder is not None:

@@ -64,7 +64,7 @@ class AttentionLast(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(6, 8, 3, padding=1)
         self.to_rgb = nn.Conv2d(8, 3, 1)
-        self.auxiliary = nn.Conv2d(8, 3, 3, padding=1)
+        self.auxiliary = nn.Conv2d(8, 1, 3, padding=1)
         self.attention = nn.Conv2d(8, 8, 1)
 
     def forward(self, z):
