@@ -320,7 +320,12 @@ class Attachment:
 @contextmanager
 def _unhooked(module: nn.Module) -> Iterator[None]:
     """module as the host left it, for a look at the convolution itself; its own hooks (spectral norm) stay."""
-    dicts = [module._forward_pre_hooks, module._forward_hooks]
+    dicts: list[dict[int, Any]] = [
+        module._forward_pre_hooks,
+        module._forward_hooks,
+        module._forward_pre_hooks_with_kwargs,
+        module._forward_hooks_with_kwargs,
+    ]
     saved = [dict(d) for d in dicts]
     hooks.remove(module, (hooks.SiteHook, *first.TEMPORARY, *vigil.HOOKS))
     try:
