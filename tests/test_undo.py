@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import optimizer
 
 import sparse_plugin
-from sparse_plugin import advice, hooks, placement, plugins
+from sparse_plugin import advice, hooks, standing, plugins
 from sparse_plugin.errors import AttachmentError, ConfigError
 
 
@@ -25,7 +25,7 @@ def traces():
         "environment": dict(os.environ),
         "finders": list(sys.meta_path),
         "inits": (Mine.__init__, vars(nn.Module).get("__init_subclass__"), vars(Mine).get("__init_subclass__")),
-        "listeners": (list(placement.placed), list(hooks.effective), list(hooks.penalizable)),
+        "listeners": (list(standing.placed), list(hooks.effective), list(hooks.penalizable)),
         "steps": len(optimizer._global_optimizer_pre_hooks),
         "reader": advice.reader(),
     }
