@@ -21,7 +21,7 @@ def resolve(
 ) -> tuple[tuple[Site, ...] | None, KnownBy]:
     """The sites, or None where they wait for the first call, and how they are known. args: None where no input is known."""
     made = plan.regularizer
-    check_order(generator, isinstance(made, Constraint) and made.dictionaries(1, 2) is not None)
+    check_order(generator, standing.inserts(made))
     if plan.sites:
         chosen = tuple(Site.parse(text, level) for level, text in enumerate(plan.sites, 1))
         for site in chosen:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import optimizer
 
 import sparse_plugin
-from sparse_plugin import advice, hooks, standing, plugins
+from sparse_plugin import advice, hooks, plugins, standing
 from sparse_plugin.errors import AttachmentError, ConfigError
 
 
