@@ -146,7 +146,8 @@ def predict(generator: nn.Module) -> str | None:
 
 def image_makers(generator: nn.Module) -> list[str]:
     """Where Γ is if the image is made by a convolution to 3 channels or to 1; where there is none, to 2 or 4."""
-    makes = {path: out_channels(module) for path, module in kernel_owners(generator)}
+    owners = [(path, module) for path, module in kernel_owners(generator) if not _may_be_a_constant(module)]
+    makes = {path: out_channels(module) for path, module in owners}
     found = [path for path, channels in makes.items() if channels in (1, 3)]
     return [climb(generator, path) for path in found or [path for path, channels in makes.items() if channels in (2, 4)]]
 
