@@ -220,7 +220,7 @@ class Attachment:
         if not at:
             raise PenaltyError(self._unknown())
         # Of several heads, a forward may use only some: those of a growing generator's other depths have nothing to add.
-        used = [hook for hook in at if hooks.runtime(hook).held.alive()] or at[:1]
+        used = [hook for hook in at if hooks.runtime(hook).held.latest()] or at[:1]
         return torch.stack([hook.penalty(loss) for hook in used]).sum() if len(used) > 1 else used[0].penalty(loss)
 
     def measure(self, *args: Any, **kwargs: Any) -> list[Measurement]:

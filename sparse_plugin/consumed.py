@@ -62,7 +62,8 @@ class Consumed(capture.Unscriptable):
             return  # each of D1's needles is one of Γ, and Γ is judged at its site
         generator.get_submodule(path).register_forward_hook(Consumed(hook), with_kwargs=True)
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
+        kwargs = rest[0] if len(rest) > 1 else {}  # gone where another thread has just taken this hook off
         if torch.compiler.is_dynamo_compiling() or threading.get_ident() in muted:
             return
         if not (args and isinstance(args[0], Tensor) and capture.readable(args[0])):

@@ -40,7 +40,7 @@ class Deferred(capture.Unscriptable):
         memo[id(self)] = twin
         return twin
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
         if capture.recording():
             raise SiteError(
                 f"Γ of {type(module).__name__} is not known yet and cannot be found inside torch.compile, jit.trace or "
@@ -55,7 +55,8 @@ class Deferred(capture.Unscriptable):
         with _lock:
             if not any(hook is self for hook in module._forward_pre_hooks.values()):
                 return  # another thread was first
-            with vigil.muted():
+            kwargs = kwargs or {}
+            with vigil.looking():
                 chosen, known_by = placement.resolve(module, self.plan, args, kwargs)
             assert chosen is not None  # as it is where the inputs are known
             expected = _child(module).places

@@ -21,7 +21,7 @@ from torch.nn.modules.module import register_module_module_registration_hook
 
 from sparse_plugin import advice, capture, detection, hooks, standing
 from sparse_plugin.consumed import Consumed
-from sparse_plugin.errors import SiteError
+from sparse_plugin.errors import ForwardError, SiteError
 from sparse_plugin.first import FirstPass, KnownBy, watch
 from sparse_plugin.plan import Plan
 from sparse_plugin.sites import CHILD, Site, climb, convolution, image_of, kernel_owners, out_channels
@@ -106,7 +106,7 @@ class Vigil:
         if kind in head.kinds or self.traces >= TRACES:
             return None
         self.traces += 1
-        with muted():
+        with looking():
             found = detection.trace(now.generator, *now.args, **now.kwargs)
         head.kinds.add(kind)
         standing_at = {hook.site.path for _, _, hook in hooks.find(now.generator, hooks.SiteHook)}
@@ -233,13 +233,18 @@ def keep(generator: nn.Module, standing_hooks: list[hooks.SiteHook], plan: Plan,
 
 
 @contextmanager
-def muted() -> Iterator[None]:
-    """In this thread, sites hand Γ on as it is and nothing is judged."""
+def looking() -> Iterator[None]:
+    """In this thread, sites hand Γ on as it is and nothing is judged, while a call of the host's is looked at beforehand.
+
+    Where that fails the call would have failed too: the host gets its own error, which it may know how to handle.
+    """
     me = threading.get_ident()
     before = me in hooks.muted
     hooks.muted.add(me)
     try:
         yield
+    except ForwardError as error:
+        raise (error.__cause__ or error) from None
     finally:
         if not before:
             hooks.muted.discard(me)

@@ -95,7 +95,7 @@ def test_mixing_inside_d1_is_refused(mode, example, regularizer):
 
 
 def test_a_site_by_hand_before_a_normalization():
-    generator = Headed(nn.Sequential(nn.BatchNorm2d(8), nn.ReLU(), CONV()))
+    generator = Headed(nn.Sequential(nn.BatchNorm2d(8), nn.LeakyReLU(), CONV()))
     sparse_plugin.attach(generator, "l0_inf", k=K, sites="head")
     with pytest.raises(SiteError, match="hands its convolution from there does not meet it"):
         generator(x())
@@ -126,7 +126,7 @@ def test_the_look_counts_no_convolution():
     sparse_plugin.attach(generator, "l0_inf", k=K)
     seen, real = [], F.conv2d
     try:
-        F.conv2d = lambda input, weight, *a, **k: (out := real(input, weight, *a, **k), seen.append(weight.shape[0]))[0]
+        F.conv2d = lambda input, weight, *a, **k: (_out := real(input, weight, *a, **k), seen.append(weight.shape[0]))[0]
         generator(x())
     finally:
         F.conv2d = real
@@ -332,8 +332,9 @@ def test_two_image_heads_with_dictionaries_and_penalties():
     gammas = []
     for head in (penalized.g1[0], penalized.g2[0]):
         head.register_forward_hook(lambda m, a, out: gammas.append(a[0].detach()))
-    penalized(x())
+    images = penalized(x())
     torch.testing.assert_close(attachment.penalty(), sum(gamma.abs().mean() for gamma in gammas))
+    del images
 
 
 def test_what_stands_beside_an_image_and_is_none():
