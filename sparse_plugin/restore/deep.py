@@ -96,8 +96,8 @@ def _values(page: Any, content: bytes, path: object) -> npt.NDArray[Any]:
     if page.samplesperpixel == 1 and page.bitspersample == 16:
         upright = bytearray(content)  # as PIL would turn it by itself
         if _ORIENTATION in page.tags:
-            at, order = page.tags[_ORIENTATION].valueoffset, "little" if page.parent.byteorder == "<" else "big"
-            upright[at : at + 2] = (1).to_bytes(2, order)
+            at = page.tags[_ORIENTATION].valueoffset
+            upright[at : at + 2] = (1).to_bytes(2, "little" if page.parent.byteorder == "<" else "big")
         with Image.open(io.BytesIO(upright), formats=["TIFF"]) as image:  # which has the codecs, and for grey the depth
             if image.mode.startswith("I;16"):
                 found = np.asarray(image)
