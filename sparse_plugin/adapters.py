@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sparse_plugin.errors import ConfigError, SparsePluginError
+from sparse_plugin.errors import ConfigError, SparsePluginError, shown
 from sparse_plugin.plugins import ADAPTERS
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ class Adapter:
     follows_input = False
 
     def __init__(self, name: str, table: Mapping[str, Row], host: Host | None = None) -> None:
+        if not isinstance(table, Mapping):
+            raise ConfigError(
+                f"the table of adapter {shown(name)} is {shown(table)}; give a mapping of classes to paths"
+            )
         self.name = name
         self.table = dict(table)
         self.host = host

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparse_plugin import advice
-from sparse_plugin.errors import ConfigError
+from sparse_plugin.errors import ConfigError, shown
 from sparse_plugin.plugins import HOSTS
 from sparse_plugin.sources import Recognition, Source, import_root, recognize, source_file, unparsable
 
@@ -55,6 +55,11 @@ class Host:
         sources: Sequence[Source] = (),
         switch: str = "",
     ) -> None:
+        for given in (generators, factories, losses, marks, sources):
+            if isinstance(given, str) or not isinstance(given, (Sequence, Mapping)):
+                raise ConfigError(
+                    f'host {shown(name)} is given {shown(given)}; give a list, as in ["package.module:Class"]'
+                )
         self.name = name
         self.generators = tuple(generators)
         self.factories = tuple(factories)

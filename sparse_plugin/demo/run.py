@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from sparse_plugin import __version__
 from sparse_plugin.demo.training import Training, train
 from sparse_plugin.errors import ConfigError
+from sparse_plugin.files import make_folder, write
 from sparse_plugin.journal import say
 
 PAGE, PICTURE, MARK = "index.html", "demo.png", "demo.json"
@@ -38,18 +38,18 @@ def run(steps: int, folder: str, *, width: int = 32, flags: Sequence[str] = ()) 
     script = (SCRIPT.name, "--steps", str(steps), "--width", str(width), *flags)
     vanilla = Training("vanilla", 1.0, script)
     sparse = Training("l0_inf", max(1, width // 4), script)
-    place.mkdir(parents=True, exist_ok=True)
+    make_folder(place)
     made = {"sparse_plugin": __version__, "steps": steps, "commands": [vanilla.command, sparse.command]}
-    (place / MARK).write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
-    shutil.copyfile(SCRIPT, place / SCRIPT.name)
+    write(place / MARK, json.dumps(made, indent=1) + "\n")
+    write(place / SCRIPT.name, SCRIPT.read_bytes())
     train((vanilla, sparse), steps, place)
     say("both runs are done; sampling the generators and drawing the page, some ten seconds")
 
     from sparse_plugin.demo import page
 
     html, picture = page.make(vanilla, sparse, steps, width, place)
-    (place / PICTURE).write_bytes(picture)
-    (place / PAGE).write_text(html, encoding="utf-8")
+    write(place / PICTURE, picture)
+    write(place / PAGE, html)
     return f"The page is {place / PAGE}, the picture {place / PICTURE}."
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import tempfile
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from sparse_plugin.data import Images
+from sparse_plugin.errors import OutputError
+from sparse_plugin.files import make_folder, writing
 from sparse_plugin.metrics.extractors import Extractor, Features
 from sparse_plugin.progress import track
 from sparse_plugin.projections.cache import directory
@@ -50,17 +50,11 @@ def of_real(extractor: Extractor, real: Images, cache: Path | None = None) -> Te
         return stored
     features, _ = extract(extractor, real.images, f"features of {real.name}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                torch.save({"features": features, "of": real.name, "by": extractor.protocol}, file)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-    except OSError as error:
-        log.warning("the features of %s cannot be kept in %s: %s", real.name, folder, error.strerror)
+        make_folder(folder)
+        with writing(path, also=(RuntimeError,)) as file:
+            torch.save({"features": features, "of": real.name, "by": extractor.protocol}, file)
+    except OutputError as error:
+        log.warning("the features of %s cannot be kept in %s: %s", real.name, folder, error)
     return features
 
 
