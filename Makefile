@@ -7,7 +7,7 @@ PIP = $(BIN)/pip --disable-pip-version-check install --quiet
 # One thread: two on a busy machine can be many times slower.
 export OMP_NUM_THREADS = 1
 
-.PHONY: demo test lint types wheel support results bench clean
+.PHONY: demo test lint types wheel support results bench gpu wheels clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sparse-plugin demo
@@ -41,6 +41,25 @@ results: $(VENV)/.test
 
 bench: $(VENV)/.test
 	env -u OMP_NUM_THREADS $(BIN)/python benchmarks
+
+# All that a GPU is needed for, on a machine that has torch and, where there is no network, the folder of wheels that
+# `make wheels` filled. DEVICE=cpu QUICK=1 tries it out. ARGS="--data cifar10-train.zip --test-data cifar10-test.zip --images FOLDER".
+DEVICE ?= cuda
+WHEELS ?= wheels
+gpu: $(VENV)/.gpu
+	$(BIN)/python benchmarks/gpu --device $(DEVICE) $(if $(QUICK),--quick) $(ARGS)
+
+# The machine's own torch is used; everything else comes from WHEELS, if it is there.
+$(VENV)/.gpu: pyproject.toml
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv --system-site-packages $(VENV)
+	$(PIP) $(if $(wildcard $(WHEELS)),--no-index --find-links $(WHEELS)) "$(or $(wildcard $(WHEELS)/sparse_plugin-*.whl),.)[experiments]"
+	touch $@
+
+# Wheels of this project and of all that it takes but torch, for another machine: WHEELS_PYTHON and WHEELS_TORCH are its.
+WHEELS_PYTHON ?= 3.12
+WHEELS_TORCH ?= 2.11
+wheels: $(VENV)/.test
+	$(BIN)/python benchmarks/gpu/wheels.py --into $(WHEELS) --python $(WHEELS_PYTHON) --torch $(WHEELS_TORCH)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

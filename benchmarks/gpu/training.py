@@ -1,0 +1,129 @@
+"""Whole steps on a device: what the plugin adds to them, and how many a second the reference trainers take."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sparse_plugin import SparsityConfig
+from sparse_plugin.data import Images
+from sparse_plugin.experiments import files
+from sparse_plugin.reference.parallel import processes
+from sparse_plugin.reference.recipes import ARCHITECTURES, recipe
+from sparse_plugin.reference.rundir import RunDirectory
+from sparse_plugin.reference.trainer import Trainer
+
+METHODS = {"l0_inf": {"k": 0.25}, "l0": {"k": 0.25}, "l1": {"weight": 10.0}}
+
+
+def _trainer(arch: str, options: argparse.Namespace, method: str | None, precision: str = "float32") -> Trainer:
+    chosen = recipe(arch)
+    source = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (512, 3, 32, 32), dtype=torch.uint8, generator=source)
+    images = Images(pixels, torch.arange(512) % 10, tuple("0123456789"), "made up")
+    config = {
+        "steps": 1000, "seed": 0, "accumulation": chosen.accumulation, "classes": 10 if chosen.conditional else 0,
+        "batch": 4 if options.quick else chosen.batch, "precision": precision, "width": 1 / 16 if options.quick else 1.0,
+    }  # fmt: skip
+    sparse = None if method is None else SparsityConfig.from_mapping({"regularizer": method, **METHODS[method]})
+    with processes(options.device) as group:
+        return Trainer(chosen, images, config, sparse, RunDirectory(Path(tempfile.mkdtemp())), group)
+
+
+def _timed(step: Callable[[], object], device: str, count: int) -> float:
+    """Median seconds, the first two left out."""
+    taken = []
+    for turn in range(count + 2):
+        begin = time.perf_counter()
+        step()
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        if turn >= 2:
+            taken.append(time.perf_counter() - begin)
+    return statistics.median(taken)
+
+
+def _stepping(trainer: Trainer) -> Callable[[], None]:
+    done = iter(range(10**9))
+    return lambda: trainer.train_step(next(done))
+
+
+def _prior(options: argparse.Namespace, method: str | None) -> Callable[[], object]:
+    """An iteration of Deep Image Prior at 512 pixels."""
+    from sparse_plugin.restore import Denoise
+    from sparse_plugin.restore.restoration import Restoration
+    from sparse_plugin.restore.stopping import Stopping
+
+    side = 64 if options.quick else 512
+    source = torch.Generator().manual_seed(0)
+    sparse = None if method is None else SparsityConfig.from_mapping({"regularizer": method, **METHODS[method]})
+    made = Restoration(
+        torch.rand(1, 3, side, side, generator=source), Denoise(25), sparse, Stopping(None, 1),
+        seed=0, width=1 / 8 if options.quick else 1.0, scales=5, clean=None, device=torch.device(options.device),
+    )  # fmt: skip
+    return lambda: made.step(False)
+
+
+def steps(options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds a step without and with each regularizer, in turn, in float32."""
+    count = 3 if options.quick else 25
+    archs = ("dcgan",) if options.quick else ("dcgan", "sngan", "biggan")
+    makes: dict[str, Callable[[str | None], Callable[[], object]]] = {
+        recipe(arch).title: lambda method, arch=arch: _stepping(_trainer(arch, options, method)) for arch in archs
+    }
+    makes["Deep Image Prior, 512 pixels"] = lambda method: _prior(options, None if method == "l1" else method)
+    rows, table = [], []
+    for title, make in makes.items():
+        found = {str(method): _timed(make(method), options.device, count) for method in (None, *METHODS)}
+        if title.startswith("Deep"):
+            del found["l1"]
+        rows.append({"step": title, "seconds": found})
+        off = found["None"]
+        table.append([title, f"{1e3 * off:.2f}", *(f"{found[m] / off:.3f}" if m in found else "" for m in METHODS)])
+    heading = ["", "off, ms a step", *(f"{name}, on / off" for name in METHODS)]
+    return {"done": True, "lines": [f"Medians of {count} steps.", "", files.markdown(heading, table)], "rows": rows}
+
+
+def trainers(options: argparse.Namespace) -> dict[str, Any]:
+    """Steps a second of every recipe, as it is and compiled, and the hours of a run at the paper's scale."""
+    count = 2 if options.quick else 15
+    rows, table = [], []
+    begin = time.time()
+    for arch in ("dcgan", "wgan_gp") if options.quick else ARCHITECTURES:
+        found: dict[str, float | str] = {}
+        for precision in ("float32", "bfloat16"):
+            for compiled in (False, True):
+                if compiled and (options.quick or time.time() - begin > 400):
+                    continue
+                trainer = _trainer(arch, options, None, precision)
+                for player in trainer.players.values() if compiled else ():
+                    player.module.compile()
+                name = f"{precision}{', compiled' if compiled else ''}"
+                try:
+                    found[name] = 1 / _timed(_stepping(trainer), options.device, count)
+                except Exception as error:  # what inductor cannot do
+                    found[name] = f"{type(error).__name__}: {str(error)[:200]}"
+        speeds = {name: value for name, value in found.items() if isinstance(value, float)}
+        fastest = max(speeds, key=lambda name: speeds[name])
+        hours = recipe(arch).steps / speeds[fastest] / 3600
+        rows.append({"arch": arch, "steps a second": found, "fastest": fastest, "hours of the recipe's steps": hours})
+        cells = [f"{v:.3g}" if isinstance(v := found.get(n), float) else "" for n in (
+            "float32", "float32, compiled", "bfloat16", "bfloat16, compiled")]  # fmt: skip
+        table.append([recipe(arch).title, *cells, fastest, f"{hours:.2g}"])
+    heading = [
+        "",
+        "float32",
+        "float32, compiled",
+        "bfloat16",
+        "bfloat16, compiled",
+        "fastest",
+        "hours of the recipe's steps",
+    ]
+    return {"done": True, "lines": ["Steps a second.", "", files.markdown(heading, table)], "rows": rows}
