@@ -17,7 +17,7 @@ from sparse_plugin import advice, capture, hooks, loading, placement, vigil
 from sparse_plugin.errors import SiteError
 from sparse_plugin.inserted import Inserted
 from sparse_plugin.plan import Plan
-from sparse_plugin.sites import CHILD, image_makers, kernel_owners
+from sparse_plugin.sites import CHILD, image_makers, kernel_owners, out_channels
 
 _lock = threading.RLock()
 
@@ -72,15 +72,17 @@ class Guard(capture.Unscriptable):
     likely: the paths of the convolutions that make an image, as far as the modules alone show it.
     """
 
-    def __init__(self, likely: tuple[str, ...]) -> None:
-        self.likely = likely
+    def __init__(self, likely: tuple[str, ...], plan: Plan) -> None:
+        self.likely, self.plan = likely, plan
 
-    def __call__(self, module: nn.Module, args: Any) -> None:
-        if threading.get_ident() not in hooks.muted:
-            raise SiteError(
-                f"a {type(module).__name__} of the generator ran before the generator was called, so its forward, or a part of it "
-                f"such as decode or synthesis, is called directly and Γ cannot be found; {_hint(self.likely)}"
-            )
+    def __call__(self, module: nn.Module, args: Any) -> Any:
+        if threading.get_ident() in hooks.muted:
+            makes = (out_channels(module) or 99) <= 4
+            return hooks.held_input(self.plan.regularizer, args) if makes else None
+        raise SiteError(
+            f"a {type(module).__name__} of the generator ran before the generator was called, so its forward, or a part of it "
+            f"such as decode or synthesis, is called directly and Γ cannot be found; {_hint(self.likely)}"
+        )
 
 
 class Waiting(Inserted):
@@ -97,7 +99,7 @@ def defer(generator: nn.Module, plan: Plan) -> None:
     generator.add_module(CHILD, Waiting(plan.regularizer.settings(), None).train(generator.training))
     generator.register_forward_pre_hook(Deferred(plan), with_kwargs=True)
     loading.follow(generator)
-    guard = Guard(tuple(image_makers(generator)[:3]))
+    guard = Guard(tuple(image_makers(generator)[:3]), plan)
     for _, module in kernel_owners(generator):
         module.register_forward_pre_hook(guard)
 

@@ -58,8 +58,26 @@ effective: list[Callable[[SiteHook], None]] = []
 penalizable: list[Callable[[SiteHook], None]] = []
 
 
-# Threads in which a generator is being looked at: its sites hand Γ on as it is, and nothing is counted.
+# Threads in which a generator is being looked at: nothing is counted, judged, or added to a loss.
 muted: set[int] = set()
+
+
+def held(regularizer: Regularizer, gamma: Tensor) -> Tensor:
+    """Γ as a convolution that may be D1 takes it in a look: whoever watches convolutions never sees one that breaks the
+    constraint. As it is where the constraint needs more than one level of Γ.
+    """
+    one = not any(isinstance(getattr(regularizer, name), list) for name in regularizer.listed)
+    if isinstance(regularizer, Constraint) and one and regularizer.dictionaries(1, 2) is None:
+        return regularizer.project(gamma)
+    return gamma
+
+
+def held_input(regularizer: Regularizer, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """`held`, of a module's first argument; None, for as it is, where that is no representation."""
+    if args and isinstance(args[0], Tensor) and args[0].dim() >= 4 and args[0].is_floating_point():
+        return (held(regularizer, args[0]), *args[1:])
+    return None
+
 
 _runtimes: weakref.WeakKeyDictionary[SiteHook, Runtime] = weakref.WeakKeyDictionary()
 
@@ -113,7 +131,7 @@ class SiteHook(capture.Unscriptable):
         gamma = capture.plain(gamma)
         if not torch.compiler.is_dynamo_compiling():
             if muted and threading.get_ident() in muted:
-                return gamma
+                return held(self.regularizer, gamma)
             if self.vigil is not None:
                 self.vigil.passed()
         if isinstance(self.regularizer, Constraint):

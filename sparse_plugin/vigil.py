@@ -177,7 +177,7 @@ class Head(capture.Unscriptable):
                 "or torch.export, where D1 cannot be told; run the generator once in this way before"
             )
         if threading.get_ident() in hooks.muted:
-            return None
+            return hooks.held_input(self.vigil.known.regularizer, args)
         return self.vigil.meet(self, module, args)
 
 
@@ -234,7 +234,7 @@ def keep(generator: nn.Module, standing_hooks: list[hooks.SiteHook], plan: Plan,
 
 @contextmanager
 def looking() -> Iterator[None]:
-    """In this thread, sites hand Γ on as it is and nothing is judged, while a call of the host's is looked at beforehand.
+    """In this thread nothing is counted or judged, while a call of the host's is looked at beforehand.
 
     Where that fails the call would have failed too: the host gets its own error, which it may know how to handle.
     """
