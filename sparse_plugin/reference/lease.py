@@ -148,8 +148,12 @@ def _created(path: Path, mine: Owner) -> bool:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
         return False
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(asdict(mine), file)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(asdict(mine), file)
+    except OSError:  # a full disk
+        path.unlink()
+        raise
     return True
 
 

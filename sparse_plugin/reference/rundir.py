@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sparse_plugin import __version__
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.files import content, lines, make_folder, reason, understood, write
+from sparse_plugin.files import content, lines, make_folder, reason, understood, unwritten, write
 from sparse_plugin.record import FILE as SPARSITY
 from sparse_plugin.reference import checkpoints
 from sparse_plugin.reference.lease import FILE as LEASE
@@ -139,24 +139,29 @@ class RunDirectory:
 
         A directory that is made for that and stays empty is removed again.
         """
-        missing = [path for path in (self.path, *self.path.parents) if not path.exists()]
+        missing: list[Path] = []
         try:
-            self._lease = self._taken()
+            self._lease = self._taken(missing)
             try:
                 yield
             finally:
                 held, self._lease = self._lease, None
                 held.release()
         finally:
-            with suppress(OSError):  # which one that is not empty is no reason to say
+            with suppress(OSError, ValueError):  # which one that is not empty is no reason to say
                 for path in missing:
                     path.rmdir()
 
-    def _taken(self) -> Lease:
+    def _taken(self, missing: list[Path]) -> Lease:
+        """The lease. missing: takes the folders that are made for it."""
         try:
+            missing += [path for path in (self.path, *self.path.parents) if not path.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
             taken = Lease.take(self.path)
         except (OSError, ValueError) as error:
+            failed = unwritten(self.path, error)
+            if failed.exit_code == 1:  # the disk's fault, not the name's
+                raise failed from None
             raise ConfigError(f"{self.path} cannot be a run's directory: {reason(error)}; name another") from None
         if isinstance(taken, Lease):
             return taken

@@ -19,7 +19,7 @@ import torch
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.data import Source, load
 from sparse_plugin.data.images import fingerprint
-from sparse_plugin.errors import ConfigError, one_of
+from sparse_plugin.errors import ConfigError, OutputError, one_of
 from sparse_plugin.extras import need
 from sparse_plugin.precision import PRECISIONS, tell
 from sparse_plugin.reference import checkpoints, environment
@@ -136,6 +136,7 @@ def run(
             _train(trainer, directory, group, every, keep_at)
             told = f"the generator is in {checkpoints.place(directory.checkpoints, directory.step)}"
         else:
+            checkpoints.load(directory.checkpoints, directory.step)  # what is said to be there is
             told = "nothing was done"
         return f"{directory.path} is finished: {directory.step} steps of {chosen.title}; {told}" if group.first else ""
 
@@ -212,5 +213,17 @@ def _train(
                 report.grid(step, trainer.samples())
             if saved:
                 directory.still_ours()
-                trainer.save(directory, step, every["keep"], keep_at)
+                _save(trainer, directory, step, every["keep"], keep_at)
     group.wait()
+
+
+def _save(trainer: Trainer, directory: RunDirectory, step: int, keep: int, keep_at: Collection[int]) -> None:
+    try:
+        trainer.save(directory, step, keep, keep_at)
+    except OutputError as error:
+        error.args = (f"{error}. The same command goes on {_from(directory.step)}",)
+        raise
+
+
+def _from(step: int) -> str:
+    return f"from the checkpoint of step {step}" if step else "from the beginning"
