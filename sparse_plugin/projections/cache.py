@@ -82,7 +82,9 @@ def _check_private(path: Path, folder: bool) -> None:
     status = path.lstat()  # a link is refused, wherever it leads
     if not (stat.S_ISDIR if folder else stat.S_ISREG)(status.st_mode):
         raise CacheError(f"{path} is not a plain {'directory' if folder else 'file'}")
-    if hasattr(os, "getuid") and status.st_uid != os.getuid():
+    if not hasattr(os, "getuid"):  # Windows, where a mode says nothing of others; the user's own folders are
+        return
+    if status.st_uid != os.getuid():
         raise CacheError(f"{path} belongs to user {status.st_uid}")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise CacheError(f"{path} can be written by other users (mode {stat.filemode(status.st_mode)})")

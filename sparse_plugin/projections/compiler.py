@@ -45,7 +45,7 @@ def load() -> ctypes.CDLL:
                 return _open(found)
     except cache.CacheError as error:
         return _without_cache(str(error))
-    with tempfile.TemporaryDirectory(prefix="sparse_plugin-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="sparse_plugin-", ignore_cleanup_errors=True) as scratch:
         library, tuning = build(Path(scratch))
         try:
             return _open(cache.store(folder, key(tuning), library.read_bytes()))
@@ -56,7 +56,7 @@ def load() -> ctypes.CDLL:
 
 def _without_cache(reason: str) -> ctypes.CDLL:
     log.warning("the kernel cache cannot be used (%s); the kernels are compiled for this process only", reason)
-    with tempfile.TemporaryDirectory(prefix="sparse_plugin-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="sparse_plugin-", ignore_cleanup_errors=True) as scratch:
         return _open(build(Path(scratch))[0])  # a loaded library outlives its file
 
 
@@ -67,7 +67,7 @@ def build(folder: Path) -> tuple[Path, str]:
     for tuning in _TUNING:
         line = [*command, *_FLAGS, *([tuning] if tuning else []), str(_SOURCES / "kernels.c"), "-o", str(target)]
         try:
-            done = subprocess.run(line, capture_output=True, text=True, timeout=_SECONDS, cwd=folder, check=False)
+            done = subprocess.run(line, capture_output=True, text=True, errors="replace", timeout=_SECONDS, cwd=folder, check=False)
         except (OSError, subprocess.SubprocessError) as error:
             raise CompilerError(f"{shlex.join(command)} could not be run: {error}") from error
         if done.returncode == 0 and target.exists():
@@ -102,7 +102,7 @@ def key(tuning: str) -> str:
 def _cpu() -> str:
     """The CPU's model and features: a home directory is shared between machines that have not the same."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     wanted = ("model name", "flags", "Features", "CPU part", "isa")

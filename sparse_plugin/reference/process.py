@@ -18,7 +18,7 @@ def this_host() -> str:
     """
     parts = []
     try:
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip())
         parts.append(os.readlink("/proc/self/ns/pid"))
     except OSError:  # no Linux
         parts.append(f"{uuid.getnode():x}")
@@ -30,7 +30,7 @@ def began(process: int) -> str:
     if sys.platform == "win32":
         return _windows(process)
     try:
-        stat = Path(f"/proc/{process}/stat").read_text()
+        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return "" if Path("/proc/self/stat").exists() else _posix(process)
     except OSError:
