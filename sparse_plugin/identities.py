@@ -104,7 +104,8 @@ class Passage:
 class AddGradient(torch.autograd.Function):
     """Γ, unchanged; the backward pass adds the penalty's gradient, as if it had been added to the loss.
 
-    A loss of several forwards (mode seeking) has the penalty of all of them as one batch. The penalty is computed there and only there: forwards that no backward follows (a discriminator's step) cost nothing.
+    A loss of several forwards (mode seeking) has the penalty of all of them as one batch. The penalty is computed there and only
+    there: forwards that no backward follows (a discriminator's step) cost nothing.
     Forward mode passes the tangent as it is: the image has no penalty in it.
     """
 
