@@ -40,16 +40,17 @@ class FirstPass:
         self.done = False
         self.unread = False  # whether D1 consumed what has no values yet: a meta or fake tensor, or one being recorded
         self.rooted: dict[int, bool] = {}  # by thread: whether somebody tells when the forward ends
+        self.parts: dict[int, str] = {}  # by thread: the path of the part that was called past the generator
         self.ran: dict[int, Ran] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FirstPass:
         twin = copy.copy(self)
-        twin.rooted, twin.ran = {}, {}
+        twin.rooted, twin.parts, twin.ran = {}, {}, {}
         memo[id(self)] = twin
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "rooted": {}, "ran": {}}
+        return {**vars(self), "rooted": {}, "parts": {}, "ran": {}}
 
     def begin(self) -> None:
         """The generator is called."""
@@ -63,8 +64,11 @@ class FirstPass:
         ran.append((path, _size(image_of(output)) or ()))
         if not self.rooted.get(me):
             # Its forward is called directly, past the generator's own hooks: the call itself is followed to its end.
-            self.rooted[me] = frames.when_returned(module, path, self.end)
-            if not self.rooted[me] and any(seen == path for seen, _ in ran[:-1]):
+            part = frames.when_returned(module, path, self.end)
+            self.rooted[me] = part is not None
+            if part is not None:
+                self.parts[me] = part
+            elif any(seen == path for seen, _ in ran[:-1]):
                 raise SiteError(
                     f"{path} ran again before anybody could tell what image it makes: the generator's forward is called "
                     f"directly, and a profiler runs. Run it once without the profiler, or name the site with {advice.sites()}"
@@ -73,10 +77,19 @@ class FirstPass:
     def end(self, output: Any) -> None:
         """The forward that `begin` or `see` followed returned; None where it failed."""
         me = threading.get_ident()
-        ran = self.ran.pop(me, [])
+        ran, part = self.ran.pop(me, []), self.parts.pop(me, None)
         self.rooted[me] = False
         if output is not None:
-            self._judge(ran, _size(image_of(output)))
+            image = _size(image_of(output))
+            if part is None or self._concerned(part, ran, image):
+                self._judge(ran, image)
+
+    def _concerned(self, part: str, ran: Ran, image: tuple[int, ...] | None) -> bool:
+        """Whether a part that was called by itself makes the image: an encoder, say, has no site and makes none."""
+        at = [site.path for site in self.sites]
+        if any(path in at for path, _ in ran):
+            return True
+        return any(path == part or inside(path, part) for path in at) and image is not None and image[1] <= 4
 
     def _judge(self, ran: Ran, image: tuple[int, ...] | None) -> None:
         self._judge_calls(ran)

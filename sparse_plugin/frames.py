@@ -12,15 +12,17 @@ from torch import nn
 _TORCH = nn.Module.__call__.__code__.co_filename
 
 
-def when_returned(module: nn.Module, path: str, then: Callable[[Any], None]) -> bool:
+def when_returned(module: nn.Module, path: str, then: Callable[[Any], None]) -> str | None:
     """Call then with what the running forward around module returns, before anybody gets it; None where it raises.
 
-    path: that of module in the generator. What then raises is raised where the forward was called. Returns whether it will
-    be called: no forward may be running, or a profiler (`sys.setprofile`) may stand where this would.
+    path: that of module in the generator. What then raises is raised where the forward was called. Returns the path
+    of the part that is called, "" for the generator itself; None where then will not be called: no forward may be running, or a
+    profiler (`sys.setprofile`) may stand where this would.
     """
-    forward = _forward_around(module, path)
-    if forward is None or sys.getprofile() is not None:
-        return False
+    found = _forward_around(module, path)
+    if found is None or sys.getprofile() is not None:
+        return None
+    forward, part = found
 
     def returning(frame: FrameType, event: str, value: Any) -> None:
         if frame is forward and event == "return":
@@ -28,25 +30,28 @@ def when_returned(module: nn.Module, path: str, then: Callable[[Any], None]) -> 
             then(value)
 
     sys.setprofile(returning)
-    return True
+    return part
 
 
-def _forward_around(module: nn.Module, path: str) -> FrameType | None:
+def _forward_around(module: nn.Module, path: str) -> tuple[FrameType, str] | None:
     """The outermost `forward` among the running calls of the generator, or of a part of it that holds module; else the
-    innermost of its other methods, such as `decode`.
+    innermost of its other methods, such as `decode`. With the path of what it is a method of.
     """
     names = path.split(".")
-    tails = [".".join(names[start:]) for start in range(len(names))]
+    tails = [(".".join(names[start:]), ".".join(names[:start])) for start in range(len(names))]
     frame: FrameType | None = sys._getframe(1)
-    forward, other = None, None
+    forward: tuple[FrameType, str] | None = None
+    other: tuple[FrameType, str] | None = None
     while frame is not None:
         code = frame.f_code
         if code.co_argcount and code.co_filename != _TORCH:
             owner = frame.f_locals.get(code.co_varnames[0])
-            if isinstance(owner, nn.Module) and any(_at(owner, tail) is module for tail in tails):
+            held = isinstance(owner, nn.Module) and (part for tail, part in tails if _at(owner, tail) is module)
+            part = next(held or iter(()), None)
+            if part is not None:
                 if code.co_name == "forward":
-                    forward = frame
-                other = other or frame
+                    forward = frame, part
+                other = other or (frame, part)
         frame = frame.f_back
     return forward or other
 

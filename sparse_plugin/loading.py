@@ -11,8 +11,9 @@ from typing import Any
 
 from torch import nn
 
+from sparse_plugin import advice
 from sparse_plugin.errors import CheckpointError
-from sparse_plugin.inserted import KEY, Inserted, decode, encode, kept_at, places, sentence
+from sparse_plugin.inserted import KEY, Inserted, decode, encode, kept_at, place, places, sentence
 
 
 class Loads:
@@ -71,7 +72,7 @@ def check_places(generator: nn.Module, expected: Collection[str]) -> None:
         raise CheckpointError(
             f"the checkpoint that was loaded into {type(generator).__name__} was trained with its sites at "
             f"{places(set(expected))}, and here they were found at {places(ours)}; name the checkpoint's, as in "
-            f'sites=["{places(set(expected))}"]'
+            f"{advice.sites(*sorted(map(place, expected)))}"
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from sparse_plugin import advice
 from sparse_plugin.config import Delivery, SparsityConfig
 from sparse_plugin.errors import ConfigError, shown
 from sparse_plugin.registry import by_default, create
@@ -89,7 +90,7 @@ def paths(sites: str | Site | Iterable[str | Site]) -> list[str] | None:
         listed = [sites]  # type: ignore[list-item]
     for site in listed:
         if not isinstance(site, (str, Site)) or not isinstance(getattr(site, "path", ""), str):
-            raise ConfigError(f'a site is {shown(site)}; give the path of a module, as in sites=["c5"]')
+            raise ConfigError(f'a site is {shown(site)}; give the path of a module, as in {advice.sites("c5")}')
     for level, site in enumerate(listed, 1):
         if isinstance(site, Site) and site.level not in (1, level):
             raise ConfigError(

@@ -75,7 +75,7 @@ def test_who_gave_a_command_reads_flags(launched):
     assert FLAG in str(told.value) and PYTHON not in str(told.value)
     with pytest.raises(SiteError) as told:
         TwoMakers().forward(Z)
-    assert FLAG in str(told.value) and "example_input" not in str(told.value)
+    assert FLAG.replace("path", "out") in str(told.value) and "example_input" not in str(told.value)
     # A script that attaches by itself is one that calls Python, all the same.
     session.disable()
     with pytest.raises(SiteError) as told:
@@ -97,7 +97,7 @@ def test_who_calls_enable_reads_its_keywords():
     assert PYTHON in str(told.value) and "--set" not in str(told.value)
     with pytest.raises(SiteError) as told:
         TwoMakers().forward(Z)
-    assert PYTHON in str(told.value) and "example_input" not in str(told.value)
+    assert PYTHON.replace("path", "out") in str(told.value) and "example_input" not in str(told.value)
     sparse_plugin.disable()
     assert advice.reader() == "attach"
 
