@@ -46,8 +46,7 @@ def _forward_around(module: nn.Module, path: str) -> tuple[FrameType, str] | Non
         code = frame.f_code
         if code.co_argcount and code.co_filename != _TORCH:
             owner = frame.f_locals.get(code.co_varnames[0])
-            held = isinstance(owner, nn.Module) and (part for tail, part in tails if _at(owner, tail) is module)
-            part = next(held or iter(()), None)
+            part = next((part for tail, part in tails if _at(owner, tail) is module), None)
             if part is not None:
                 if code.co_name == "forward":
                     forward = frame, part
@@ -56,8 +55,8 @@ def _forward_around(module: nn.Module, path: str) -> tuple[FrameType, str] | Non
     return forward or other
 
 
-def _at(owner: nn.Module, path: str) -> nn.Module | None:
+def _at(owner: object, path: str) -> nn.Module | None:
     try:
-        return owner.get_submodule(path)
+        return owner.get_submodule(path) if isinstance(owner, nn.Module) else None
     except AttributeError:
         return None
