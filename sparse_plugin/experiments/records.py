@@ -129,7 +129,7 @@ def _parsed(line: str, path: Path, number: int) -> Record:
             raise ValueError(f"its method is {record.method!r}, and its configuration another")
         _ = (record.seed, record.sparsity, [record.config[name] for name in CONFIG], record.recipe["title"])
         return record
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
         raise CheckpointError(
             f"{path}, line {number}: this is no record of a run: {type(error).__name__}: {error}; delete that line, and "
             "record the run again with `experiment --record`"

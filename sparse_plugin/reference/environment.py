@@ -14,7 +14,7 @@ import torch
 
 from sparse_plugin import __version__
 from sparse_plugin.errors import OutputError
-from sparse_plugin.files import write
+from sparse_plugin.files import content, write
 
 log = logging.getLogger("sparse_plugin")
 
@@ -68,8 +68,8 @@ def note(run: Path, device: torch.device) -> None:
 def read(run: Path) -> list[dict[str, Any]]:
     """The entries of a run, the oldest first; [] for a run of before they were kept, or a damaged file."""
     try:
-        found = json.loads((run / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(content(run / FILE))
+    except (OSError, ValueError, RecursionError):
         return []
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError, OutputError, SparsePluginError
-from sparse_plugin.files import make_folder, reason
+from sparse_plugin.files import content, make_folder, reason
 from sparse_plugin.reference.rundir import CONFIG, RunDirectory, is_lock
 from sparse_plugin.reference.sparsity import RESTORING, attachable
 from sparse_plugin.restore import figure
@@ -197,9 +197,9 @@ def _forget(folder: Path) -> None:
 def _recorded(job: Job) -> str | None:
     """The hash of the result that was written, or was about to be."""
     try:
-        written = json.loads((job.run_dir / RESULT).read_text(encoding="utf-8"))
+        written = json.loads(content(job.run_dir / RESULT))
         return str(written["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
