@@ -134,13 +134,12 @@ def test_replicas_and_penalties():
     joint = generator(noise(8))
     expected = attachment.penalty()
     now = runtime(attachment._hooks[0])
-    parts = []
-    for device, part in zip(("cpu", "meta"), noise(8).split([6, 2]), strict=True):  # as if on two devices
+    parts, nodes = [], []
+    for part in noise(8).split([6, 2]):
         parts.append(replicas(generator, 1)[0](part))
-        now.nodes[torch.device(device)] = now.nodes[torch.device("cpu")]
-        if device == "cpu":
-            first = now.nodes[torch.device("cpu")]
-    now.nodes[torch.device("cpu")] = first
+        nodes.extend(now.held.alive())
+    for device, node in zip(("cpu", "meta"), nodes, strict=True):  # as if on two devices
+        now.held.keep(torch.device(device), node)
     assert torch.allclose(attachment.penalty(), expected)
     del joint
 
