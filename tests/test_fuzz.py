@@ -22,7 +22,7 @@ from sparse_plugin.errors import SparsePluginError
 from sparse_plugin.inserted import KEY, encode
 
 LONGER = float(os.environ.get("SPARSE_PLUGIN_FUZZ", "0"))
-SECONDS = LONGER or 3.0
+SECONDS = LONGER or 2.0
 
 KEYS = [
     *SparsityConfig.model_fields,
