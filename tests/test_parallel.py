@@ -137,7 +137,7 @@ def test_replicas_and_penalties():
     parts, nodes = [], []
     for part in noise(8).split([6, 2]):
         parts.append(replicas(generator, 1)[0](part))
-        nodes.extend(now.held.alive())
+        nodes.extend(now.held.latest())
     for device, node in zip(("cpu", "meta"), nodes, strict=True):  # as if on two devices
         now.held.keep(torch.device(device), node)
     assert torch.allclose(attachment.penalty(), expected)
