@@ -160,8 +160,7 @@ def _choose(
     chosen: dict[str, Candidate] = {}
     for found in able:
         if len(found) > 1 or not found:
-            what = f"{len(found)} convolutions make the image together" if found else "no convolution gives the image"
-            return Detection(ran, size, (), f"{what}{'' if found else f', {shape(size)}, as its output'}", makers)
+            return Detection(ran, size, (), _why_not(len(found), size, capture.readable(images[0])), makers)
         if found[0].calls != 1:
             found[0].verdict = f"called {found[0].calls} times in one forward"
             return Detection(ran, size, (), f"{found[0].path} is {found[0].verdict}", makers)
@@ -170,6 +169,15 @@ def _choose(
         d1.verdict = "D1" + (f"; Γ is read at {path}, before its padding" if path != d1.path else "")
     why = "the only convolution that makes the image" if len(chosen) == 1 else "each makes an image of its own"
     return Detection(ran, size, tuple(Site(path) for path in chosen), why, makers)
+
+
+def _why_not(makers: int, size: tuple[int, ...], readable: bool) -> str:
+    if not makers:
+        return f"no convolution gives the image, {shape(size)}, as its output"
+    if readable:
+        return f"{makers} convolutions make the image together"
+    why = f"{makers} convolutions make an image, and without values nothing tells which of them is it"
+    return f"{why}; attach with an example input that has values"
 
 
 def _able(
@@ -190,10 +198,7 @@ def _able(
         else:
             c.verdict = ""
     able = [c for c in ran if not c.verdict]
-    if len(able) > 1:
-        if not capture.readable(image):
-            why = f"{len(able)} convolutions make an image, and without values nothing tells which of them is it"
-            return Detection(ran, size, None, f"{why}; attach with an example input that has values")
+    if len(able) > 1 and capture.readable(image):
         for c in able:
             if not matters(c.path):
                 c.verdict = "the image is the same without it"

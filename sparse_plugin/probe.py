@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 
 from sparse_plugin import capture
 from sparse_plugin.errors import ForwardError, SparsePluginError
@@ -47,7 +48,7 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
             with torch.no_grad():
                 for table, name, tensor, value in tensors:
                     if not _same(tensor, value):
-                        with torch.autograd._unsafe_preserve_version_counter(tensor):
+                        with _unsafe_preserve_version_counter(tensor):
                             tensor.copy_(value)
                     table[name] = tensor
             random.setstate(python)

@@ -25,7 +25,7 @@ placed: list[Callable[[nn.Module], None]] = []
 class Stand:
     """What shall stand at a site, made and checked: nothing of the generator has changed yet."""
 
-    hook: hooks.SiteHook
+    hook: hooks.InputHook | hooks.OutputHook
     child: Inserted
 
 
@@ -33,8 +33,9 @@ def prepare(generator: nn.Module, site: Site, part: Regularizer, plan: Plan) -> 
     """Make what shall stand at site. Raises SiteError where it cannot."""
     owner = _owner(generator.get_submodule(site.path), site)
     child = Inserted(plan.regularizer.settings(), _dictionaries(plan.regularizer, generator, site))
-    place = hooks.InputHook if site.side == "input" else hooks.OutputHook
-    return Stand(place(part, site, owner, plan.delivery, plan.accumulation), child)
+    if site.side == "input":
+        return Stand(hooks.InputHook(part, site, owner, plan.delivery, plan.accumulation), child)
+    return Stand(hooks.OutputHook(part, site, owner, plan.delivery, plan.accumulation), child)
 
 
 def stand(generator: nn.Module, ready: Stand, recorder: Recorder | None) -> hooks.SiteHook:

@@ -86,7 +86,8 @@ def eager() -> AbstractContextManager[Any]:
     """Everything runs as if torch.compile had not been asked for: hooks that look at a forward would be compiled into it."""
     if "torch._dynamo" not in sys.modules:
         return nullcontext()
-    return torch.compiler.set_stance("force_eager")
+    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 def forget_compiled() -> None:
