@@ -59,7 +59,7 @@ def markdown(group: Group) -> str:
 def comparisons(group: Group) -> str:
     """The table of the primary metric; a method's control has a row even where there is no run of it."""
     heading = ["", "runs", "mean ± deviation", "pairs", "change, %", "95 % interval", "p", "p, Holm", "verdict"]
-    heading += [*(["paper, %"] if _papers(group, "l0") is not None else []), "non-zeros of Γ, %"]
+    heading += [*(["paper's FID, %"] if _papers(group, "l0") is not None else []), "non-zeros of Γ, %"]
     rows = [_row(group, method, None) for method in group.methods if method == VANILLA]
     rows += [_row(group, found.method, found) for found in group.compared]
     there = {(found.method, found.base) for found in group.compared}

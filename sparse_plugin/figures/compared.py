@@ -36,7 +36,7 @@ def _steps(axes: Axes, group: Group, ink: dict[str, str]) -> None:
         name = title(method).replace("\n", " ")
         axes.plot(steps, means, color=ink[method], lw=1.6, marker="." if len(steps) < 3 else "", label=name)
     axes.axvspan(min(group.late), max(group.late), color=FAINT, alpha=0.35, lw=0)
-    axes.set(xlabel="steps", ylabel=f"{group.metric}, lower is better", title="shaded: what the mean is taken over")
+    axes.set(xlabel="steps", ylabel=f"{group.metric}, lower is better", title="mean over seeds, thin: each; shaded: what is compared")
     quiet(axes)
 
 
