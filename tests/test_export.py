@@ -181,7 +181,7 @@ class Alone(nn.Module):
         (project_needles, "dynamo", torch.float32),
         (project_global, "dynamo", torch.float16),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 @pytest.mark.filterwarnings("ignore")
 def test_onnxruntime_keeps_the_bits_the_ties_and_nan(project, exporter, dtype, tmp_path):
