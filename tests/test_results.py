@@ -431,3 +431,17 @@ def test_auto_takes_the_faster_precision_and_stays_with_it(tmp_path, data, monke
 def test_the_precision_that_is_chosen_is_timed_by_steps(tmp_path):
     train("dcgan", tmp_path, steps=1, precision="auto")
     assert RunDirectory(tmp_path).config()["precision"] in ("float32", "bfloat16")
+
+
+def test_a_record_runs_no_code(tmp_path):
+    """What a file of runs names as imports is read by nobody."""
+    evil = tmp_path / "evil.py"
+    evil.write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    path = tmp_path / "runs.jsonl"
+    made = sweep(2, **FACTORS)
+    for found in made:
+        if found.config["sparse"]:
+            found.config["sparse"]["imports"] = [str(evil)]
+    records.add(path, made)
+    pages.make(path, figures=False)
+    assert not (tmp_path / "ran").exists() and len(records.read(path)) == len(made)
