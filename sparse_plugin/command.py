@@ -31,6 +31,7 @@ def checked(command: Sequence[str]) -> list[str]:
     program = shutil.which(command[0])
     if program is None:
         raise ConfigError(_no_program(command[0]))
+    _refuse_own(command)
     interpreter = [] if is_python(command[0]) else _shebang(program)
     if interpreter:
         _options(interpreter, f"the first line of {command[0]}")
@@ -39,6 +40,16 @@ def checked(command: Sequence[str]) -> list[str]:
         if script is not None and not os.path.exists(script):
             raise ConfigError(f"the script {script!r} does not exist")
     return command
+
+
+def _refuse_own(command: Sequence[str]) -> None:
+    """Refuse those of our own commands that attach by themselves: they would find their generator attached already."""
+    words = list(command[1:] if Path(command[0]).stem == "sparse-plugin" else command[3:])
+    ours = Path(command[0]).stem == "sparse-plugin" or list(command[1:3]) == ["-m", "sparse_plugin"]
+    if ours and words[:1] and words[0] in ("train", "restore", "experiment", "demo"):
+        raise ConfigError(
+            f"`sparse-plugin {words[0]}` attaches by itself, as its own options say; run it without `sparse-plugin run`"
+        )
 
 
 def is_python(program: str) -> bool:

@@ -81,6 +81,15 @@ def test_what_cannot_be_run_says_what_to_write(folder):
             checked(command.split())
 
 
+def test_our_own_commands_that_attach_are_not_run_inside(folder):
+    executable(folder / "sparse-plugin", "#!/bin/sh\n")
+    for words in (["./sparse-plugin", "train", "dcgan"], ["python", "-m", "sparse_plugin", "restore", "denoise"]):
+        with pytest.raises(ConfigError, match="attaches by itself, as its own options say"):
+            checked(words)
+    for words in (["./sparse-plugin", "run", "--", "true"], ["./sparse-plugin"], ["python", "-m", "sparse_plugin", "list"]):
+        assert checked(words)[1:] == words[1:]
+
+
 def test_what_the_system_would_not_start(folder):
     executable(folder / "bare", "import torch\nprint(torch)\n")
     executable(folder / "windows", "#!/usr/bin/no-python\r\nprint(1)\n")
