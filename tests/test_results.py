@@ -368,6 +368,10 @@ def test_an_experiment_measures_on_the_way_and_leaves_lines(tmp_path, data, monk
     before = (tmp_path / "runs.jsonl").read_bytes()
     assert run("table1", tmp_path / "out", str(data / "train.npz"), **asked) == (said, 0)
     assert (tmp_path / "runs.jsonl").read_bytes() == before
+    # Somewhere else: the seed is recorded whole, so that nothing is made again; in part, it is not.
+    elsewhere = run("table1", tmp_path / "elsewhere", str(data / "train.npz"), **asked)
+    assert elsewhere == (f"all 3 runs are recorded in {tmp_path / 'runs.jsonl'}; `sparse-plugin results` shows them", 0)
+    assert not (tmp_path / "elsewhere").exists()
     monkeypatch.undo()
     shutil.rmtree(checkpoints.place(tmp_path / "out/dcgan/vanilla/seed5/checkpoints", 2))
     with pytest.raises(
@@ -431,6 +435,28 @@ def test_auto_takes_the_faster_precision_and_stays_with_it(tmp_path, data, monke
 def test_the_precision_that_is_chosen_is_timed_by_steps(tmp_path):
     train("dcgan", tmp_path, steps=1, precision="auto")
     assert RunDirectory(tmp_path).config()["precision"] in ("float32", "bfloat16")
+
+
+def test_seeds_that_are_recorded_whole_need_not_be_made_again():
+    from sparse_plugin.experiments.elsewhere import complete
+    from sparse_plugin.experiments.grid import SCALES, cells, override
+    from sparse_plugin.experiments.paper import TABLES
+
+    found = sweep(2, **FACTORS)
+    scale = override(SCALES["small"], 0.25, 10, 64, None)
+    names = ["vanilla", *FACTORS]
+    asked = cells(TABLES["table1"], scale, ["dcgan"], names, seeds=3, first_seed=100)
+
+    def seeds(found, at=(2, 4), precision="float32", kind="cpu", asked=asked):
+        return sorted({cell.seed for cell in complete(asked, found, found[0].protocol, at, precision, kind)})
+
+    assert seeds(found) == [100, 101] == seeds(found, precision="auto")
+    assert seeds(found[1:]) == [101]  # vanilla of seed 100 is missing
+    other = [{"torch": "2.6.0", "device": "a CPU", "kind": "cpu"}]
+    assert seeds([replace(found[0], made_with=other), *found[1:]]) == [101]
+    assert seeds(found, at=(3,)) == [] == seeds(found, precision="bfloat16") == seeds(found, kind="cuda")
+    wider = cells(TABLES["table1"], override(scale, 0.5, None, None, None), ["dcgan"], names, seeds=3, first_seed=100)
+    assert seeds(found, asked=wider) == []
 
 
 def test_a_record_runs_no_code(tmp_path):

@@ -12,8 +12,10 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sparse_plugin.devices import device_of
 from sparse_plugin.errors import ConfigError, one_of
 from sparse_plugin.experiments import grid, outcome, records, table
+from sparse_plugin.experiments.elsewhere import complete
 from sparse_plugin.experiments.grid import Cell, Scale
 from sparse_plugin.experiments.methods import VANILLA
 from sparse_plugin.experiments.outcome import Outcome
@@ -180,7 +182,10 @@ class _Work:
         outcomes: list[Outcome] = []
         failed: list[str] = []
         busy: list[str] = []
+        elsewhere = self.elsewhere(cells)
         for number, cell in enumerate(cells, 1):
+            if cell in elsewhere:
+                continue
             say = partial(_say, f"run {number} of {len(cells)}: {cell}")
             try:
                 self.train(cell, say)
@@ -193,6 +198,8 @@ class _Work:
             except BusyError:
                 busy.append(str(cell))
                 say("another process is at work on it")
+        if not outcomes and elsewhere and not failed and not busy:
+            return f"all {len(elsewhere)} runs are recorded in {self.record}; `sparse-plugin results` shows them", 0
         if not outcomes:
             return f"no run is finished: {'; '.join([*failed, *busy])}", 1 if failed else 0
         made = table.make(TABLES[name], outcomes, command, failed)
@@ -200,6 +207,18 @@ class _Work:
         lines = [made.markdown, f"written: {', '.join(map(str, paths))}"]
         lines += [f"another process is at work on {text}; repeat the command when it is done" for text in busy]
         return "\n".join(lines), 1 if failed else 0
+
+    def elsewhere(self, cells: Sequence[Cell]) -> list[Cell]:
+        """The runs that are not begun here and need not be: their seed is recorded, from another place, whole."""
+        if self.record is None:
+            return []
+        kind = device_of(self.device).type
+        how = outcome.protocol(self.evaluator, self.scale.samples, self.reals)
+        done = complete(cells, records.read(self.record), how, self.measure_at, self.precision, kind)
+        done = [cell for cell in done if not RunDirectory(cell.directory(self.out)).step]
+        if done:
+            _say(f"{len(done)} runs", f"their seeds are complete in {self.record}")
+        return done
 
     @cached_property
     def real(self) -> Images:
