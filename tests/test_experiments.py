@@ -203,7 +203,7 @@ def test_lists_of_methods():
         ({"methods": ["vanilla", "vanilla"]}, "the method vanilla is named twice"),
         ({"seeds": 0}, "0 seeds were asked for; give 1 or more"),
         ({"scale": "papers"}, "there is no scale 'papers'"),
-        ({"metrics": ["FID"]}, "FID needs the Inception weights"),
+        ({"metrics": ["FID", "KID-lite0"]}, "FID needs the Inception weights"),
         ({"steps": 0}, "steps is 0; give 1 or more"),
         ({"width": -1.0}, "width is -1.0"),
     ],
