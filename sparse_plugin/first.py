@@ -114,11 +114,13 @@ class FirstPass:
         used = any(calls[site] for site in self.sites if site.path in self.heads)
         for site, count in calls.items():
             if count != 1 and not (count == 0 and used and site.path in self.heads):
+                around = site.path.rpartition(".")[0]
+                named = advice.sites(around) if not count and around else advice.sites()
                 raise SiteError(
                     f"the {site} is called {count} times in one forward, and a representation is made once; name another "
-                    f"site with {advice.sites()}"
+                    f"site with {named}"
                     + (f", or attach with {advice.example()}, which finds it" if self.guessed and advice.example() else "")
-                    + (" (something calls this module's forward directly)" if not count else "")
+                    + (" (something calls this module's forward directly, or uses its weight)" if not count else "")
                 )
 
 

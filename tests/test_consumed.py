@@ -345,3 +345,24 @@ def test_what_stands_beside_an_image_and_is_none():
 
     assert [site.path for site in heads(Beside(), x())] == ["g1.0"]
     assert [site.path for site in heads(Modulated(), torch.randn(2, 6))] == ["rgb8"]
+
+
+def test_a_layer_used_through_its_weight_is_named_by_what_uses_it():
+    """As R3GAN does: the convolution's own module is never called."""
+
+    class Uses(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = CONV()
+
+        def forward(self, gamma):
+            return F.conv2d(gamma, self.layer.weight, padding=1)
+
+    generator = Headed(nn.Sequential(nn.ReLU(), Uses()))
+    sparse_plugin.attach(generator, "l0_inf", k=K)
+    with pytest.raises(SiteError, match=r'called 0 times.*sites=\["head.1"\], or attach with example_input'):
+        generator(x())
+    for how in ({"sites": "head.1"}, {"example_input": x()}):
+        fresh = Headed(nn.Sequential(nn.ReLU(), Uses()))
+        sparse_plugin.attach(fresh, "l0_inf", k=K, **how)
+        assert consumed(fresh, lambda fresh=fresh: fresh(x())) <= K
