@@ -272,8 +272,10 @@ class Attachment:
 
     def kernel(self) -> Kernel:
         """D1 as it really synthesizes: its atoms, stride and dilation. Raises SiteError where it is no one convolution."""
-        for site in self.sites:
-            synthesis = self.generator.get_submodule(sites.convolution(self.generator, site))
+        for path, _, hook in hooks.find(self.generator, hooks.SiteHook):
+            site, root = hook.site, path[: len(path) - len(hook.site.path)].rstrip(".")  # wrappers, or what holds G
+            generator = self.generator.get_submodule(root)
+            synthesis = generator.get_submodule(sites.convolution(generator, site))
             channels, weight = sites.in_channels(synthesis), sites.own_kernel(synthesis)
             if channels is None or weight is None or site.side != "input":
                 raise SiteError(f"the {site} is a {type(synthesis).__name__}, which has no atoms: it is no convolution")

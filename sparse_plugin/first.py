@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 import torch
@@ -38,10 +38,12 @@ class FirstPass:
     def __init__(self, sites: tuple[Site, ...], d1s: tuple[str, ...], guessed: bool, heads: Collection[str]) -> None:
         self.sites, self.d1s, self.guessed, self.heads = sites, d1s, guessed, frozenset(heads)
         self.done = False
+        self.compiled = False  # whether a site ran in a graph of its own while the generator ran as it is written
         self.unread = False  # whether D1 consumed what has no values yet: a meta or fake tensor, or one being recorded
         self.rooted: dict[int, bool] = {}  # by thread: whether somebody tells when the forward ends
         self.parts: dict[int, str] = {}  # by thread: the path of the part that was called past the generator
         self.ran: dict[int, Ran] = {}
+        self.traced: list[tuple[str, torch.Size]] | None = None  # the same, while torch.compile follows a forward
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FirstPass:
         twin = copy.copy(self)
@@ -51,6 +53,33 @@ class FirstPass:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "rooted": {}, "parts": {}, "ran": {}}
+
+    def begin_traced(self) -> None:
+        """torch.compile begins to follow a call of the generator; the check of it leaves nothing in the graph."""
+        if not self.done and not capture.exporting():
+            self.traced = []
+
+    def end_traced(self, output: Any) -> None:
+        """torch.compile has followed the call to its end. Plain loops: it follows these lines, too."""
+        ran, self.traced = self.traced, None
+        image = None if ran is None else image_of(output)
+        if ran is None or image is None:
+            return
+        for site in self.sites:
+            count = sum([path == site.path for path, _ in ran])
+            if count != 1 and not (count == 0 and site.path in self.heads):
+                raise self._wrong_count(site, count)
+        for d1 in self.d1s:
+            last, after = None, ""
+            for path, size in ran:
+                if path == d1:
+                    last, after = size, ""
+                elif size == last and not inside(d1, path):
+                    after = path
+            if last is not None and not makes(last, image.shape):
+                raise self._wrong_image(d1, last, image.shape)
+            if after and self.guessed:
+                raise self._wrong_last(d1, after)
 
     def begin(self) -> None:
         """The generator is called."""
@@ -79,7 +108,7 @@ class FirstPass:
         me = threading.get_ident()
         ran, part = self.ran.pop(me, []), self.parts.pop(me, None)
         self.rooted[me] = False
-        if output is not None:
+        if output is not None and not self.done:  # another thread may have been first, and taken the watches off
             image = _size(image_of(output))
             if part is None or self._concerned(part, ran, image):
                 self._judge(ran, image)
@@ -96,32 +125,49 @@ class FirstPass:
         for d1 in self.d1s:
             last = next((size for path, size in reversed(ran) if path == d1), ())
             if image is not None and not makes(last, image):
-                raise SiteError(
-                    f"{d1} makes {shape(last)} and the image is {shape(image)}: it is not the last synthesis "
-                    f"convolution. Name the right one with {advice.sites()}; `sparse-plugin sites` lists them"
-                )
+                raise self._wrong_image(d1, last, image)
             rest = ran[[path for path, _ in ran].index(d1) + 1 :]
             after = [path for path, size in rest if size == last and not inside(d1, path)]
             if after and self.guessed:
-                raise SiteError(
-                    f"{after[-1]} runs after {d1} and makes a tensor of the image's shape too: D1 cannot be told. "
-                    f"Name it with {advice.sites()}; `sparse-plugin sites` lists what runs"
-                )
+                raise self._wrong_last(d1, after[-1])
         self.done, self.unread = not self.unread, False  # the shapes are right; what has values is looked at once more
 
     def _judge_calls(self, ran: Ran) -> None:
+        if self.compiled:
+            if self.d1s:
+                raise SiteError(
+                    "the module that Γ is read at is compiled by itself, so that nothing tells whether it makes the image; give "
+                    f"{advice.example() or 'an input'}, or run the generator once before it is compiled, or name the site with "
+                    f"{advice.sites()}"
+                )
+            return
         calls = {site: sum(path == site.path for path, _ in ran) for site in self.sites}
         used = any(calls[site] for site in self.sites if site.path in self.heads)
         for site, count in calls.items():
             if count != 1 and not (count == 0 and used and site.path in self.heads):
-                around = site.path.rpartition(".")[0]
-                named = advice.sites(around) if not count and around else advice.sites()
-                raise SiteError(
-                    f"the {site} is called {count} times in one forward, and a representation is made once; name another "
-                    f"site with {named}"
-                    + (f", or attach with {advice.example()}, which finds it" if self.guessed and advice.example() else "")
-                    + (" (something calls this module's forward directly, or uses its weight)" if not count else "")
-                )
+                raise self._wrong_count(site, count)
+
+    def _wrong_image(self, d1: str, last: Sequence[int], image: Sequence[int]) -> SiteError:
+        return SiteError(
+            f"{d1} makes {shape(last)} and the image is {shape(image)}: it is not the last synthesis "
+            f"convolution. Name the right one with {advice.sites()}; `sparse-plugin sites` lists them"
+        )
+
+    def _wrong_last(self, d1: str, after: str) -> SiteError:
+        return SiteError(
+            f"{after} runs after {d1} and makes a tensor of the image's shape too: D1 cannot be told. "
+            f"Name it with {advice.sites()}; `sparse-plugin sites` lists what runs"
+        )
+
+    def _wrong_count(self, site: Site, count: int) -> SiteError:
+        around = site.path.rpartition(".")[0]
+        named = advice.sites(around) if not count and around else advice.sites()
+        finds = f", or attach with {advice.example()}, which finds it" if self.guessed and advice.example() else ""
+        return SiteError(
+            f"the {site} is called {count} times in one forward, and a representation is made once; name another "
+            f"site with {named}{finds}"
+            + (" (something calls this module's forward directly, or uses its weight)" if not count else "")
+        )
 
 
 def _size(image: Tensor | None) -> tuple[int, ...] | None:
@@ -136,6 +182,8 @@ class Watch(capture.Unscriptable):
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if torch.compiler.is_dynamo_compiling():
+            if self.first.traced is not None and isinstance(output, Tensor):
+                self.first.traced.append((self.path, output.shape))
             return
         if self.first.done:
             if not capture.recording():

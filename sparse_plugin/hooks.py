@@ -41,6 +41,7 @@ class Runtime:
     def __init__(self) -> None:
         self.recorder: Recorder | None = None
         self.slack = False  # whether it was said that the constraint cannot bind
+        self.compiled = False  # whether Γ was compiled into a graph, by torch.compile
         self.effective = False  # whether Γ was regularized, or its penalty has reached a loss
         self.penalizable = False  # whether Γ has passed with gradients, or the generator was trained
         self.steps = 0  # of the generator's optimizer
@@ -88,6 +89,22 @@ def runtime(hook: SiteHook) -> Runtime:
     if found is None:
         found = _runtimes.setdefault(hook, Runtime())
     return found
+
+
+def _traced(path: str) -> int:
+    """Γ at path is being compiled into a graph, where Python runs no more. Called, by the mark below, while that happens."""
+    for hook in list(_runtimes):
+        if hook.site.path == path:
+            now = runtime(hook)
+            now.compiled = True
+            if isinstance(hook.regularizer, Penalty):
+                hook.is_due()
+            hook.took_effect()
+    return 0
+
+
+# What torch.compiler.assume_constant_result does, without the import of torch's compiler.
+_traced._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 class SiteHook(capture.Unscriptable):
@@ -143,6 +160,8 @@ class SiteHook(capture.Unscriptable):
         assert isinstance(constraint, Constraint)
         dictionaries = self._dictionaries(module)
         if capture.recording():
+            if torch.compiler.is_dynamo_compiling() and not capture.exporting():
+                _traced(self.site.path)
             return constraint.represent(gamma, dictionaries)
         now = runtime(self)
         sparse = constraint.represent(gamma, dictionaries, self._observer(now))
@@ -211,6 +230,7 @@ class SiteHook(capture.Unscriptable):
                     f"{advice.setting('delivery', 'gradient')}"
                 )
             self.compiled = True
+            _traced(self.site.path)
             out: Tensor = AddTerm.apply(gamma, value(penalty, gamma), 1 / self.accumulation)
             return out
         if self.delivery == "gradient" and getattr(module, "_is_replica", False):

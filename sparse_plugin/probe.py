@@ -37,7 +37,9 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         for module in modules:
             # Buffers are written in place: on clones, so that graphs which hold the real ones never know.
-            module._buffers.update({n: b.detach().clone() for n, b in module._buffers.items() if b is not None and capture.readable(b)})
+            module._buffers.update(
+                {n: b.detach().clone() for n, b in module._buffers.items() if b is not None and capture.readable(b)}
+            )
         try:
             yield
         finally:

@@ -43,6 +43,11 @@ class Recorder:
         """Whether the generator's next step, after so many, is one to record: the first, and every `every`th."""
         return self.every > 0 and (steps == 0 or (steps + 1) % self.every == 0)
 
+    @property
+    def pending(self) -> bool:
+        """Whether a forward pass was remembered that is not written yet."""
+        return bool(self._pending)
+
     def take(self, reduction: Reduction) -> None:
         """Remember a forward pass; a later one of the same step replaces it."""
         self._pending[reduction.site, reduction.level] = reduction

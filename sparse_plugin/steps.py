@@ -15,6 +15,7 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 from sparse_plugin import advice
 from sparse_plugin.errors import AttachmentError, PenaltyError
 from sparse_plugin.hooks import SiteHook, runtime
+from sparse_plugin.penalty import say_once
 from sparse_plugin.registry.base import Penalty
 from sparse_plugin.sites import CHILD
 from sparse_plugin.wrappers import plain
@@ -80,6 +81,11 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         now.steps += 1
         now.taken, now.ran, now.counter.backwards = 0, 0, 0.0
         if now.recorder is not None:
+            if now.compiled and now.recorder.due(now.steps - 1) and not now.recorder.pending:
+                say_once(
+                    "Γ inside a graph that torch.compile made is not logged while training; attachment.measure(...) measures a "
+                    "forward of its own"
+                )
             now.recorder.stepped(now.steps)
 
 

@@ -81,11 +81,12 @@ class Vigil:
         """The generator returned. Raises SiteError where it made an image past every site."""
         now = self.running.pop(threading.get_ident(), None)
         if not self.first.done:
+            self.first.compiled = now is not None and not now.passed and self._compiled(now.generator)
             self.first.end(output)
-        elif now is not None and not now.passed and image_of(output) is not None:
+        elif now is not None and not now.passed and image_of(output) is not None and not self._compiled(now.generator):
             raise SiteError(
                 f"{type(now.generator).__name__} made an image without going through {self._where(now.generator)}: another "
-                f'module makes it now, and nothing was regularized. {_name_all(now.generator, self.channels)}'
+                f"module makes it now, and nothing was regularized. {_name_all(now.generator, self.channels)}"
             )
 
     def meet(self, head: Head, module: nn.Module, args: tuple[Any, ...]) -> Any:
@@ -153,10 +154,16 @@ class Vigil:
         if not self.channels:
             return
         sites = {hook.site.path for _, _, hook in hooks.find(generator, hooks.SiteHook)}
-        for path in {climb(generator, path) for path, m in kernel_owners(generator) if out_channels(m) in self.channels}:
+        for path in {
+            climb(generator, path) for path, m in kernel_owners(generator) if out_channels(m) in self.channels
+        }:
             module = generator.get_submodule(path)
             if path not in sites:
                 module.register_forward_pre_hook(Head(self, found.get(module)))
+
+    def _compiled(self, generator: nn.Module) -> bool:
+        """Whether a site is in a compiled graph, which tells nobody that it ran."""
+        return any(hooks.runtime(hook).compiled for _, _, hook in hooks.find(generator, hooks.SiteHook))
 
     def _where(self, generator: nn.Module) -> str:
         return "; ".join(f"the {hook.site}" for _, _, hook in hooks.find(generator, hooks.SiteHook)) or "any site"
@@ -188,7 +195,9 @@ class Begins(capture.Unscriptable):
         self.vigil = vigil
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not torch.compiler.is_dynamo_compiling() and threading.get_ident() not in hooks.muted:
+        if torch.compiler.is_dynamo_compiling():
+            self.vigil.first.begin_traced()
+        elif threading.get_ident() not in hooks.muted:
             self.vigil.begin(module, args, kwargs)
 
 
@@ -199,7 +208,9 @@ class Ends(capture.Unscriptable):
         self.vigil = vigil
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if not torch.compiler.is_dynamo_compiling() and threading.get_ident() not in hooks.muted:
+        if torch.compiler.is_dynamo_compiling():
+            self.vigil.first.end_traced(output)
+        elif threading.get_ident() not in hooks.muted:
             self.vigil.end(output)
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import gc
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from sparse_plugin.errors import AttachmentError
+from sparse_plugin.sites import Site
 
 # The names under which wrappers keep what they wrap, where they stand inside a generator.
 SEGMENTS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
@@ -82,12 +84,27 @@ def _imported(module: str, name: str) -> tuple[type, ...]:
     return () if found is None else (found,)
 
 
-def eager() -> AbstractContextManager[Any]:
-    """Everything runs as if torch.compile had not been asked for: hooks that look at a forward would be compiled into it."""
-    if "torch._dynamo" not in sys.modules:
-        return nullcontext()
-    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
-    return stance
+_looks = 0
+_stance: Any = None
+
+
+@contextmanager
+def eager() -> Iterator[None]:
+    """Inside it everything runs as if torch.compile had not been asked for: hooks that look at a forward would be compiled
+    into it.
+    """
+    global _looks, _stance
+    if not _looks and "torch._dynamo" in sys.modules:
+        with suppress(RuntimeError):  # inside a compiled call, whose own forward is what runs
+            _stance = torch.compiler.set_stance("force_eager")
+    _looks += 1
+    try:
+        yield
+    finally:
+        _looks -= 1
+        if not _looks and _stance is not None:
+            stance, _stance = _stance, None
+            stance.__exit__(None, None, None)
 
 
 def forget_compiled() -> None:
@@ -103,7 +120,7 @@ def within(generator: nn.Module, site: str) -> str:
     """A site of a wrapped generator, as in "module.c5", as one of the generator itself."""
     known = {path for path, _ in generator.named_modules()}
     inner = site
-    while inner.rpartition(":")[0] not in known and inner not in known:
+    while Site.parse(inner).path not in known:
         first, _, inner = inner.partition(".")
         if first not in ("module", *SEGMENTS):
             return site
