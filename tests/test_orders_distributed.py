@@ -1,0 +1,32 @@
+"""Every order of attaching, compiling and wrapping for two processes: the same numbers as one process, or a refusal."""
+
+import socket
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from orders_worker import EXACT, EXPECTED, alone, work
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """All orders in one pair of processes: what costs most is to start them."""
+    results = tmp_path_factory.mktemp("orders") / "outcomes.pt"
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    processes = mp.spawn(work, (port, results), nprocs=2, join=False)
+    while not processes.join(timeout=300):
+        pass
+    return torch.load(results)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("order", "kind"), EXPECTED, ids=lambda text: text.replace(", ", "-").replace(" ", "_"))
+def test_exact_or_refused(order, kind, outcomes):
+    found, expected = outcomes[order, kind], EXPECTED[order, kind]
+    if expected == EXACT:
+        assert isinstance(found, torch.Tensor), found
+        assert torch.allclose(found, alone(kind), atol=1e-6)
+    else:
+        assert isinstance(found, str) and expected in found
