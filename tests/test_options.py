@@ -236,6 +236,7 @@ TABLE4 = {
     "iterations": (["--iterations", 9], "iterations", 9),
     "methods": (["--methods", "l0:k=0.5"], "methods", ["l0:k=0.5"]),
     "width": (["--width", 0.5], "width", 0.5),
+    "record": (["--record", "r.jsonl"], "record", "r.jsonl"),
     "device": (["--device", "cuda:1"], "device", "cuda:1"),
 }
 EVALUATE = {

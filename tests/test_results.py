@@ -67,7 +67,7 @@ def test_a_change_is_of_ratios_and_turns_with_the_roles(factor):
     base = [400.0, 420.0, 380.0, 410.0, 395.0, 405.0, 415.0, 385.0]
     values = [factor * b * (1 + (i % 3 - 1) / 50) for i, b in enumerate(base)]
     one, other = statistics.change(values, base), statistics.change(base, values)
-    assert (1 + one.percent / 100) * (1 + other.percent / 100) == pytest.approx(1) and one.p == other.p
+    assert (1 + one.mean / 100) * (1 + other.mean / 100) == pytest.approx(1) and one.p == other.p
     assert (1 + one.low / 100) * (1 + other.high / 100) == pytest.approx(1)
     (alone,) = statistics.judged([one])
     assert alone.verdict == {0.9: "better", 1.0: "not told apart", 1.1: "worse"}[factor]

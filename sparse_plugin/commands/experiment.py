@@ -120,6 +120,7 @@ _table("table3", "Table 3: BigGAN and DiffCRBigGAN on 20 and 10 per cent of CIFA
     "--methods", multiple=True, metavar="NAME,...", help='Columns, as in "vanilla,l0:k=0.5".  [default: the paper\'s]'
 )
 @click.option("--width", default=1.0, show_default=True, help="Multiplies the network's channels.")
+@click.option("--record", metavar="FILE", help="Add finished runs to it, a line each, for `results`.")
 @click.option(
     "--import", "imports", multiple=True, metavar="FILE", help="A .py file or module that registers regularizers."
 )

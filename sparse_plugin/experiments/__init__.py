@@ -10,4 +10,5 @@ statistics.py  paired comparisons and the rule of their words
 records.py   finished runs as lines of a file, comparison.py their groups and pairs, page.py and pages.py what is written
 files.py     tables as Markdown, CSV and JSON
 table4.py    Deep Image Prior, and table4_report.py what it came to
+restored.py  finished restorations as lines, and restored_page.py their comparisons
 """

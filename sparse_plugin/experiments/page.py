@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean, stdev
+from typing import Any
 
 from sparse_plugin.experiments import files, statistics
 from sparse_plugin.experiments.comparison import Compared, Group, control_of, pairs
@@ -73,12 +74,7 @@ def _row(group: Group, method: str, found: Compared | None) -> list[str]:
     values = [group.primary(record) for record in group.of(method)]
     name = method if found is None or found.base == VANILLA else f"{method} against {found.base}"
     cells = [name, str(len(values)), _spread(values)]
-    if found is None:
-        cells += [""] * 6
-    elif found.change is None:
-        cells += ["0", "", "", "", "", "not told apart"]
-    else:
-        cells += [str(found.change.pairs), *_changed(found.change)]
+    cells += [""] * 6 if found is None else changed(found.change)
     if _papers(group, "l0") is not None:
         paper = None if found is None or found.base != VANILLA else _papers(group, method)
         cells.append("" if paper is None else f"{paper:+.1f}")
@@ -86,13 +82,17 @@ def _row(group: Group, method: str, found: Compared | None) -> list[str]:
     return cells
 
 
-def _changed(change: Change) -> list[str]:
-    return [f"{change.percent:+.1f}", bounds(change), f"{change.p:.2g}", f"{change.adjusted:.2g}", change.verdict]
+def changed(change: Change | None, digits: int = 1) -> list[str]:
+    """The cells of a comparison, None where it has no pairs: pairs, mean change, interval, p, corrected p, verdict."""
+    if change is None:
+        return ["0", "", "", "", "", "not told apart"]
+    cells = [str(change.pairs), f"{change.mean:+.{digits}f}", bounds(change, digits)]
+    return [*cells, f"{change.p:.2g}", f"{change.adjusted:.2g}", change.verdict]
 
 
-def bounds(change: Change) -> str:
-    """The interval, in per cent: "-12.0 to -3.1"."""
-    return "none of one pair" if math.isinf(change.high) else f"{change.low:+.1f} to {change.high:+.1f}"
+def bounds(change: Change, digits: int = 1) -> str:
+    """The interval: "-12.0 to -3.1"."""
+    return "none of one pair" if math.isinf(change.high) else f"{change.low:+.{digits}f} to {change.high:+.{digits}f}"
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -156,11 +156,11 @@ def notes(group: Group) -> list[str]:
     """What the numbers depend on."""
     config, first = group.config, group.records[0]
     seeds = ", ".join(map(str, group.seeds))
-    found = [f"seeds {seeds}; trained on {config['data']['name']} ({config['data']['images']} images)", power(group)]
-    made = {(m.get("torch"), m.get("device"), m.get("threads")) for r in group.records for m in r.made_with[:1]}
-    found += [
-        f"made with torch {torch}, {device}, {threads} thread(s)" for torch, device, threads in sorted(made, key=str)
+    found = [
+        f"seeds {seeds}; trained on {config['data']['name']} ({config['data']['images']} images)",
+        power(group.compared),
     ]
+    found += made_with(record.made_with for record in group.records)
     paces = [record.pace for record in group.records if record.pace]
     found += [f"seconds a step: {min(paces):.2g} to {max(paces):.2g}, median of each run"] if paces else []
     found += [f"{what}: {how}" for what, how in first.protocol.items()]
@@ -176,9 +176,17 @@ def notes(group: Group) -> list[str]:
     return found
 
 
-def power(group: Group) -> str:
+def made_with(runs: Iterable[Sequence[Mapping[str, Any]]]) -> list[str]:
+    """A line for each torch, device and number of threads that runs were made with, of what `Record.made_with` holds."""
+    made = {(m.get("torch"), m.get("device"), m.get("threads")) for several in runs for m in several[:1]}
+    return [
+        f"made with torch {torch}, {device}, {threads} thread(s)" for torch, device, threads in sorted(made, key=str)
+    ]
+
+
+def power(compared: Iterable[Compared]) -> str:
     """What the number of pairs allows to be said at all."""
-    several = [found.change.pairs if found.change else 0 for found in group.compared]
+    several = [found.change.pairs if found.change else 0 for found in compared]
     if not several:
         return "no method to compare yet"
     count, needed = max(several), statistics.pairs_needed(len(several))
@@ -209,7 +217,7 @@ def sentences(group: Group) -> str:
             else f"{found.change.verdict} than {against}"
         )
         told.append(
-            f"{found.method} {verdict} ({found.change.percent:+.1f} %, 95 % interval {bounds(found.change)}, "
+            f"{found.method} {verdict} ({found.change.mean:+.1f} %, 95 % interval {bounds(found.change)}, "
             f"{found.change.pairs} pair{'' if found.change.pairs == 1 else 's'})"
         )
-    return f"{what}: {'; '.join(told) if told else 'no pair is finished yet'}. {power(group).capitalize()}."
+    return f"{what}: {'; '.join(told) if told else 'no pair is finished yet'}. {power(group.compared).capitalize()}."

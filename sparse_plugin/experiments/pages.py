@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.experiments import comparison, page, records
+from sparse_plugin.experiments import comparison, page, records, restored_page
 from sparse_plugin.experiments.comparison import Group
 from sparse_plugin.extras import need
 from sparse_plugin.files import write
@@ -19,7 +19,7 @@ NONE = "No run is recorded yet."
 def make(file: str | Path, targets: Iterable[str | Path] = (), figures: bool = True) -> str:
     """Write what recorded runs came to into the blocks of pages, and the figures beside the file. Returns the Markdown.
 
-    file: see `records`. targets: Markdown files with blocks called "tables" or "summary". Raises ConfigError for a page
+    file: see `records`. targets: Markdown files with blocks called "tables", "summary" or "table4". Raises ConfigError for a page
     that cannot be read or has no such block, CheckpointError for a file that holds something else.
     """
     need("making results", "experiments", "scipy", "matplotlib")
@@ -28,9 +28,12 @@ def make(file: str | Path, targets: Iterable[str | Path] = (), figures: bool = T
         raise ConfigError(f"{file} is not there; name a file that `experiment --record` wrote")
     groups = [group for group in comparison.groups(records.read(file)) if group.compared]
     drawn = {name: path for group in groups for name, path in _figures(group, file.parent).items()} if figures else {}
+    table4 = restored_page.markdown(records.restorations(file)) or NONE
     for target in map(Path, targets):
-        _fill(target, {"tables": _tables(groups, _relative(drawn, target)), "summary": _summary(groups)})
-    return _tables(groups, _relative(drawn, file))
+        tables = _tables(groups, _relative(drawn, target))
+        _fill(target, {"tables": tables, "summary": _summary(groups), "table4": table4})
+    parts = [_tables(groups, _relative(drawn, file)), table4]
+    return "\n\n".join(part for part in parts if part != NONE) or NONE
 
 
 def slug(group: Group) -> str:
@@ -82,7 +85,7 @@ def _fill(target: Path, blocks: Mapping[str, str]) -> None:
     known = [name for _, name, _ in BLOCK.findall(text) if name in blocks]
     if not known:
         raise ConfigError(
-            f"{target} has no block to fill; put `<!-- made by `make results`: tables -->` (or summary) and `<!-- end -->` "
+            f"{target} has no block to fill; put `<!-- made by `make results`: tables -->` (or summary, or table4) and `<!-- end -->` "
             "on lines of their own"
         )
     made = BLOCK.sub(lambda m: f"{m[1]}\n{blocks[m[2]]}\n\n{m[3]}" if m[2] in blocks else m[0], text)

@@ -15,14 +15,18 @@ from statistics import median
 from typing import Any
 
 from sparse_plugin.errors import CheckpointError
+from sparse_plugin.experiments import restored
 from sparse_plugin.experiments.methods import label_of
 from sparse_plugin.experiments.outcome import Outcome
+from sparse_plugin.experiments.restored import Restored
 from sparse_plugin.files import append, make_folder, unwritten
 from sparse_plugin.files import lines as read_log
 from sparse_plugin.reference import environment
 from sparse_plugin.reference.rundir import LOG
 
 VERSION = 1
+# The kinds of lines; those of GANs, which there were before there were kinds, do not say theirs.
+TRAINING, RESTORATION = "training", "restoration"
 # Of a run's configuration, what stands in its line. The recipe is told by its hash, title and source.
 CONFIG = ("arch", "size", "width", "batch", "steps", "accumulation", "precision", "seed", "classes", "sparse", "data")
 
@@ -95,15 +99,25 @@ def _pace(log: Path, batch: int) -> float | None:
     return round(median(paces), 4) if paces else None
 
 
-def _plain(record: Record) -> dict[str, Any]:
-    return {"version": VERSION, **{name: getattr(record, name) for name in record.__dataclass_fields__}}
+def _plain(record: Record | Restored) -> dict[str, Any]:
+    kind = {"kind": RESTORATION} if isinstance(record, Restored) else {}
+    return {"version": VERSION, **kind, **{name: getattr(record, name) for name in record.__dataclass_fields__}}
 
 
 def read(path: Path) -> list[Record]:
-    """The records of a file, in the order of their first lines; of several with one id the last; [] where there is none.
+    """The trained runs of a file, in the order of their first lines; of several with one id the last; [] where there is none.
 
-    Raises CheckpointError for a line that is no record.
+    Raises CheckpointError for a line, of these or of others, that is no record.
     """
+    return [record for record in _all(path) if isinstance(record, Record)]
+
+
+def restorations(path: Path) -> list[Restored]:
+    """The restorations of a file, as `read` does the trained runs."""
+    return [record for record in _all(path) if isinstance(record, Restored)]
+
+
+def _all(path: Path) -> list[Record | Restored]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -114,12 +128,20 @@ def read(path: Path) -> list[Record]:
     return list({record.id: record for record in parsed}.values())
 
 
-def _parsed(line: str, path: Path, number: int) -> Record:
+def _parsed(line: str, path: Path, number: int) -> Record | Restored:
     try:
         found = json.loads(line)
         version = found.pop("version")
         if version != VERSION:
             raise ValueError(f"it is of version {version!r}, and {VERSION} is read here")
+        kind = found.pop("kind", TRAINING)
+        if kind not in (TRAINING, RESTORATION):
+            raise CheckpointError(
+                f"{path}, line {number}: this is a record of the kind {kind!r}, and {TRAINING} and {RESTORATION} are read "
+                "here; read the file with the version of sparse_plugin that wrote the line, or take the line out"
+            )
+        if kind == RESTORATION:
+            return restored.parsed(found)
         found["scores"] = {
             int(step): {name: (float(value), deviation) for name, (value, deviation) in scores.items()}
             for step, scores in found["scores"].items()
@@ -136,12 +158,12 @@ def _parsed(line: str, path: Path, number: int) -> Record:
         ) from None
 
 
-def add(path: Path, records: Iterable[Record]) -> int:
+def add(path: Path, records: Iterable[Record | Restored]) -> int:
     """Append the records that a file has not, or has otherwise. Returns how many. Raises OutputError.
 
     It is only ever appended to, so that several processes may record into one file.
     """
-    there = {record.id: record for record in read(path)}
+    there = {record.id: record for record in _all(path)}
     new = [record for record in records if there.get(record.id) != record]
     try:
         for record in new:

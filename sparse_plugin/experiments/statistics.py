@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean, stdev
 from typing import Literal
 
@@ -22,12 +22,13 @@ EXACT = 20
 class Change:
     """The change of a metric between the runs of two methods, over pairs that share a seed.
 
-    pairs: how many. percent, low, high: the mean and its 95 % interval, in per cent of the other method's value; the
-    interval is (-inf, inf) for one pair. p: two-sided, see `sign_flip`. adjusted: p after Holm, equal to p before.
+    pairs: how many. mean, low, high: the mean and its 95 % interval, in per cent of the other method's value, or of a
+    `difference` in the metric's unit; the interval is (-inf, inf) for one pair. p: two-sided, see `sign_flip`. adjusted:
+    p after Holm, equal to p before.
     """
 
     pairs: int
-    percent: float
+    mean: float
     low: float
     high: float
     p: float
@@ -43,10 +44,20 @@ def change(values: Sequence[float], others: Sequence[float]) -> Change:
     """
     if not values or len(values) != len(others) or min(*values, *others) <= 0:
         raise ValueError(f"{len(values)} and {len(others)} values do not make pairs of numbers above 0")
-    logs = [math.log(value / other) for value, other in zip(values, others, strict=True)]
-    low, high = interval(logs)
-    p = sign_flip(logs)
-    return Change(len(logs), _percent(mean(logs)), _percent(low), _percent(high), p, p)
+    of = difference([math.log(value) for value in values], [math.log(value) for value in others])
+    return replace(of, mean=_percent(of.mean), low=_percent(of.low), high=_percent(of.high))
+
+
+def difference(values: Sequence[float], others: Sequence[float]) -> Change:
+    """The change from others to values, pair by pair, in their own unit (of PSNR, dB). Its verdict is open: see `judged`.
+
+    Raises ValueError for no pairs.
+    """
+    if not values or len(values) != len(others):
+        raise ValueError(f"{len(values)} and {len(others)} values do not make pairs")
+    apart = [value - other for value, other in zip(values, others, strict=True)]
+    p = sign_flip(apart)
+    return Change(len(apart), mean(apart), *interval(apart), p, p)
 
 
 def _percent(log: float) -> float:
@@ -100,7 +111,7 @@ def judged(changes: Sequence[Change], lower_is_better: bool = True) -> list[Chan
         word: Verdict = "not told apart"
         if adjusted < LEVEL and (one.high < 0 or one.low > 0):
             word = "better" if (one.high < 0) == lower_is_better else "worse"
-        found.append(Change(one.pairs, one.percent, one.low, one.high, one.p, adjusted, word))
+        found.append(replace(one, adjusted=adjusted, verdict=word))
     return found
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sparse_plugin.errors import ConfigError, one_of
-from sparse_plugin.experiments import table4_report
+from sparse_plugin.experiments import records, restored, table4_report
 from sparse_plugin.experiments.methods import Method, methods
 from sparse_plugin.experiments.table4_report import Outcome
 from sparse_plugin.extras import need
@@ -56,13 +56,15 @@ def run(
     width: float = 1.0,
     imports: Iterable[str] = (),
     device: str | None = None,
+    record: str | Path | None = None,
     command: str = "",
 ) -> tuple[str, int]:
     """Make Table 4: every image, method and run that is not finished is denoised, or gone on with.
 
     out: where the runs and the table are. images: files and folders; by default photographs that are built in. scale: "paper"
     or "small". crop, runs, iterations: instead of the scale's. methods: columns, as in "vanilla" or "l0:k=0.5". width:
-    multiplies the network's channels. Noise is drawn from (run), the same for all methods.
+    multiplies the network's channels. record: a file of finished runs, see `records`. Noise, network and input are drawn
+    from the run's number, the same for all methods.
 
     Returns what to say and an exit code: 0, or 1 where a run diverged. Raises ConfigError for what is not valid before
     anything is denoised.
@@ -83,6 +85,8 @@ def run(
         raise ConfigError(f"{of.runs} runs were asked for; give 1 or more")
     chosen = methods_of(methods, imports)
     photographs = [_cropped(photograph, of.crop) for photograph in (_files(images) if images else _built_in())]
+    if record is not None:
+        records.read(Path(record))  # a file that is none is to be refused before anything is denoised
     for photograph in photographs:
         check(photograph.pixels, Denoise(SIGMA), iterations=of.iterations, width=width)
     done: list[Outcome] = []
@@ -97,6 +101,8 @@ def run(
                 folder = Path(out, photograph.name, method.label, f"run{seed}")
                 try:
                     done.append(_denoise(photograph, method, seed, folder, of.iterations, width, device, title))
+                    if record is not None:
+                        records.add(Path(record), [restored.of(done[-1], folder / RUN, of.crop)])
                 except DivergedError as error:
                     failed.append(f"{what}: {error}")
                 except BusyError:
@@ -206,6 +212,7 @@ def _denoise(
         curves.density[max(curves.density)],
         {"single": _tenths(curves.psnr_single), "average": _tenths(curves.psnr_average)},
         protocol,
+        {"single": curves.psnr_single[-1], "average": curves.psnr_average[-1]},
     )
     write(folder / FILE, json.dumps(asdict(made)))
     return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -21,7 +21,7 @@ OUTPUTS = {"single": "best single output", "average": "best averaged output"}
 @dataclass(frozen=True)
 class Outcome:
     """One image denoised once. psnr: by output, the best in dB and its iteration. density: of Γ_1..Γ_K at the end, 0 to 1.
-    curves: by output, PSNR every tenth iteration.
+    curves: by output, PSNR every tenth iteration. final: by output, PSNR of the last one; empty where it was not kept.
     """
 
     image: str
@@ -32,6 +32,7 @@ class Outcome:
     density: list[float]
     curves: dict[str, list[float]]
     protocol: dict[str, Any]
+    final: dict[str, float] = field(default_factory=dict)
 
 
 def by_run(outcomes: Sequence[Outcome], output: str) -> dict[str, list[float]]:

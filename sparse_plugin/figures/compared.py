@@ -50,7 +50,7 @@ def _changes(axes: Axes, group: Group, ink: dict[str, str]) -> None:
             low, high = found.change.low, found.change.high
             if math.isfinite(high):
                 axes.plot([place + 0.2] * 2, [low, high], color=INK, lw=1.2)
-            axes.plot([place + 0.2], [found.change.percent], "D", color=INK, ms=4)
+            axes.plot([place + 0.2], [found.change.mean], "D", color=INK, ms=4)
         against = "" if found.base == VANILLA else f"\nagainst\n{title(found.base).replace(chr(10), ' ')}"
         names.append(title(found.method) + against)
     axes.axhline(0, color=INK, lw=0.8)

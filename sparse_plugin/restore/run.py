@@ -21,7 +21,7 @@ from sparse_plugin.devices import device_of
 from sparse_plugin.errors import ConfigError, one_of
 from sparse_plugin.extras import need
 from sparse_plugin.precision import tell
-from sparse_plugin.reference import checkpoints
+from sparse_plugin.reference import checkpoints, environment
 from sparse_plugin.reference.rundir import RunDirectory
 from sparse_plugin.reference.sparsity import RESTORING, attachable
 from sparse_plugin.restore.report import Report
@@ -137,6 +137,7 @@ def restore(
                 if directory.step and restoration.load(directory.checkpoints, directory.step):
                     return restoration.result()
                 checkpoints.clean(directory.checkpoints)
+                environment.note(directory.path, place)
                 directory.trim(restoration.iteration)
             tell(precision, place)
             report = Report(title or task.name, restoration, budget, directory, progress)

@@ -1,0 +1,168 @@
+"""What recorded restorations came to, as Markdown: methods paired by image and noise, beside the paper's differences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+from sparse_plugin.experiments import files, page, statistics
+from sparse_plugin.experiments.comparison import Compared
+from sparse_plugin.experiments.methods import VANILLA
+from sparse_plugin.experiments.restored import Restored
+from sparse_plugin.experiments.table4_report import OUTPUTS, PAPER
+
+
+@dataclass(frozen=True)
+class Group:
+    """Restorations that differ in nothing but image, noise and method. compared: by output, each method against vanilla;
+    all of them are judged together.
+    """
+
+    records: tuple[Restored, ...]
+    compared: dict[str, tuple[Compared, ...]]
+
+    def of(self, method: str) -> list[Restored]:
+        """The restorations of a method."""
+        return [record for record in self.records if record.method == method]
+
+
+def groups(records: Iterable[Restored]) -> list[Group]:
+    """The groups of records that have something to compare, the largest first."""
+    apart: dict[str, list[Restored]] = {}
+    for record in records:
+        config = {key: value for key, value in record.config.items() if key not in ("seed", "sparse")}
+        kind = record.made_with[0].get("kind", "cpu") if record.made_with else "cpu"
+        apart.setdefault(json.dumps([record.task, record.crop, config, kind], sort_keys=True), []).append(record)
+    found = (_group(several) for several in apart.values())
+    return sorted((group for group in found if group.compared["single"]), key=lambda group: -len(group.records))
+
+
+def _group(records: Sequence[Restored]) -> Group:
+    asked = [(output, label) for output in OUTPUTS for label in _labels(records) if label != VANILLA]
+    changes = []
+    for output, label in asked:
+        both = [(one.psnr[output][0], other.psnr[output][0]) for one, other in pairs(records, label)]
+        changes.append(statistics.difference(*zip(*both, strict=True)) if both else None)
+    judged = iter(statistics.judged([change for change in changes if change is not None], lower_is_better=False))
+    compared: dict[str, list[Compared]] = {output: [] for output in OUTPUTS}
+    for (output, label), change in zip(asked, changes, strict=True):
+        compared[output].append(Compared(label, VANILLA, None if change is None else next(judged)))
+    return Group(tuple(records), {output: tuple(several) for output, several in compared.items()})
+
+
+def _labels(records: Iterable[Restored]) -> list[str]:
+    return sorted(dict.fromkeys(record.method for record in records), key=lambda label: label != VANILLA)
+
+
+def pairs(records: Iterable[Restored], method: str, base: str = VANILLA) -> list[tuple[Restored, Restored]]:
+    """The restorations of two methods of the same noisy image, by the same network at first, made with the same torch on
+    the same kind of device; an image and noise count once.
+    """
+    records = list(records)
+    others = {_same(record): record for record in records if record.method == base}
+    found = ((record, others.get(_same(record))) for record in records if record.method == method)
+    once = {_unit(record): (record, other) for record, other in found if other is not None}
+    return list(once.values())
+
+
+def _unit(record: Restored) -> tuple[str, int]:
+    return record.image["sha256"], record.noise["seed"]
+
+
+def _same(record: Restored) -> tuple[str, ...]:
+    made = record.made_with[0] if record.made_with else {}
+    what = (*_unit(record), record.noise["sha256"], record.config["seed"], made.get("torch"), made.get("device"))
+    return tuple(map(str, what))
+
+
+def markdown(records: Iterable[Restored]) -> str:
+    """All groups, with headings; empty where there is nothing to compare."""
+    return "\n\n".join(f"### {_title(group)}\n\n{_markdown(group)}" for group in groups(records))
+
+
+def _title(group: Group) -> str:
+    first = group.records[0]
+    what = "whole images" if first.crop is None else f"central squares of {first.crop} pixels"
+    sigma, iterations, width = first.task["sigma"], first.config["iterations"], first.config["width"]
+    return f"Deep Image Prior, {first.task['name']}, σ = {sigma:g}, {what}, {iterations:,} iterations, width {width:g}"
+
+
+def _markdown(group: Group) -> str:
+    parts = [
+        "Primary metrics: the highest PSNR of all iterations, in dB, of the single and of the averaged output; higher is better. "
+        "Pairs by image and noise: the same noisy image, the same initial weights, the same input.",
+        *(f"{what.capitalize()}:\n\n{_comparisons(group, output)}" for output, what in OUTPUTS.items()),
+        f"The rule: {page.RULE}. Both outputs are corrected for together.",
+        f"Mean over the runs; not tested:\n\n{_described(group)}",
+        "\n".join(f"- {note}" for note in _notes(group)),
+    ]
+    return "\n\n".join(parts)
+
+
+def _comparisons(group: Group, output: str) -> str:
+    heading = ["", "runs", "mean, dB", "pairs", "change, dB", "95 % interval", "p", "p, Holm", "verdict", "paper's, dB"]
+    changes = {found.method: page.changed(found.change, 2) for found in group.compared[output]}
+    rows = []
+    for label in _labels(group.records):
+        runs = group.of(label)
+        cells = [label, str(len(runs)), f"{mean(run.psnr[output][0] for run in runs):.2f}"]
+        rows.append([*cells, *changes.get(label, [""] * 6), _papers(output, label)])
+    return files.markdown(heading, rows)
+
+
+def _papers(output: str, label: str) -> str:
+    """The paper's difference from its vanilla."""
+    value = PAPER[output].get(label.partition("-")[0])
+    return "" if value is None or label == VANILLA else f"{value[0] - PAPER[output][VANILLA][0]:+.2f}"
+
+
+def _described(group: Group) -> str:
+    """Image by image: the highest PSNR and its iteration, the last one's, and the densities."""
+    heading = ["image", "method", "runs", "noisy"]
+    heading += [text for what in OUTPUTS.values() for text in (what, "at iteration", "at the end")]
+    rows = []
+    for image in dict.fromkeys(record.image["sha256"] for record in group.records):
+        for label in _labels(group.records):
+            runs = [record for record in group.of(label) if record.image["sha256"] == image]
+            if not runs:
+                continue
+            cells = [runs[0].image["name"], label, str(len(runs)), f"{mean(run.noisy for run in runs):.2f}"]
+            for output in OUTPUTS:
+                last = [run.final[output] for run in runs if run.final]
+                cells += [
+                    f"{mean(run.psnr[output][0] for run in runs):.2f}",
+                    f"{mean(run.psnr[output][1] for run in runs):.0f}",
+                ]
+                cells.append(f"{mean(last):.2f}" if last else "")
+            levels = zip(*(run.density for run in runs), strict=False)
+            rows.append([*cells, ", ".join(f"{100 * mean(level):.1f}" for level in levels)])
+    return files.markdown([*heading, "non-zeros of Γ_1 to Γ_K, %"], rows)
+
+
+def _notes(group: Group) -> list[str]:
+    """What the numbers depend on."""
+    images = {record.image["sha256"]: record.image for record in group.records}
+    seeds = sorted({record.noise["seed"] for record in group.records})
+    found = [
+        ", ".join(
+            f"{image['name']} ({'x'.join(map(str, image['size']))}, sha256 {sha})" for sha, image in images.items()
+        ),
+        f"noise seeds {', '.join(map(str, seeds))}; runs of one seed begin with the same weights"
+        + (
+            ", and images of one size have the same noise, so that their pairs are not independent"
+            if len(images) > 1
+            else ""
+        ),
+        page.power([one for several in group.compared.values() for one in several]),
+        "the paper's: the mean of nine whole images, three runs each",
+        *page.made_with(record.made_with for record in group.records),
+    ]
+    paired = {(label, _unit(one)) for label in _labels(group.records) for one, _ in pairs(group.records, label)}
+    found += [
+        f"{record.method}, {record.image['name']}, noise seed {record.noise['seed']}: without a vanilla run to be paired with"
+        for record in group.records
+        if (record.method, _unit(record)) not in paired
+    ]
+    return found
