@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -340,10 +341,11 @@ def _unhooked(module: nn.Module) -> Iterator[None]:
 
 def _look_at(module: nn.Module, hook: hooks.SiteHook, seen: list[Reduction]) -> Any:
     """A temporary hook ahead of the site's own, which sees Γ as it arrives."""
+
+    def look(gamma: Tensor) -> None:
+        if threading.get_ident() not in hooks.muted:
+            seen.extend(hook.look(module, gamma.as_subclass(Tensor)))
+
     if hook.site.side == "input":
-        return module.register_forward_pre_hook(
-            lambda module, args: seen.extend(hook.look(module, args[0].as_subclass(Tensor))), prepend=True
-        )
-    return module.register_forward_hook(
-        lambda module, args, output: seen.extend(hook.look(module, output.as_subclass(Tensor))), prepend=True
-    )
+        return module.register_forward_pre_hook(lambda module, args: look(args[0]), prepend=True)
+    return module.register_forward_hook(lambda module, args, output: look(output), prepend=True)

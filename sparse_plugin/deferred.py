@@ -13,7 +13,8 @@ from typing import Any
 
 from torch import nn
 
-from sparse_plugin import advice, capture, hooks, loading, placement, vigil
+from sparse_plugin import advice, capture, hooks, loading, placement
+from sparse_plugin.calls import looking
 from sparse_plugin.errors import SiteError
 from sparse_plugin.inserted import Inserted
 from sparse_plugin.plan import Plan
@@ -56,7 +57,7 @@ class Deferred(capture.Unscriptable):
             if not any(hook is self for hook in module._forward_pre_hooks.values()):
                 return  # another thread was first
             kwargs = kwargs or {}
-            with vigil.looking():
+            with looking():
                 chosen, known_by = placement.resolve(module, self.plan, args, kwargs)
             assert chosen is not None  # as it is where the inputs are known
             expected = _child(module).places

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,7 +18,19 @@ from torch import Tensor, nn
 from sparse_plugin import advice, capture
 from sparse_plugin.errors import SiteError, module_of
 from sparse_plugin.probe import forward, undisturbed
-from sparse_plugin.sites import CHILD, Site, climb, image_of, images_of, inside, kernel_owners, makes, own_kernel, shape
+from sparse_plugin.sites import (
+    CHILD,
+    Site,
+    climb,
+    image_of,
+    images_of,
+    inside,
+    kernel_owners,
+    makes,
+    own_kernel,
+    rival_of,
+    shape,
+)
 
 
 @dataclass
@@ -33,6 +45,7 @@ class Candidate:
     output: tuple[int, ...] = ()
     density: float = 0.0  # of its input, before any regularizer
     verdict: str = ""
+    idle: bool = False  # whether an image is computed from its output, and the same without it
     nodes: list[Any] = field(default_factory=list, repr=False)  # the autograd nodes of its outputs, while tracing
 
     @property
@@ -47,7 +60,8 @@ class Detection:
     """What one forward pass showed: every candidate in order of execution, and the sites that were chosen.
 
     sites: one for each image that the generator returns; none where it cannot be told. makers: the candidates that make
-    an image, whether or not they were chosen.
+    an image, whether or not they were chosen. idle: those which the image is computed from too, and that leave nothing in
+    it on these inputs, such as a head that is faded in from 0.
     """
 
     candidates: tuple[Candidate, ...]
@@ -55,6 +69,7 @@ class Detection:
     sites: tuple[Site, ...]
     why: str
     makers: tuple[Candidate, ...] = ()
+    idle: tuple[Candidate, ...] = ()
 
     @property
     def site(self) -> Site | None:
@@ -106,7 +121,10 @@ def trace(generator: nn.Module, *args: Any, grad: bool = True, **kwargs: Any) ->
         for path, module in generator.named_modules():
             if CHILD not in path.split("."):
                 module.register_forward_hook(watch(path))
-        images = images_of(forward(generator, args, kwargs, grad))
+        with _learning(generator):
+            output = forward(generator, args, kwargs, grad)
+    images = images_of(output)
+    rival = rival_of(images[0], output) if images else None
     # A kernel whose module never ran was called behind its back by a wrapper: the nearest ancestor that ran stands in.
     for path in list(candidates):
         at = path
@@ -118,7 +136,38 @@ def trace(generator: nn.Module, *args: Any, grad: bool = True, **kwargs: Any) ->
     detection = _choose(generator, candidates, images, lambda path: _matters(generator, path, args, kwargs))
     for seen in fired.values():
         seen.nodes.clear()
+    if rival is not None and rival.grad_fn is not None and not _is_below(rival.grad_fn, images):
+        why = f"it returns {shape(images[0].shape)} and {shape(rival.shape)}, and either may be the image"
+        return replace(detection, sites=(), makers=(), idle=(), why=why)
     return detection
+
+
+def _is_below(node: Any, images: Sequence[Tensor]) -> bool:
+    """Whether one of images is computed from what this autograd node made, as from features."""
+    todo: list[Any] = [image.grad_fn for image in images]
+    seen: set[Any] = {None}
+    while todo:
+        at = todo.pop()
+        if at is node:
+            return True
+        if at not in seen:
+            seen.add(at)
+            todo.extend(parent for parent, _ in at.next_functions)
+    return False
+
+
+@contextmanager
+def _learning(generator: nn.Module) -> Iterator[None]:
+    """Kernels that were frozen, as a copy's are, leave a graph too."""
+    frozen = [p for _, m in kernel_owners(generator) for p in m._parameters.values() if p is not None and p.dim() >= 4]
+    frozen = [p for p in frozen if p.is_leaf and not p.requires_grad and p.is_floating_point() and not p.is_inference()]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
 
 
 @contextmanager
@@ -154,21 +203,22 @@ def _choose(
     computed = [image for image in images if image.grad_fn is not None] or images[:1]
     able = [_able(generator, ran, size, image, matters) for image in computed]
     makers = tuple(c for c in ran if any(c in found for found in able))
+    idle = tuple(c for c in ran if c.idle and c not in makers)
     for c in ran:
         if c in makers:
             c.verdict = ""
     chosen: dict[str, Candidate] = {}
     for found in able:
         if len(found) > 1 or not found:
-            return Detection(ran, size, (), _why_not(len(found), size, capture.readable(images[0])), makers)
+            return Detection(ran, size, (), _why_not(len(found), size, capture.readable(images[0])), makers, idle)
         if found[0].calls != 1:
             found[0].verdict = f"called {found[0].calls} times in one forward"
-            return Detection(ran, size, (), f"{found[0].path} is {found[0].verdict}", makers)
+            return Detection(ran, size, (), f"{found[0].path} is {found[0].verdict}", makers, idle)
         chosen[climb(generator, found[0].path)] = found[0]
     for path, d1 in chosen.items():
         d1.verdict = "D1" + (f"; Γ is read at {path}, before its padding" if path != d1.path else "")
     why = "the only convolution that makes the image" if len(chosen) == 1 else "each makes an image of its own"
-    return Detection(ran, size, tuple(Site(path) for path in chosen), why, makers)
+    return Detection(ran, size, tuple(Site(path) for path in chosen), why, makers, idle)
 
 
 def _why_not(makers: int, size: tuple[int, ...], readable: bool) -> str:
@@ -202,6 +252,7 @@ def _able(
         for c in able:
             if not matters(c.path):
                 c.verdict = "the image is the same without it"
+                c.idle = c.idle or makers is not None
         able = [c for c in able if not c.verdict]
     return able
 

@@ -17,7 +17,18 @@ from sparse_plugin.consumed import Consumed
 from sparse_plugin.errors import SiteError
 from sparse_plugin.hooks import SiteHook, find, remove
 from sparse_plugin.registry.base import Constraint
-from sparse_plugin.sites import CHILD, Site, convolution, image_of, inside, kernel_owners, makes, out_channels, shape
+from sparse_plugin.sites import (
+    CHILD,
+    Site,
+    convolution,
+    image_of,
+    inside,
+    kernel_owners,
+    makes,
+    out_channels,
+    rival_of,
+    shape,
+)
 
 # How D1 is known decides what the first forward checks: named by "hand", only that the site is called once; found by a
 # "trace" or named by an adapter, also that it makes the image; by a "guess" from the modules alone, also that nothing
@@ -109,8 +120,14 @@ class FirstPass:
         ran, part = self.ran.pop(me, []), self.parts.pop(me, None)
         self.rooted[me] = False
         if output is not None and not self.done:  # another thread may have been first, and taken the watches off
-            image = _size(image_of(output))
+            found = image_of(output)
+            image = _size(found)
             if part is None or self._concerned(part, ran, image):
+                if self.guessed and found is not None and (rival := rival_of(found, output)) is not None:
+                    raise SiteError(
+                        f"the generator returns {shape(found.shape)} and {shape(rival.shape)}, and either may be the image, so D1 "
+                        f"cannot be told. Name it with {advice.sites()}; `sparse-plugin sites` lists what runs"
+                    )
                 self._judge(ran, image)
 
     def _concerned(self, part: str, ran: Ran, image: tuple[int, ...] | None) -> bool:

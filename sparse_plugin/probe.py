@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.grad_mode import _unsafe_preserve_version_counter
+from torch.utils._pytree import tree_map
 
 from sparse_plugin import capture
 from sparse_plugin.errors import ForwardError, SparsePluginError
@@ -33,8 +34,7 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
         if tensor is not None and capture.readable(tensor)
     ]
     devices = sorted({tensor.device.index or 0 for _, _, tensor, _ in tensors if tensor.device.type == "cuda"})
-    python, numpy = random.getstate(), _numpy_state()
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=devices), random_states(None):
         for module in modules:
             # Buffers are written in place: on clones, so that graphs which hold the real ones never know.
             module._buffers.update(
@@ -53,24 +53,47 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
                         with _unsafe_preserve_version_counter(tensor):
                             tensor.copy_(value)
                     table[name] = tensor
-            random.setstate(python)
-            if numpy is not None:
-                import numpy as np
-
-                np.random.set_state(numpy)
 
 
 def _same(tensor: Tensor, value: Tensor) -> bool:
     return tensor.shape == value.shape and torch.equal(tensor, value)
 
 
-def _numpy_state() -> Any:
+def random_state() -> tuple[Any, Any, Any]:
+    """The random states of torch on the CPU, Python and NumPy, out of which a forward may draw which way it takes."""
     numpy = sys.modules.get("numpy")
-    return None if numpy is None else numpy.random.get_state()
+    return torch.get_rng_state(), random.getstate(), None if numpy is None else numpy.random.get_state()
+
+
+@contextmanager
+def random_states(state: tuple[Any, Any, Any] | None) -> Iterator[None]:
+    """Inside, these random states, or those that are there; after it, those that were there before."""
+    before = random_state()
+    try:
+        if state is not None:
+            _set_random_state(state)
+        yield
+    finally:
+        _set_random_state(before)
+
+
+def _set_random_state(state: tuple[Any, Any, Any]) -> None:
+    torch.set_rng_state(state[0])
+    random.setstate(state[1])
+    if state[2] is not None:
+        sys.modules["numpy"].random.set_state(state[2])
+
+
+def _usable(value: Any) -> Any:
+    """A tensor that was made in inference mode, as one that autograd can follow."""
+    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
 
 
 def forward(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], grad: bool = False) -> Any:
     """One undisturbed forward of module; with grad, its output carries the graph that made it."""
+    if grad and torch.is_inference_mode_enabled():
+        with torch.inference_mode(False):
+            return forward(module, *tree_map(_usable, (args, kwargs)), grad)
     with eager(), undisturbed(module), torch.enable_grad() if grad else torch.no_grad():
         try:
             return module(*args, **kwargs)

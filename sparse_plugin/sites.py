@@ -93,7 +93,9 @@ def _weight(module: nn.Module) -> Any:
 
 
 def image_of(output: Any) -> Tensor | None:
-    """The image in what a generator returned: the largest tensor of 4 or 5 dimensions, the first of equals."""
+    """The image in what a generator returned: of its tensors of 4 or 5 dimensions with 1 to 4 channels, else of all, the
+    largest, the first of equals. What has more channels beside an image, such as features, is none.
+    """
     return next(iter(images_of(output)), None)
 
 
@@ -104,9 +106,28 @@ def images_of(output: Any) -> list[Tensor]:
     if isinstance(output, Tensor):
         return [output] if output.dim() in (4, 5) else []
     parts = [images for part in _parts(output) if (images := images_of(part))]
-    best = max(parts, key=lambda images: images[0][0].numel() if len(images[0]) else 0, default=[])
+    best = max(parts, key=lambda images: _rank(images[0]), default=[])
     beside = [part for part in _parts(output) if isinstance(part, Tensor) and best and part.shape == best[0].shape]
     return beside if any(part is best[0] for part in beside) else best
+
+
+def rival_of(image: Tensor, output: Any) -> Tensor | None:
+    """What may be the image as well in what a generator returned: a tensor of more channels, where image has not the three of
+    a picture.
+    """
+    channels = _rank(image)[-1]
+    if channels in (0, 3):
+        return None
+    tensors = [output] if isinstance(output, Tensor) else [t for part in _parts(output) for t in images_of(part)]
+    many = [t for t in tensors if not _rank(t)[0] and math.prod(t.shape[1:]) > math.prod(image.shape[1:])]
+    return max(many, key=_rank, default=None)
+
+
+def _rank(image: Tensor) -> tuple[bool, int, bool, int]:
+    size = math.prod(image.shape[1:])
+    # Which axis has the channels of five is not known: frames, samples and slices stand beside them.
+    channels = next((n for n in image.shape[1:-2] if 1 <= n <= 4), 0)
+    return channels > 0, size // max(1, channels), channels in (1, 3), channels
 
 
 def _parts(output: Any) -> tuple[Any, ...]:
