@@ -6,9 +6,7 @@ among those whose output has the image's shape, the one that the image is comput
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +15,7 @@ from torch import Tensor, nn
 
 from sparse_plugin import advice, capture
 from sparse_plugin.errors import SiteError, module_of
-from sparse_plugin.probe import forward, undisturbed
+from sparse_plugin.probe import forward, learning, undisturbed, unseen
 from sparse_plugin.sites import (
     CHILD,
     Site,
@@ -117,11 +115,11 @@ def trace(generator: nn.Module, *args: Any, grad: bool = True, **kwargs: Any) ->
 
         return hook
 
-    with _unseen(generator):
+    with unseen(generator):
         for path, module in generator.named_modules():
             if CHILD not in path.split("."):
                 module.register_forward_hook(watch(path))
-        with _learning(generator):
+        with learning(generator):
             output = forward(generator, args, kwargs, grad)
     images = images_of(output)
     rival = rival_of(images[0], output) if images else None
@@ -154,38 +152,6 @@ def _is_below(node: Any, images: Sequence[Tensor]) -> bool:
             seen.add(at)
             todo.extend(parent for parent, _ in at.next_functions)
     return False
-
-
-@contextmanager
-def _learning(generator: nn.Module) -> Iterator[None]:
-    """Kernels that were frozen, as a copy's are, leave a graph too."""
-    frozen = [p for _, m in kernel_owners(generator) for p in m._parameters.values() if p is not None and p.dim() >= 4]
-    frozen = [p for p in frozen if p.is_leaf and not p.requires_grad and p.is_floating_point() and not p.is_inference()]
-    for parameter in frozen:
-        parameter.requires_grad_(True)
-    try:
-        yield
-    finally:
-        for parameter in frozen:
-            parameter.requires_grad_(False)
-
-
-@contextmanager
-def _unseen(generator: nn.Module) -> Iterator[None]:
-    """Somebody's own forward hooks, which log or count, see nothing of a look; torch's (spectral norm, shards) act."""
-    saved = [(module, module._forward_hooks) for module in generator.modules()]
-    for module, hooks in saved:
-        torchs = {key: hook for key, hook in hooks.items() if _home(hook).partition(".")[0] == "torch"}
-        module._forward_hooks = OrderedDict(torchs)
-    try:
-        yield
-    finally:
-        for module, hooks in saved:
-            module._forward_hooks = hooks
-
-
-def _home(hook: Any) -> str:
-    return str(getattr(hook, "__module__", None) or type(hook).__module__)
 
 
 def _choose(
@@ -283,7 +249,7 @@ def _matters(generator: nn.Module, path: str, args: tuple[Any, ...], kwargs: dic
     def silence(module: nn.Module, inputs: Any, output: Any) -> Any:
         return torch.zeros_like(output) if isinstance(output, Tensor) else output
 
-    with undisturbed(generator), _unseen(generator):
+    with undisturbed(generator), unseen(generator):
         plain = image_of(forward(generator, args, kwargs))
         generator.get_submodule(path).register_forward_hook(silence)
         without = image_of(forward(generator, args, kwargs))

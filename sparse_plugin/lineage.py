@@ -30,8 +30,9 @@ class Made(capture.Unscriptable):
         if torch.compiler.is_dynamo_compiling() or not torch.is_grad_enabled() or threading.get_ident() in hooks.muted:
             return
         image = output if isinstance(output, Tensor) else image_of(output if isinstance(output, (tuple, list, dict)) else ())
-        if image is not None and image.grad_fn is not None:
-            image.grad_fn.metadata.setdefault(_KEY, self.regularized)
+        node: Any = None if image is None else image.grad_fn
+        if node is not None:
+            node.metadata.setdefault(_KEY, self.regularized)
 
 
 def unknown(image: Tensor, since: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from torch.utils._pytree import tree_map
 
 from sparse_plugin import capture
 from sparse_plugin.errors import ForwardError, SparsePluginError
+from sparse_plugin.sites import kernel_owners
 from sparse_plugin.wrappers import eager
 
 
@@ -84,6 +86,38 @@ def _set_random_state(state: tuple[Any, Any, Any]) -> None:
         sys.modules["numpy"].random.set_state(state[2])
 
 
+@contextmanager
+def learning(generator: nn.Module) -> Iterator[None]:
+    """Kernels that were frozen, as a copy's are, leave a graph too."""
+    frozen = [p for _, m in kernel_owners(generator) for p in m._parameters.values() if p is not None and p.dim() >= 4]
+    frozen = [p for p in frozen if p.is_leaf and not p.requires_grad and p.is_floating_point() and not p.is_inference()]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+
+
+@contextmanager
+def unseen(generator: nn.Module) -> Iterator[None]:
+    """Somebody's own forward hooks, which log or count, see nothing of a look; torch's (spectral norm, shards) act."""
+    saved = [(module, module._forward_hooks) for module in generator.modules()]
+    for module, hooks in saved:
+        torchs = {key: hook for key, hook in hooks.items() if _home(hook).partition(".")[0] == "torch"}
+        module._forward_hooks = OrderedDict(torchs)
+    try:
+        yield
+    finally:
+        for module, hooks in saved:
+            module._forward_hooks = hooks
+
+
+def _home(hook: Any) -> str:
+    return str(getattr(hook, "__module__", None) or type(hook).__module__)
+
+
 def _usable(value: Any) -> Any:
     """A tensor that was made in inference mode, as one that autograd can follow."""
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
@@ -93,7 +127,7 @@ def forward(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], gr
     """One undisturbed forward of module; with grad, its output carries the graph that made it."""
     if grad and torch.is_inference_mode_enabled():
         with torch.inference_mode(False):
-            return forward(module, *tree_map(_usable, (args, kwargs)), grad)
+            return forward(module, tree_map(_usable, args), tree_map(_usable, kwargs), grad)
     with eager(), undisturbed(module), torch.enable_grad() if grad else torch.no_grad():
         try:
             return module(*args, **kwargs)
