@@ -21,6 +21,7 @@ class Call:
 
     def __init__(self, generator: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], heads: bool) -> None:
         self.generator, self.args, self.kwargs = generator, args, kwargs
+        self.outer: Call | None = None  # the call that this one is a part of, where the generator calls itself
         self.passed = False  # whether Γ went through a site
         self.since: int = torch._C._autograd._get_sequence_nr()  # that of the first autograd node which it makes
         self.random = probe.random_state() if heads else None  # a depth may be drawn

@@ -43,8 +43,13 @@ class Candidate:
     output: tuple[int, ...] = ()
     density: float = 0.0  # of its input, before any regularizer
     verdict: str = ""
-    idle: bool = False  # whether an image is computed from its output, and the same without it
+    idle: bool = False  # whether an image may be computed from its output, and is the same without it
     nodes: list[Any] = field(default_factory=list, repr=False)  # the autograd nodes of its outputs, while tracing
+
+    @property
+    def hidden(self) -> bool:
+        """Whether it ran without a graph, as inside a reentrant checkpoint."""
+        return not any(node is not None for node in self.nodes)
 
     @property
     def kernel(self) -> str:
@@ -207,14 +212,14 @@ def _able(
             c.verdict = "output has not the image's shape"
         elif len(c.gamma) < (4 if weight is None else min(weight.dim(), 4)):
             c.verdict = "its input has no two spatial dimensions, so it is no representation"
-        elif makers is not None and c not in makers:
+        elif makers is not None and c not in makers and not c.hidden:
             c.verdict = "the image is not computed from its output directly"
         elif c.path == "" and list(generator.children()):
             c.verdict = "the whole generator: its convolution is no module"
         else:
             c.verdict = ""
     able = [c for c in ran if not c.verdict]
-    if len(able) > 1 and capture.readable(image):
+    if (len(able) > 1 or (makers is not None and any(c.hidden for c in able))) and capture.readable(image):
         for c in able:
             if not matters(c.path):
                 c.verdict = "the image is the same without it"

@@ -10,19 +10,23 @@ from typing import Any
 from torch import nn
 
 _TORCH = nn.Module.__call__.__code__.co_filename
+_CALL = nn.Module._call_impl.__code__
 
 
-def when_returned(module: nn.Module, path: str, then: Callable[[Any], None]) -> str | None:
+def when_returned(module: nn.Module, path: str, then: Callable[[Any], None], methods: bool = True) -> str | None:
     """Call then with what the running forward around module returns, before anybody gets it; None where it raises.
 
-    path: that of module in the generator. What then raises is raised where the forward was called. Returns the path
-    of the part that is called, "" for the generator itself; None where then will not be called: no forward may be running, or a
-    profiler (`sys.setprofile`) may stand where this would.
+    path: that of module in the generator. methods: whether a method of another name, such as `decode`, is followed too.
+    What then raises is raised where the forward was called. Returns the path of the part that is called, "" for the
+    generator itself; None where then will not be called: no forward may be running, or a profiler (`sys.setprofile`) may
+    stand where this would.
     """
     found = _forward_around(module, path)
     if found is None or sys.getprofile() is not None:
         return None
     forward, part = found
+    if not methods and forward.f_code.co_name != "forward":
+        return None
 
     def returning(frame: FrameType, event: str, value: Any) -> None:
         if frame is forward and event == "return":
@@ -31,6 +35,15 @@ def when_returned(module: nn.Module, path: str, then: Callable[[Any], None]) -> 
 
     sys.setprofile(returning)
     return part
+
+
+def calls(module: nn.Module) -> int:
+    """How many calls of module are running in this thread, one inside the other."""
+    count, frame = 0, sys._getframe(1)
+    while (at := frame) is not None:
+        count += at.f_code is _CALL and at.f_locals.get("self") is module
+        frame = at.f_back  # type: ignore[assignment]
+    return count
 
 
 def _forward_around(module: nn.Module, path: str) -> tuple[FrameType, str] | None:

@@ -6,12 +6,13 @@ import random
 import sys
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.grad_mode import _unsafe_preserve_version_counter
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._pytree import tree_map
 
 from sparse_plugin import capture
@@ -128,7 +129,9 @@ def forward(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], gr
     if grad and torch.is_inference_mode_enabled():
         with torch.inference_mode(False):
             return forward(module, tree_map(_usable, args), tree_map(_usable, kwargs), grad)
-    with eager(), undisturbed(module), torch.enable_grad() if grad else torch.no_grad():
+    # A checkpoint that the forward is a part of counts what is saved in it, and shall not count what is saved here.
+    unsaved = saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor) if grad else nullcontext()
+    with eager(), undisturbed(module), unsaved, torch.enable_grad() if grad else torch.no_grad():
         try:
             return module(*args, **kwargs)
         except SparsePluginError:

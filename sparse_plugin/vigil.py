@@ -38,6 +38,7 @@ class Vigil:
         self.known = known  # the hook of a site, after which those of further heads are made
         self.traces = 0
         self.stale = False  # whether modules were added since the heads were looked up
+        self.due: list[str] = []  # the paths that are to be sites when the next call begins
         self.graphs = False  # whether the latest image had a graph, which tells what made it
         self.heads = False  # whether any module beside the sites could make the image
         self.idle: set[Hashable] = set()  # the kinds of calls in which what cannot be followed leaves nothing in the image
@@ -55,7 +56,13 @@ class Vigil:
             growth.watch(generator, self)
         if self.stale:
             self.place_heads(generator)
-        self.running[threading.get_ident()] = Call(generator, args, kwargs, self.heads)
+        while self.due:
+            self.stand_at(generator, self.due.pop())
+        me = threading.get_ident()
+        outer = self.running.get(me)
+        now = self.running[me] = Call(generator, args, kwargs, self.heads)
+        if outer is not None and frames.calls(generator) > 1:  # it calls itself; else the call before has failed
+            now.outer = outer
         if not self.first.done:
             self.first.begin()
 
@@ -67,7 +74,10 @@ class Vigil:
 
     def end(self, output: Any) -> None:
         """The generator returned. Raises SiteError where it made an image, or a part of one, past every site."""
-        now = self.running.pop(threading.get_ident(), None)
+        me = threading.get_ident()
+        now = self.running.pop(me, None)
+        if now is not None and now.outer is not None:
+            self.running[me] = now.outer
         first = not self.first.done
         if first:
             self.first.compiled = now is not None and not now.passed and self._compiled(now.generator)
@@ -130,7 +140,7 @@ class Vigil:
                     f"is called directly, so that it cannot be followed. {_name_all(generator, self.channels)}"
                 )
 
-        part = None if path is None else frames.when_returned(module, path, returned)
+        part = None if path is None else frames.when_returned(module, path, returned, methods=False)
         if part is not None:
             self.direct[me] = part
 
@@ -156,7 +166,7 @@ class Vigil:
         """The graph of the image leads to a convolution beside the sites. Where nothing of it is in the image yet, as of a
         head that is faded in from 0, it is regularized from the next call on.
         """
-        if self.idle and now.kind(True) in self.idle:
+        if self._compiled(now.generator) or (self.idle and now.kind(True) in self.idle):
             return
         _, new = self._look(now)
         if not new or any(new.values()):
@@ -168,8 +178,7 @@ class Vigil:
         if self._fixed(now.generator):
             self.idle.add(now.kind(True))
             return
-        for path in new:
-            self.stand_at(now.generator, path)
+        self.due.extend(path for path in new if path not in self.due)  # a checkpoint computes this call once more as it was
 
     def _follow(self, now: Call, path: str) -> Any:
         """The hook that stands at path from now on."""

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 import sparse_plugin
 from sparse_plugin import hooks
@@ -324,3 +325,32 @@ def test_a_first_call_that_stops_an_iteration():
     sparse_plugin.attach(generator, "l0_inf", k=K)
     with pytest.raises(StopIteration):
         generator(x())
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("which", ["faded", "chosen"])
+def test_heads_inside_a_checkpoint(which, reentrant):
+    def make(g, h, said):
+        return checkpoint(lambda h: (fade if which == "faded" else chosen)(g, h, said), h, use_reentrant=reentrant)
+
+    generator = Headed(make)
+    sparse_plugin.attach(generator, "l0_inf", k=K)
+    for said in (0.0, 0.0, 0.5, 1.0) if which == "faded" else "0110":
+        used = generator.heads if said == 0.5 else [generator.heads[int(float(said))]]
+        assert consumed(lambda said=said: generator(x(), said), *used) <= K
+
+
+def test_a_generator_that_calls_itself():
+    class Pyramid(Headed):
+        def forward(self, z, depth=0):
+            below = self(z, depth - 1) if depth else 0
+            return self.heads[depth](self.features(z)) + below
+
+    generator = Pyramid(None, heads=3)
+    attachment = sparse_plugin.attach(generator, "l0_inf", k=K, example_input=x())
+    for depth in (0, 1, 2, 1):
+        with contextlib.suppress(TypeError):
+            generator(None)
+        assert consumed(lambda depth=depth: generator(x(), depth), *generator.heads) <= K
+    assert len(attachment.sites) == 3
