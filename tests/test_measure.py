@@ -90,10 +90,10 @@ def test_the_log_of_a_training_run(tmp_path, name, settings):
 
 def test_measuring_adds_no_forward_and_changes_nothing(tmp_path):
     results = []
-    for run_dir in (None, tmp_path):
+    for log in ({}, {"run_dir": tmp_path, "measure_every": 1}):
         torch.manual_seed(0)
         generator = Residual()
-        attach(generator, "l0_inf", k=2, run_dir=run_dir, measure_every=1)
+        attach(generator, "l0_inf", k=2, **log)
         optimizer = torch.optim.SGD(generator.parameters(), 0.01)
         for _ in range(3):
             generator(torch.randn(4, 6)).square().mean().backward()
