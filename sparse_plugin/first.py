@@ -31,9 +31,9 @@ from sparse_plugin.sites import (
 )
 
 # How D1 is known decides what the first forward checks: named by "hand", only that the site is called once; found by a
-# "trace" or named by an adapter, also that it makes the image; by a "guess" from the modules alone, also that nothing
-# else could be D1.
-KnownBy = Literal["hand", "trace", "guess"]
+# "trace" or named by an "adapter", also that it makes the image; by a "guess" from the modules alone, also that nothing
+# else could be D1. Named by hand or by an adapter, other modules that make images are their choice.
+KnownBy = Literal["hand", "adapter", "trace", "guess"]
 
 Ran = list[tuple[str, tuple[int, ...]]]  # the watched modules that ran in one forward, with the shapes of their outputs
 

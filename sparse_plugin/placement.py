@@ -37,7 +37,7 @@ def resolve(
             chosen = known.sites(generator, *args, **kwargs)
         for site in chosen:
             sites.check(generator, site)
-        return chosen, "trace" if len(chosen) == 1 and chosen[0].side == "input" else "hand"
+        return chosen, "adapter" if len(chosen) == 1 and chosen[0].side == "input" else "hand"
     if args is not None:
         return detection.heads(generator, *args, **kwargs), "trace"
     path = sites.predict(generator)

@@ -319,10 +319,11 @@ def adopt(generator: nn.Module, path: str) -> None:
 def keep(generator: nn.Module, standing_hooks: list[hooks.SiteHook], plan: Plan, known_by: KnownBy) -> Vigil:
     """Watch over generator, at whose sites these hooks stand, from now on; its first forward is checked too.
 
-    Where sites were named by hand, other modules that make images are the user's choice.
+    Where sites were named, by hand or by an adapter, other modules that make images are its choice.
     """
     made = {out_channels(generator.get_submodule(convolution(generator, hook.site))) for hook in standing_hooks}
-    channels = set() if known_by == "hand" else {channels for channels in made if channels is not None}
+    named = known_by in ("hand", "adapter")
+    channels = set() if named else {channels for channels in made if channels is not None}
     vigil = Vigil(plan, watch(generator, standing_hooks, known_by), channels, standing_hooks[0])
     for hook in standing_hooks:
         hook.vigil = vigil

@@ -38,9 +38,10 @@ def _quiet_environment(monkeypatch, tmp_path):
 @pytest.fixture(autouse=True)
 def _off_afterwards():
     yield
-    from sparse_plugin import session
+    from sparse_plugin import advice, session
 
     session.disable()
+    advice.speak_to("attach")  # a command that ran in this process speaks in flags until it ends
 
 
 @pytest.fixture(autouse=True)
