@@ -16,20 +16,27 @@ with sparse_plugin.attach(G, "l0_inf", k=4, example_input=torch.randn(2, 8, 1, 1
 """
 
 
+ROOT = Path(__file__).parent.parent
+
+# The folders whose files ship, and where they are in the wheel.
+FOLDERS = {"sparse_plugin": "sparse_plugin", "registry": "sparse_plugin/registry", "patches": "sparse_plugin/patches"}
+
+
+def expected(root: Path = ROOT) -> set[str]:
+    """Every file of a checkout that ships, by its name in the wheel: all but what Python compiled."""
+    return {
+        f"{inside}/{file.relative_to(root / folder).as_posix()}"
+        for folder, inside in FOLDERS.items()
+        for file in (root / folder).rglob("*")
+        if file.is_file() and file.suffix not in (".pyc", ".pyo")
+    }
+
+
 def contents(wheel: Path) -> None:
-    names = zipfile.ZipFile(wheel).namelist()
-    tops = {name.partition("/")[0] for name in names if ".dist-info" not in name.partition("/")[0]}
-    assert tops == {"sparse_plugin"}, f"the wheel installs {tops} at the top level"
-    root = Path(__file__).parent.parent
-    for folder, inside in (
-        ("sparse_plugin", "sparse_plugin"),
-        ("registry", "sparse_plugin/registry"),
-        ("patches", "sparse_plugin/patches"),
-    ):
-        for file in (root / folder).rglob("*"):
-            if file.suffix in (".py", ".c", ".html", ".typed"):
-                name = f"{inside}/{file.relative_to(root / folder).as_posix()}"
-                assert name in names, f"{name} is not in the wheel"
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info" not in name.partition("/")[0]}
+    missing, more = sorted(expected() - names), sorted(names - expected())
+    assert not missing, f"{missing} is not in the wheel"
+    assert not more, f"{more} is in the wheel, and not in the checkout"
 
 
 def works(wheel: Path) -> None:
