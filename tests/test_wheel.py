@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import pytest
-
 from wheel_check import FOLDERS, ROOT, expected
 
 # What setuptools would put into the wheel, in a tenth of the time that a build takes.
