@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from sparse_plugin.detection import detect as detect
     from sparse_plugin.errors import SparsePluginError as SparsePluginError
     from sparse_plugin.hosts import Host as Host
-    from sparse_plugin.mlcsc import atoms as atoms
-    from sparse_plugin.mlcsc import effective_atoms as effective_atoms
+    from sparse_plugin.atoms import atoms as atoms
+    from sparse_plugin.atoms import effective_atoms as effective_atoms
     from sparse_plugin.plugins import register_adapter as register_adapter
     from sparse_plugin.plugins import register_host as register_host
     from sparse_plugin.registry import Constraint as Constraint
@@ -36,11 +36,11 @@ _HOME = {
     "Site": "sites",
     "SparsePluginError": "errors",
     "SparsityConfig": "config",
-    "atoms": "mlcsc",
+    "atoms": "atoms",
     "attach": "attachment",
     "detect": "detection",
     "disable": "session",
-    "effective_atoms": "mlcsc",
+    "effective_atoms": "atoms",
     "enable": "session",
     "register": "registry",
     "register_adapter": "plugins",

@@ -19,12 +19,12 @@ from sparse_plugin.config import Delivery, SparsityConfig
 from sparse_plugin.errors import AttachmentError, ConfigError, PenaltyError, SiteError, module_of, path_of, shown
 from sparse_plugin.inserted import Inserted
 from sparse_plugin.measure import Measurement, Reduction
-from sparse_plugin.mlcsc import Kernel, kernel
 from sparse_plugin.plan import Plan, asked, paths
 from sparse_plugin.probe import forward
 from sparse_plugin.record import Recorder
 from sparse_plugin.registry.base import Penalty, Regularizer
 from sparse_plugin.sites import CHILD, Site
+from sparse_plugin.synthesis import Kernel, kernel
 from sparse_plugin.wrappers import unwrapped, within
 
 log = logging.getLogger("sparse_plugin")

@@ -8,7 +8,8 @@ from torch import nn
 import sparse_plugin
 from sparse_plugin import Attachment, atoms, attach, effective_atoms
 from sparse_plugin.errors import AttachmentError, SiteError
-from sparse_plugin.mlcsc import Dictionaries, kernel
+from sparse_plugin.dictionaries import Dictionaries
+from sparse_plugin.synthesis import kernel
 
 
 def randomize(generator):

@@ -149,7 +149,7 @@ def test_replicas_do_not_lose_the_hooks_module(monkeypatch):
     generator = make("ml_csc", {"k": 3})
     (replica,) = replicas(generator, 1)
     used = []
-    from sparse_plugin.mlcsc import Dictionary
+    from sparse_plugin.dictionaries import Dictionary
 
     run = Dictionary.forward
     monkeypatch.setattr(Dictionary, "forward", lambda self, gamma: (used.append(self), run(self, gamma))[1])

@@ -13,7 +13,7 @@ from torch import Tensor
 from sparse_plugin.attachment import Attachment
 from sparse_plugin.demo.training import Training
 from sparse_plugin.measure import Measurement
-from sparse_plugin.mlcsc import atoms
+from sparse_plugin.atoms import atoms
 from sparse_plugin.session import disable, enable
 
 

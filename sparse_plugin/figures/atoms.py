@@ -14,7 +14,7 @@ from torch import Tensor
 from sparse_plugin.attachment import Attachment, attach
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.figures.style import style
-from sparse_plugin.mlcsc import atoms, effective_atoms
+from sparse_plugin.atoms import atoms, effective_atoms
 from sparse_plugin.reference.trained import Trained, load
 
 GAP = 1
