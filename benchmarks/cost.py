@@ -16,10 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from sparse_plugin.data import Images
-from sparse_plugin.reference.parallel import processes
-from sparse_plugin.reference.recipes import ARCHITECTURES, recipe
-from sparse_plugin.reference.rundir import RunDirectory
-from sparse_plugin.reference.trainer import Trainer
+from sparse_plugin.runs.parallel import processes
+from sparse_plugin.gans.recipes import ARCHITECTURES, recipe
+from sparse_plugin.runs.rundir import RunDirectory
+from sparse_plugin.gans.trainer import Trainer
 
 # Operations a second that are assumed, 10^12.
 SUSTAINED = 15

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparse_plugin.adapters import Adapter
-from sparse_plugin.hosts import Example, Host
-from sparse_plugin.sources import Source
+from sparse_plugin.network.adapters import Adapter
+from sparse_plugin.hosts.host import Example, Host
+from sparse_plugin.hosts.recognize import Source
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from sparse_plugin.sites import Site
+    from sparse_plugin.network.sites import Site
 
 
 class EncoderScales(Adapter):
@@ -30,7 +30,7 @@ class EncoderScales(Adapter):
         return bool(scales(generator))
 
     def sites(self, generator: nn.Module) -> tuple[Site, ...]:
-        from sparse_plugin.sites import Site
+        from sparse_plugin.network.sites import Site
 
         return tuple(Site(path, "output", level) for level, path in enumerate(scales(generator), 1))
 

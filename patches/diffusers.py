@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sparse_plugin.adapters import Adapter
+from sparse_plugin.network.adapters import Adapter
 
 if TYPE_CHECKING:
     from torch import nn
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def _last_of_decoder(autoencoder: nn.Module) -> str:
     """The last convolution of a decoder that is one Sequential."""
-    from sparse_plugin.sites import kernel_owners
+    from sparse_plugin.network.sites import kernel_owners
 
     return [path for path, _ in kernel_owners(autoencoder) if path.startswith("decoder.")][-1]
 

@@ -12,16 +12,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparse_plugin.adapters import Adapter
-from sparse_plugin.hosts import Example, Host
-from sparse_plugin.journal import say
-from sparse_plugin.sources import Source
+from sparse_plugin.network.adapters import Adapter
+from sparse_plugin.hosts.host import Example, Host
+from sparse_plugin.hosts.journal import say
+from sparse_plugin.hosts.recognize import Source
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from sparse_plugin.attachment import Attachment
-    from sparse_plugin.session import Session
+    from sparse_plugin.attach.attachment import Attachment
+    from sparse_plugin.hosts.session import Session
 
 # D1 is called c5, c6 or c7 after the resolution; its input follows a BatchNorm and a ReLU.
 _D1 = {"32": "c5", "CIFAR": "c5", "48": "c5", "64": "c6", "128": "c7"}
@@ -85,7 +85,7 @@ class Mimicry(Host):
     def patch(self, session: Session) -> None:
         def trainer_built(wrapped: Any, trainer: Any, args: Any, kwargs: Any) -> None:
             wrapped(*args, **kwargs)
-            from sparse_plugin.attachment import Attachment
+            from sparse_plugin.attach.attachment import Attachment
 
             handle = Attachment.of(trainer.netG)
             if handle is not None:

@@ -7,15 +7,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from sparse_plugin import flags
-from sparse_plugin.adapters import Adapter
-from sparse_plugin.hosts import Example, Host
-from sparse_plugin.sources import Source
+from sparse_plugin.hosts import flags
+from sparse_plugin.network.adapters import Adapter
+from sparse_plugin.hosts.host import Example, Host
+from sparse_plugin.hosts.recognize import Source
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from sparse_plugin.session import Session
+    from sparse_plugin.hosts.session import Session
 
 
 class MSGAN(Host):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from sparse_plugin.errors import ConfigError, shown
-from sparse_plugin.plugins import REGULARIZERS, caller_origin
+from sparse_plugin.support.plugins import REGULARIZERS, caller_origin
 from sparse_plugin.registry.base import Constraint as Constraint
 from sparse_plugin.registry.base import Penalty as Penalty
 from sparse_plugin.registry.base import Regularizer as Regularizer

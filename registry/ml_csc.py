@@ -69,7 +69,7 @@ class MLCSC(Constraint):
 
     def dictionaries(self, channels: int, spatial: int) -> nn.Module:
         """D_2..D_L for Γ with this many channels."""
-        from sparse_plugin.dictionaries import Dictionaries
+        from sparse_plugin.registry.dictionaries import Dictionaries
 
         return Dictionaries(self.levels, channels, (self.kernel_size,) * spatial)
 

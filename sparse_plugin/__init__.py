@@ -6,45 +6,45 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sparse_plugin.adapters import Adapter as Adapter
-    from sparse_plugin.attachment import Attachment as Attachment
-    from sparse_plugin.attachment import attach as attach
+    from sparse_plugin.network.adapters import Adapter as Adapter
+    from sparse_plugin.attach.attachment import Attachment as Attachment
+    from sparse_plugin.attach.attachment import attach as attach
     from sparse_plugin.config import SparsityConfig as SparsityConfig
-    from sparse_plugin.detection import detect as detect
+    from sparse_plugin.network.detection import detect as detect
     from sparse_plugin.errors import SparsePluginError as SparsePluginError
-    from sparse_plugin.hosts import Host as Host
-    from sparse_plugin.atoms import atoms as atoms
-    from sparse_plugin.atoms import effective_atoms as effective_atoms
-    from sparse_plugin.plugins import register_adapter as register_adapter
-    from sparse_plugin.plugins import register_host as register_host
+    from sparse_plugin.hosts.host import Host as Host
+    from sparse_plugin.attach.atoms import atoms as atoms
+    from sparse_plugin.attach.atoms import effective_atoms as effective_atoms
+    from sparse_plugin.support.plugins import register_adapter as register_adapter
+    from sparse_plugin.support.plugins import register_host as register_host
     from sparse_plugin.registry import Constraint as Constraint
     from sparse_plugin.registry import Penalty as Penalty
     from sparse_plugin.registry import register as register
-    from sparse_plugin.session import disable as disable
-    from sparse_plugin.session import enable as enable
-    from sparse_plugin.sites import Site as Site
+    from sparse_plugin.hosts.session import disable as disable
+    from sparse_plugin.hosts.session import enable as enable
+    from sparse_plugin.network.sites import Site as Site
 
 __version__ = "0.1.0"
 
 # Names are resolved on first use, so that `import sparse_plugin` and `--help` import neither torch nor pydantic.
 _HOME = {
-    "Adapter": "adapters",
-    "Attachment": "attachment",
+    "Adapter": "network.adapters",
+    "Attachment": "attach.attachment",
     "Constraint": "registry",
-    "Host": "hosts",
+    "Host": "hosts.host",
     "Penalty": "registry",
-    "Site": "sites",
+    "Site": "network.sites",
     "SparsePluginError": "errors",
     "SparsityConfig": "config",
-    "atoms": "atoms",
-    "attach": "attachment",
-    "detect": "detection",
-    "disable": "session",
-    "effective_atoms": "atoms",
-    "enable": "session",
+    "atoms": "attach.atoms",
+    "attach": "attach.attachment",
+    "detect": "network.detection",
+    "disable": "hosts.session",
+    "effective_atoms": "attach.atoms",
+    "enable": "hosts.session",
     "register": "registry",
-    "register_adapter": "plugins",
-    "register_host": "plugins",
+    "register_adapter": "network.adapters",
+    "register_host": "hosts.host",
 }
 __all__ = sorted(_HOME)
 

@@ -19,12 +19,12 @@ from pydantic import (
     model_validator,
 )
 
-from sparse_plugin import advice
-from sparse_plugin.config_text import assign as assign
-from sparse_plugin.config_text import load_yaml as load_yaml
-from sparse_plugin.config_text import read as read
+from sparse_plugin.support import advice
+from sparse_plugin.support.config_text import assign as assign
+from sparse_plugin.support.config_text import load_yaml as load_yaml
+from sparse_plugin.support.config_text import read as read
 from sparse_plugin.errors import CheckpointError, ConfigError, one_of, shown
-from sparse_plugin.files import reason
+from sparse_plugin.support.files import reason
 
 if TYPE_CHECKING:
     from sparse_plugin.registry.base import Regularizer
@@ -136,8 +136,8 @@ class SparsityConfig(BaseModel):
         Nothing else of them is taken: data never say what is imported, patched or written. Raises CheckpointError, naming
         source, where they are no settings, or of a regularizer that is not registered here: it says by which --import.
         """
-        from sparse_plugin.inserted import own_fields
-        from sparse_plugin.plugins import REGULARIZERS
+        from sparse_plugin.attach.child import own_fields
+        from sparse_plugin.support.plugins import REGULARIZERS
 
         if not isinstance(found, Mapping) or not isinstance(found.get("regularizer"), str):
             raise CheckpointError(f"{source} should hold a regularizer and its settings, and holds {shown(found)}")
@@ -217,7 +217,7 @@ class SparsityConfig(BaseModel):
 
     def load_imports(self) -> None:
         """Import what registers regularizers. Raises ConfigError where that fails."""
-        from sparse_plugin.imports import load
+        from sparse_plugin.support.user_files import load
 
         for name in self.imports:
             load(name)

@@ -10,8 +10,9 @@ from click.testing import CliRunner
 from torch import nn
 
 import sparse_plugin
-from sparse_plugin import advice, session
-from sparse_plugin.cli import cli
+from sparse_plugin.support import advice
+from sparse_plugin.hosts import session
+from sparse_plugin.commands.cli import cli
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import AttachmentError, CheckpointError, PenaltyError, SiteError
 

@@ -13,7 +13,8 @@ from torch import nn
 from torch.amp.grad_scaler import GradScaler
 
 import sparse_plugin
-from sparse_plugin import Attachment, attach, steps
+from sparse_plugin import Attachment, attach
+from sparse_plugin.attach import optimizer_steps
 from sparse_plugin.errors import AttachmentError, CheckpointError, ConfigError, SiteError
 
 REGULARIZERS = [("l1", {"weight": 0.1}), ("l0", {"k": 0.1}), ("l0_inf", {"k": 2}), ("ml_csc", {"k": 3})]
@@ -70,7 +71,7 @@ def test_detach_leaves_no_trace(name, settings):
     assert list(generator.state_dict()) == list(plain.state_dict())
     assert Attachment.of(generator) is None
     assert not hasattr(GradScaler.scale, "__wrapped__")
-    assert steps._handle is None or steps._watched
+    assert optimizer_steps._handle is None or optimizer_steps._watched
 
 
 def train(generator, steps=3, lr=0.05):
@@ -198,7 +199,7 @@ class TestCheckpoints:
         before = list(generator.state_dict())
         attach(generator, "ml_csc", k=2)
         ours = [key for key in generator.state_dict() if key not in before]
-        assert sorted(ours) == ["out.sparse_plugin._extra_state", "out.sparse_plugin.dictionaries.D2.weight"]
+        assert sorted(ours) == ["out.sparse_plugin._extra_state", "out.sparse_plugin.registry.dictionaries.D2.weight"]
         assert [n for n, _ in Residual().named_parameters()] == [
             n for n, _ in generator.named_parameters() if n in before
         ]
@@ -329,8 +330,8 @@ class TestFirstPass:
         generator.forward(noise())
         generator.forward(noise())
         assert seen == [2, 2]
-        from sparse_plugin.first import Watch
-        from sparse_plugin.hooks import find
+        from sparse_plugin.attach.verify import Watch
+        from sparse_plugin.attach.hooks import find
 
         assert all(hook.first.done for _, _, hook in find(generator, Watch))
 

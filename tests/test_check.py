@@ -9,7 +9,7 @@ from host_roots import driven, is_real, root
 from test_hosts import BIGGAN, DIFFAUG, DIP, MSGAN, STUDIO, STYLEGAN
 from test_launch import sparse_plugin
 
-from sparse_plugin.cli import cli
+from sparse_plugin.commands.cli import cli
 
 KNOWN = {
     "biggan": (BIGGAN, {"BigGAN", "BigGANdeep"}, "output_layer.2", "losses:generator_loss"),

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from generators import Residual
 
 from sparse_plugin import attach
-from sparse_plugin.cli import cli
+from sparse_plugin.commands.cli import cli
 
 
 def run(*args):
@@ -36,7 +36,7 @@ def test_help_and_import_are_quick():
     bare = seconds("-c", "pass")
     assert seconds("-m", "sparse_plugin", "--help") - bare < 0.3
     assert seconds("-c", "import sparse_plugin") - bare < 0.3
-    loaded = "import sparse_plugin, sparse_plugin.cli, sys; print([m for m in ('torch', 'numpy', 'pydantic') if m in sys.modules])"
+    loaded = "import sparse_plugin, sparse_plugin.commands.cli, sys; print([m for m in ('torch', 'numpy', 'pydantic') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout == "[]\n"
 
 

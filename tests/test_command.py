@@ -7,8 +7,8 @@ import sys
 import pytest
 from test_launch import sparse_plugin
 
-from sparse_plugin import journal
-from sparse_plugin.command import checked
+from sparse_plugin.hosts import journal
+from sparse_plugin.hosts.command import checked
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError
 
@@ -132,7 +132,7 @@ def test_an_interpreter_without_the_plugin_stops_at_once(folder):
     (folder / "hide").mkdir()
     (folder / "hide" / "sparse_plugin.py").write_text("raise ModuleNotFoundError('no sparse_plugin here')\n")
     hidden = ["env", f"PYTHONPATH={{boot}}{os.pathsep}{folder / 'hide'}", sys.executable, "train.py"]
-    from sparse_plugin.launch import BOOT
+    from sparse_plugin.hosts.launch import BOOT
 
     command = [word.format(boot=BOOT) for word in hidden]
     done = sparse_plugin(*ON, *command, cwd=folder)

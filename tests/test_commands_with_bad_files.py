@@ -7,7 +7,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from sparse_plugin.cli import cli
+from sparse_plugin.commands.cli import cli
 
 KINDS = ("missing", "folder", "empty", "binary", "text", "nothing", "unicode", "surrogate", "device", "long", "tree")
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import sparse_plugin
-from sparse_plugin.detection import heads
+from sparse_plugin.network.detection import heads
 from sparse_plugin.errors import SiteError
 
 K = 2

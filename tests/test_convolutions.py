@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparse_plugin.restore.network import SkipNetwork
-from sparse_plugin.subsampling import Subsampling
+from sparse_plugin.support.subsampling import Subsampling
 
 
 class Convolutions(TorchDispatchMode):
@@ -123,8 +123,8 @@ def test_the_two_architectures_with_this_layer_keep_their_names():
 
 SSGAN = """
 import torch
-from sparse_plugin.reference.networks import build
-from sparse_plugin.reference.recipes import recipe
+from sparse_plugin.gans.networks import build
+from sparse_plugin.gans.recipes import recipe
 
 discriminator = build(recipe("ssgan"), 0.25).discriminator
 for _ in range(10):

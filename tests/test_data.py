@@ -449,7 +449,7 @@ def test_parquet_of_the_hub(tmp_path, files, monkeypatch):
     assert unlabelled.labels is None
     with pytest.raises(DataError, match=r"plain\.parquet has no test-\*\.parquet"):
         load(str(tmp_path / "plain.parquet"), 8, split="test")
-    monkeypatch.setattr("sparse_plugin.extras.find_spec", lambda name: None)
+    monkeypatch.setattr("sparse_plugin.support.optional.find_spec", lambda name: None)
     with pytest.raises(
         ConfigError, match=r"reading parquet needs pyarrow, not installed here; run `pip install 'sparse-pl"
     ):

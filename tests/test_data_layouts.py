@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from sparse_plugin.cli import cli
+from sparse_plugin.commands.cli import cli
 from sparse_plugin.data import DataError, Source, load
 from sparse_plugin.data.labels import classes_of
-from sparse_plugin.evaluation import evaluate
+from sparse_plugin.evaluate.evaluation import evaluate
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (6, 8, 8, 3), np.uint8)

@@ -11,12 +11,13 @@ import torch
 from click.testing import CliRunner
 from generators import Residual
 
-from sparse_plugin import Attachment, SparsityConfig, attach, session
-from sparse_plugin.cli import cli
+from sparse_plugin import Attachment, SparsityConfig, attach
+from sparse_plugin.hosts import session
+from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import CheckpointError, ConfigError, SparsePluginError
-from sparse_plugin.inserted import encode
-from sparse_plugin.plugins import REGULARIZERS
-from sparse_plugin.sampling import Named, sampler
+from sparse_plugin.attach.child import encode
+from sparse_plugin.support.plugins import REGULARIZERS
+from sparse_plugin.evaluate.sampling import Named, sampler
 
 REGISTERS = """
 import pathlib
@@ -145,7 +146,7 @@ def test_a_checkpoint_of_a_file_that_the_user_names(file, mark):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run of the reference trainer, of one step."""
-    from sparse_plugin.reference.train import run as train
+    from sparse_plugin.gans.train import run as train
 
     folder = tmp_path_factory.mktemp("runs") / "run"
     sparse = SparsityConfig.from_mapping({"regularizer": "l0_inf", "k": 0.5})
@@ -171,7 +172,7 @@ def changed(trained, tmp_path):
 
 
 def test_a_run_directory(changed, file):
-    from sparse_plugin.reference.trained import load
+    from sparse_plugin.gans.trained import load
 
     more = settings(file, k=0.5)
     assert str(Attachment.of(load(changed(**more)).generator).regularizer) == "l0_inf(k=0.5)"
@@ -225,7 +226,7 @@ def test_the_cache_of_features(mark, tmp_path):
 
 def test_the_cache_of_kernels(mark, tmp_path, monkeypatch):
     """A library is loaded from a folder that nobody else can write to, and only if it is what its name says."""
-    from sparse_plugin.projections import cache
+    from sparse_plugin.support import cache
 
     monkeypatch.setenv("SPARSE_PLUGIN_CACHE", str(tmp_path / "kernels"))
     folder = cache.open_directory()

@@ -13,10 +13,10 @@ from reference_runs import sparse, train
 
 import sparse_plugin
 from sparse_plugin import Attachment, SparsityConfig, attach, registry
-from sparse_plugin.cli import cli
+from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.experiments.methods import methods
-from sparse_plugin.plugins import REGULARIZERS
+from sparse_plugin.runs.methods import methods
+from sparse_plugin.support.plugins import REGULARIZERS
 from sparse_plugin.restore.network import SkipNetwork
 
 NAMES = {"l0": {"k": 0.25}, "l0_inf": {"k": 0.25}, "ml_csc": {"k": 0.25}, "l1": {"weight": 10.0}}
@@ -54,8 +54,8 @@ def test_the_launcher(name):
 
 
 def test_flags_of_a_host(name):
-    from sparse_plugin import flags
-    from sparse_plugin.session import Session
+    from sparse_plugin.hosts import flags
+    from sparse_plugin.hosts.session import Session
 
     session = Session(SparsityConfig(regularizer=None))
     parser = argparse.ArgumentParser()

@@ -11,7 +11,7 @@ from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
 import sparse_plugin
-from sparse_plugin import first, hooks
+from sparse_plugin.attach import verify, hooks
 from sparse_plugin.errors import PenaltyError
 from sparse_plugin.projections import project_global, project_needles
 from sparse_plugin.registry.base import Penalty
@@ -147,10 +147,10 @@ def test_a_first_forward_inside_vmap_leaves_the_values_to_the_next():
     net = Net()
     sparse_plugin.attach(net, "l0_inf", k=2, sites=["d1"])
     vmap(net)(torch.stack([Z, Z]))
-    assert list(hooks.find(net, first.TEMPORARY))
+    assert list(hooks.find(net, verify.TEMPORARY))
     net(Z)
     net(Z)
-    assert not list(hooks.find(net, first.TEMPORARY))
+    assert not list(hooks.find(net, verify.TEMPORARY))
 
 
 @pytest.mark.parametrize("delivery", ["gradient", "loss"])
@@ -227,7 +227,7 @@ def test_second_order_training_takes_the_penalty_once(delivery):
 
 
 def test_a_path_length_s_gradient_is_not_the_loss_s(caplog, monkeypatch):
-    monkeypatch.setattr("sparse_plugin.penalty._said", set())
+    monkeypatch.setattr("sparse_plugin.attach.penalty._said", set())
     net, _, _, _ = penalized()
     plain, penalty = Net(), Quartic()
     slopes = []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from sparse_plugin.cli import cli
+from sparse_plugin.commands.cli import cli
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,7 +30,7 @@ def test_python_in_the_readme(code, output):
 def test_a_cell_that_runs_twice(word, monkeypatch, capsys):
     """As in a notebook, where a cell is run again."""
     pytest.importorskip("dcgan_pytorch")
-    from sparse_plugin import plugins
+    from sparse_plugin.support import plugins
 
     for table in (plugins.REGULARIZERS, plugins.ADAPTERS, plugins.HOSTS):
         monkeypatch.setattr(table, "_local", {})
@@ -46,7 +46,7 @@ def test_the_readmes_regularizer_published_behind_an_entry_point(tmp_path, monke
     import torch
 
     import sparse_plugin
-    from sparse_plugin.plugins import REGULARIZERS
+    from sparse_plugin.support.plugins import REGULARIZERS
 
     (code,) = [code for code, _ in BLOCKS if '@sparse_plugin.register("soft")' in code]
     info = tmp_path / "my_regularizers-1.dist-info"

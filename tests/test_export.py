@@ -16,9 +16,9 @@ from torch import nn
 from torch.export import Dim
 
 import sparse_plugin
-from sparse_plugin import first, hooks
+from sparse_plugin.attach import verify, hooks
 from sparse_plugin.errors import SiteError, SparsePluginError
-from sparse_plugin.projections import project_global, project_needles, reference, standard
+from sparse_plugin.projections import project_global, project_needles, eager, standard
 from sparse_plugin.projections.dispatch import _specimen
 from sparse_plugin.registry.base import Constraint
 
@@ -241,11 +241,11 @@ def test_exporting_before_the_first_forward_changes_nothing_for_it(leave):
     before = copy.deepcopy(net.state_dict())
     program = leave(net)
     module = program if isinstance(program, torch.jit.ScriptModule) else program.module()
-    assert list(hooks.find(net, first.TEMPORARY)), "the first real forward is still checked"
+    assert list(hooks.find(net, verify.TEMPORARY)), "the first real forward is still checked"
     same_state = all(torch.equal(a, b) for a, b in zip(before.values(), net.state_dict().values(), strict=True))
     assert torch.equal(module(Z), net(Z)) and same_state
     net(Z)
-    assert not list(hooks.find(net, first.TEMPORARY))
+    assert not list(hooks.find(net, verify.TEMPORARY))
 
 
 @pytest.mark.parametrize("leave", [exported, lambda net: torch.jit.trace(net, Z)], ids=["export", "trace"])
@@ -351,5 +351,5 @@ def test_whole_generators_are_pickled_packaged_and_copied(name, tmp_path):
 
 def test_reference_orders_nan_before_infinity():
     gamma = torch.tensor([[1.0, torch.inf, torch.nan, -torch.inf, torch.nan]])
-    kept = [reference.needles(gamma, k).ne(0).squeeze().tolist() for k in (1, 2, 3, 4)]
+    kept = [eager.needles(gamma, k).ne(0).squeeze().tolist() for k in (1, 2, 3, 4)]
     assert kept == [[0, 0, 1, 0, 0], [0, 0, 1, 0, 1], [0, 1, 1, 0, 1], [0, 1, 1, 1, 1]]

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from matplotlib.figure import Figure
 from reference_runs import train
 
-from sparse_plugin import progress
-from sparse_plugin.cli import cli
+from sparse_plugin.support import progress
+from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.experiments.table4_report import Outcome
 from sparse_plugin.figures import curves, psnr
@@ -164,7 +164,7 @@ def test_reading_and_sampling_show_progress(monkeypatch, capsys, tmp_path):
     from PIL import Image
 
     from sparse_plugin.data import load
-    from sparse_plugin.reference.trained import Trained
+    from sparse_plugin.gans.trained import Trained
 
     png = io.BytesIO()
     Image.new("RGB", (8, 8)).save(png, "PNG")

@@ -12,10 +12,11 @@ import pytest
 import torch
 from generators import Residual
 
-from sparse_plugin import SparsityConfig, attach, files
-from sparse_plugin.checkpoint import strip_file
+from sparse_plugin import SparsityConfig, attach
+from sparse_plugin.support import files
+from sparse_plugin.attach.strip import strip_file
 from sparse_plugin.errors import CheckpointError, ConfigError, OutputError
-from sparse_plugin.inserted import encode
+from sparse_plugin.attach.child import encode
 
 
 @pytest.fixture
@@ -178,8 +179,8 @@ def test_the_reference_trainer(tmp_path, no_lines, monkeypatch, caplog):
     """No line of a log and no picture can be written, and the run comes to its end, with its checkpoint."""
     from PIL import Image
 
-    from sparse_plugin.reference.train import run
-    from sparse_plugin.reference.trained import load
+    from sparse_plugin.gans.train import run
+    from sparse_plugin.gans.trained import load
 
     def save(image, file, *rest):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -195,7 +196,7 @@ def test_the_reference_trainer(tmp_path, no_lines, monkeypatch, caplog):
 
 
 def test_checkpoints_of_the_reference_trainer(tmp_path, full):
-    from sparse_plugin.reference import checkpoints
+    from sparse_plugin.runs import checkpoints
 
     checkpoints.save(tmp_path, 1, {"a": {"w": torch.zeros(2)}}, {}, keep=3)
     full()
@@ -206,7 +207,7 @@ def test_checkpoints_of_the_reference_trainer(tmp_path, full):
 
 @pytest.mark.parametrize("name", ["meta", "tpu9", "cuda:99", "cpu:", "", 5, True, "x" * 500, "\0"])
 def test_devices(name):
-    from sparse_plugin.devices import device_of
+    from sparse_plugin.support.device import device_of
 
     if name == "":
         assert device_of(name).type in ("cpu", "cuda")
@@ -220,7 +221,7 @@ def test_the_device_meta(command, tmp_path, monkeypatch):
     from click.testing import CliRunner
     from PIL import Image
 
-    from sparse_plugin.cli import cli
+    from sparse_plugin.commands.cli import cli
 
     monkeypatch.chdir(tmp_path)
     checkpoint("c.pth")

@@ -16,10 +16,10 @@ from click.testing import CliRunner
 from generators import Residual
 
 from sparse_plugin import SparsityConfig, attach
-from sparse_plugin.cli import cli
+from sparse_plugin.commands.cli import cli
 from sparse_plugin.config import assign
 from sparse_plugin.errors import SparsePluginError
-from sparse_plugin.inserted import KEY, encode
+from sparse_plugin.attach.child import KEY, encode
 
 LONGER = float(os.environ.get("SPARSE_PLUGIN_FUZZ", "0"))
 SECONDS = LONGER or 2.0
@@ -162,7 +162,7 @@ def test_assignments():
 
 
 def test_settings_of_checkpoints(tmp_path):
-    from sparse_plugin.inserted import decode
+    from sparse_plugin.attach.child import decode
 
     passed = []
     for where, rng in rounds("checkpoints"):
@@ -187,7 +187,7 @@ def test_settings_of_checkpoints(tmp_path):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run of one step."""
-    from sparse_plugin.reference.train import run
+    from sparse_plugin.gans.train import run
 
     folder = tmp_path_factory.mktemp("runs") / "run"
     run(
@@ -222,7 +222,7 @@ def changed(rng, node):
 
 def test_run_directories(trained):
     from sparse_plugin.figures import make
-    from sparse_plugin.reference.trained import load
+    from sparse_plugin.gans.trained import load
 
     files = {path: path.read_bytes() for path in trained.rglob("*.json")}
     (trained / "log.jsonl").write_text('{"step": 1, "generator/adversarial": 1.0}\n')

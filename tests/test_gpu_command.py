@@ -77,7 +77,7 @@ def test_steps_and_trainers_are_timed(module, options, monkeypatch):
 
 
 def test_tables_are_begun(module, options, monkeypatch, tmp_path):
-    from sparse_plugin.cli import cli
+    from sparse_plugin.commands.cli import cli
     from sparse_plugin.experiments import records
 
     monkeypatch.setenv("SPARSE_PLUGIN_CACHE", str(tmp_path / "cache"))

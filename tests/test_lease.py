@@ -14,16 +14,16 @@ import pytest
 from click.testing import CliRunner
 from reference_runs import train
 
-from sparse_plugin.cli import cli
+from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.reference import lease, process
-from sparse_plugin.reference.lease import FILE, STALE, Held, Lease, look
-from sparse_plugin.reference.rundir import BusyError, RunDirectory
+from sparse_plugin.runs import lease, process
+from sparse_plugin.runs.lease import FILE, STALE, Held, Lease, look
+from sparse_plugin.runs.rundir import BusyError, RunDirectory
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from sparse_plugin.reference.rundir import RunDirectory
+from sparse_plugin.runs.rundir import RunDirectory
 with RunDirectory(Path(sys.argv[1])).locked():
     print("held", flush=True)
     time.sleep(60)
@@ -134,7 +134,7 @@ def test_of_many_that_want_it_one_gets_it(folders, tmp_path):
 
 @pytest.mark.parametrize("how", ["taken over", "deleted"])
 def test_who_lost_its_lease_writes_no_checkpoint_any_more(how, tmp_path, monkeypatch):
-    from sparse_plugin.reference.trainer import Trainer
+    from sparse_plugin.gans.trainer import Trainer
 
     step = Trainer.train_step
 

@@ -8,8 +8,8 @@ from generators import Residual, noise
 
 from sparse_plugin import attach
 from sparse_plugin.errors import AttachmentError
-from sparse_plugin.measure import MAP_SIDE, reduce
-from sparse_plugin.record import FILE, Recorder, read
+from sparse_plugin.measurements.gamma import MAP_SIDE, reduce
+from sparse_plugin.measurements.log import FILE, Recorder, read
 
 
 def test_by_hand():

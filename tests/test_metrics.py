@@ -254,7 +254,7 @@ def test_without_inception_nothing_is_called_fid():
 
 
 def test_packages_that_are_missing(monkeypatch):
-    monkeypatch.setattr("sparse_plugin.extras.find_spec", lambda name: None if name == "torch_fidelity" else object())
+    monkeypatch.setattr("sparse_plugin.support.optional.find_spec", lambda name: None if name == "torch_fidelity" else object())
     with pytest.raises(
         ConfigError, match=r"needs torch_fidelity, not installed here; run `pip install 'sparse-plugin\[metrics\]'`"
     ):

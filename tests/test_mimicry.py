@@ -17,7 +17,7 @@ import sparse_plugin
 from sparse_plugin import Attachment
 from sparse_plugin.errors import CheckpointError
 from sparse_plugin.patches.mimicry import ADAPTER
-from sparse_plugin.record import FILE, read
+from sparse_plugin.measurements.log import FILE, read
 
 pytest.importorskip("torchvision")
 

@@ -6,10 +6,11 @@ from generators import Modulated, Padded, Plain, Residual, noise
 from torch import nn
 
 import sparse_plugin
-from sparse_plugin import Attachment, atoms, attach, effective_atoms
+from sparse_plugin import Attachment, attach, effective_atoms
+from sparse_plugin.attach import atoms
 from sparse_plugin.errors import AttachmentError, SiteError
-from sparse_plugin.dictionaries import Dictionaries
-from sparse_plugin.synthesis import kernel
+from sparse_plugin.registry.dictionaries import Dictionaries
+from sparse_plugin.network.synthesis import kernel
 
 
 def randomize(generator):

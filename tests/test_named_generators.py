@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 import sparse_plugin
-from sparse_plugin import advice, construction
+from sparse_plugin.support import advice
+from sparse_plugin.hosts import instances
 from sparse_plugin.errors import SiteError
 
 IMPL = """
@@ -127,15 +128,15 @@ def test_a_host_names_its_generators_so_too(package):
 
         assert attached(their_art.Painter())
     finally:
-        sparse_plugin.plugins.HOSTS.unregister("their_art")
+        sparse_plugin.support.plugins.HOSTS.unregister("their_art")
 
 
 def test_the_script_by_its_own_name(monkeypatch, tmp_path):
     main = sys.modules["__main__"]
     monkeypatch.setattr(main, "__file__", str(tmp_path / "train_art.py"), raising=False)
     mine = type("Mine", (nn.Module,), {"__module__": "__main__"})
-    assert construction.named("train_art:Mine", mine) and construction.named("__main__:Mine", mine)
-    assert not construction.named("other:Mine", mine) and not construction.named("train_art:Other", mine)
+    assert instances.named("train_art:Mine", mine) and instances.named("__main__:Mine", mine)
+    assert not instances.named("other:Mine", mine) and not instances.named("train_art:Other", mine)
 
 
 def test_generators_that_threads_build_at_the_same_time(package):

@@ -18,9 +18,9 @@ from PIL import Image
 from reference_runs import weights
 
 from sparse_plugin import attach
-from sparse_plugin.cli import cli
-from sparse_plugin.plugins import REGULARIZERS
-from sparse_plugin.record import read
+from sparse_plugin.commands.cli import cli
+from sparse_plugin.support.plugins import REGULARIZERS
+from sparse_plugin.measurements.log import read
 
 HALVES = """
 import sparse_plugin
@@ -301,12 +301,12 @@ CALLS = [
     # command, tables, whose work it is, what that returns
     *(([f"experiment {name}"], [EXPERIMENT, DATA], "sparse_plugin.experiments.run:run", ("", 0)) for name in ("table1", "table2", "table3")),
     (["experiment table4"], [TABLE4], "sparse_plugin.experiments.table4:run", ("", 0)),
-    (["evaluate", "target"], [EVALUATE, DATA, NAMED], "sparse_plugin.evaluation:evaluate", None),
+    (["evaluate", "target"], [EVALUATE, DATA, NAMED], "sparse_plugin.evaluate.evaluation:evaluate", None),
     *((["restore " + kind, "image.png", "-o", "o.png", *more], [RESTORE, CONFIG], "sparse_plugin.restore.command:run", []) for kind, more in KINDS.items()),
-    (["run", "--", "python", "x.py"], [RUN, CONFIG], "sparse_plugin.launch:run", 0),
+    (["run", "--", "python", "x.py"], [RUN, CONFIG], "sparse_plugin.hosts.launch:run", 0),
     (["figure", "4a", "runs"], [FIGURE], "sparse_plugin.figures:make", "f.png"),
     (["demo"], [DEMO], "sparse_plugin.demo.run:run", ""),
-    (["results", "runs.jsonl"], [RESULTS], "sparse_plugin.experiments.pages:make", ""),
+    (["results", "runs.jsonl"], [RESULTS], "sparse_plugin.figures.pages:make", ""),
 ]  # fmt: skip
 # Elsewhere below; a flag that says how to print, and files to import, are tested on what they do.
 BY_HAND = {
@@ -359,7 +359,7 @@ def test_an_option_reaches_the_work(command, entry, where, returns, monkeypatch,
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.yaml").write_text("sparse:\n  regularizer: l0_inf\n  k: 3\n")
     if returns is None:
-        from sparse_plugin.evaluation import Report
+        from sparse_plugin.evaluate.evaluation import Report
 
         returns = Report("", {"KID-lite0": 0.0}, {})
     calls = spied(monkeypatch, where, returns)
@@ -384,7 +384,7 @@ def test_imports_are_imported(monkeypatch, tmp_path, halves):
     (tmp_path / "host").mkdir()
     for command, _, where, returns in CALLS:
         if any(p.name == "imports" for p in COMMANDS[command[0]].params):
-            from sparse_plugin.evaluation import Report
+            from sparse_plugin.evaluate.evaluation import Report
 
             calls = spied(monkeypatch, where, Report("", {}, {}) if returns is None else returns)
             if command[0] == "evaluate":
@@ -409,9 +409,9 @@ def test_printing_for_programs(tmp_path, monkeypatch):
     (tmp_path / "host").mkdir()
     assert isinstance(json.loads(call("check", tmp_path / "host", "--json", code=3)), list)
     assert "is not mimicry" in call("check", tmp_path / "host", "--host", "mimicry", code=2)
-    from sparse_plugin.evaluation import Report
+    from sparse_plugin.evaluate.evaluation import Report
 
-    spied(monkeypatch, "sparse_plugin.evaluation:evaluate", Report("t", {}, {"a": "b"}))
+    spied(monkeypatch, "sparse_plugin.evaluate.evaluation:evaluate", Report("t", {}, {"a": "b"}))
     assert json.loads(call("evaluate", "target", "--json"))["protocol"] == {"a": "b"}
 
 

@@ -10,9 +10,10 @@ from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn.parallel import DataParallel
 
-from sparse_plugin import Attachment, Site, atoms, attach, hooks
+from sparse_plugin import Attachment, Site, attach
+from sparse_plugin.attach import atoms, hooks
 from sparse_plugin.errors import AttachmentError, SiteError
-from sparse_plugin.penalty import _said
+from sparse_plugin.attach.penalty import _said
 
 
 class G(nn.Module):

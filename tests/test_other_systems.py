@@ -88,7 +88,7 @@ print("enable", counts[-1])
 import numpy
 from click.testing import CliRunner
 from PIL import Image
-from sparse_plugin.cli import cli
+from sparse_plugin.commands.cli import cli
 
 images = numpy.random.default_rng(0).integers(0, 255, (16, 32, 32, 3), numpy.uint8)
 numpy.savez("images.npz", images=images, labels=numpy.arange(16) % 10)

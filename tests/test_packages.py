@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import sparse_plugin
-from sparse_plugin import plugins
+from sparse_plugin.support import plugins
 from sparse_plugin.errors import ConfigError
 
 TABLES = (plugins.REGULARIZERS, plugins.ADAPTERS, plugins.HOSTS)
@@ -171,7 +171,7 @@ def test_what_is_published_with_its_decorator_is_one(install, first, tmp_path, c
     if first == "import":
         import soft_package  # noqa: F401
     elif first == "file":
-        from sparse_plugin.imports import load
+        from sparse_plugin.support.user_files import load
 
         load(str(tmp_path / "soft_package.py"))
     for _ in range(2):
@@ -204,7 +204,7 @@ def test_a_package_that_registers_below_is_one_and_another_owner_is_not(install,
 
 def test_adapters_of_one_name_from_two_files_are_two(install, tmp_path):
     code = "import sparse_plugin\nsparse_plugin.register_adapter(sparse_plugin.Adapter('mine', {}))\n"
-    from sparse_plugin.imports import load
+    from sparse_plugin.support.user_files import load
 
     for name in ("a", "b"):
         (tmp_path / f"{name}_adapters.py").write_text(code)

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sparse_plugin import Attachment, attach
 from sparse_plugin.errors import PenaltyError
-from sparse_plugin.hooks import runtime
+from sparse_plugin.attach.hooks import runtime
 
 REGULARIZERS = [("l1", {"weight": 0.5}), ("l0", {"k": 0.1}), ("l0_inf", {"k": 2}), ("ml_csc", {"k": 3})]
 NAMES = [name for name, _ in REGULARIZERS]
@@ -149,12 +149,12 @@ def test_replicas_do_not_lose_the_hooks_module(monkeypatch):
     generator = make("ml_csc", {"k": 3})
     (replica,) = replicas(generator, 1)
     used = []
-    from sparse_plugin.dictionaries import Dictionary
+    from sparse_plugin.registry.dictionaries import Dictionary
 
     run = Dictionary.forward
     monkeypatch.setattr(Dictionary, "forward", lambda self, gamma: (used.append(self), run(self, gamma))[1])
     replica(noise())
-    assert used == [replica.out.sparse_plugin.dictionaries["D2"]]
+    assert used == [replica.out.sparse_plugin.registry.dictionaries["D2"]]
 
 
 def test_data_parallel_without_devices():

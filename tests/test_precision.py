@@ -10,9 +10,9 @@ import pytest
 import torch
 from reference_runs import train
 
-from sparse_plugin import precision
+from sparse_plugin.support import precision
 
-TELL = "import torch; from sparse_plugin.precision import tell; tell('bfloat16', torch.device('cpu'))"
+TELL = "import torch; from sparse_plugin.support.precision import tell; tell('bfloat16', torch.device('cpu'))"
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN's switch is of x86")

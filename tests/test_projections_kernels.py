@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.projections import cache, compiler, dispatch, kernel_status, project_needles, reference
+from sparse_plugin.support import cache
+from sparse_plugin.projections import compiler, dispatch, kernel_status, project_needles, eager
 from sparse_plugin.projections.cpu import CpuKernels
 
 needs_compiler = pytest.mark.skipif(os.name != "posix", reason="the C kernels are built on POSIX systems")
@@ -111,7 +112,7 @@ def test_a_cache_that_cannot_be_trusted_or_made_costs_only_the_cache(folder, pre
     with caplog.at_level(logging.WARNING, "sparse_plugin"):
         kernels = path.kernels()
     gamma = torch.randn(1, 8, 4, 4)
-    assert torch.equal(kernels.needles(gamma, 3), reference.needles(gamma, 3))
+    assert torch.equal(kernels.needles(gamma, 3), eager.needles(gamma, 3))
     assert "for this process only" in caplog.text and len(caplog.records) == 1
 
 
@@ -141,7 +142,7 @@ def test_without_a_working_compiler_the_reference_runs_and_one_warning_says_why(
     gamma = torch.randn(1, 8, 4, 4)
     with caplog.at_level(logging.WARNING, "sparse_plugin"):
         for _ in range(2):
-            assert torch.equal(project_needles(gamma, 3), reference.needles(gamma, 3))
+            assert torch.equal(project_needles(gamma, 3), eager.needles(gamma, 3))
     assert len(caplog.records) == 1 and says in caplog.text and "plain torch" in caplog.text
     (row,) = [row for row in kernel_status() if row["path"] == "c"]
     assert row["state"] == "unavailable" and says in row["why"]
@@ -149,11 +150,11 @@ def test_without_a_working_compiler_the_reference_runs_and_one_warning_says_why(
 
 def test_a_kernel_that_disagrees_is_not_used(monkeypatch, caplog):
     class Wrong:
-        needles, mask = staticmethod(reference.needles), staticmethod(reference.mask)
+        needles, mask = staticmethod(eager.needles), staticmethod(eager.mask)
 
         @staticmethod
         def samples(gamma, k):
-            return reference.samples(gamma, k) + 0.0  # -0.0 becomes 0.0
+            return eager.samples(gamma, k) + 0.0  # -0.0 becomes 0.0
 
     path = fresh_path(Wrong)
     with caplog.at_level(logging.WARNING, "sparse_plugin"):
@@ -165,7 +166,7 @@ def test_a_device_without_a_kernel_is_said_once(caplog):
     dispatch._said.discard("xpu")
     with caplog.at_level(logging.WARNING, "sparse_plugin"):
         for _ in range(2):
-            assert dispatch._kernels("xpu") is reference
+            assert dispatch._kernels("xpu") is eager
     assert len(caplog.records) == 1 and "xpu" in caplog.text
 
 

@@ -11,16 +11,16 @@ import pytest
 from click.testing import CliRunner
 from reference_runs import same, train, weights
 
-from sparse_plugin.cli import cli
+from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import CheckpointError
-from sparse_plugin.reference.rundir import RunDirectory
+from sparse_plugin.runs.rundir import RunDirectory
 
 OPTIONS = ["--width", "0.0625", "--batch", "4", "--steps", "3", "--checkpoint-every", "1", "--device", "cpu"]
 
 # The system refuses to let any file grow beyond so many bytes, as a full disk does.
 LIMITED = """
 import resource, signal, sys
-from sparse_plugin.cli import main
+from sparse_plugin.commands.cli import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
 main()
 """
@@ -71,7 +71,7 @@ def test_a_later_checkpoint_that_does_not_fit_leaves_the_one_before(tmp_path, mo
     import errno
 
     from sparse_plugin.errors import OutputError
-    from sparse_plugin.reference import checkpoints
+    from sparse_plugin.runs import checkpoints
 
     sync = checkpoints._sync
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from sparse_plugin.reference import losses, recipe, ssgan
-from sparse_plugin.reference.augment import augment, cutout, flip, translate
-from sparse_plugin.reference.games import Batch, Game, Networks, Play, noise
-from sparse_plugin.reference.networks import game
+from sparse_plugin.gans import losses, recipe, ssgan
+from sparse_plugin.gans.augment import augment, cutout, flip, translate
+from sparse_plugin.gans.games import Batch, Game, Networks, Play, noise
+from sparse_plugin.gans.networks import game
 
 
 def array(tensor):
@@ -207,7 +207,7 @@ def test_wgan_gp_takes_the_norm_over_all_pixels_with_weight_10():
 def test_consistency_of_two_views(monkeypatch, again):
     """10 E (D(T'(T(x))) - D(T(x)))², or against D(x) where there is no T' (the recipes for limited data)."""
     seen = {"cutout": lambda x: x * 0.5, "flip": lambda x: x.flip(3), "translation": lambda x: x + 0.25}
-    monkeypatch.setattr("sparse_plugin.reference.augment.POLICIES", seen)
+    monkeypatch.setattr("sparse_plugin.gans.augment.POLICIES", seen)
     play, networks, real = duel("diffcrbiggan", consistency_augment=again)
     terms = play.terms("discriminator", networks, real, 0.0)
     first = logits(networks, real.images * 0.5, real.labels)

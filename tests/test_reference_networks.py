@@ -9,9 +9,9 @@ from torch import nn
 
 import sparse_plugin
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.reference import ARCHITECTURES, blocks, recipe
-from sparse_plugin.reference.blocks import Layers, scaled
-from sparse_plugin.reference.networks import build
+from sparse_plugin.gans import ARCHITECTURES, blocks, recipe
+from sparse_plugin.gans.blocks import Layers, scaled
+from sparse_plugin.gans.networks import build
 
 ALL = [(arch, 32) for arch in ARCHITECTURES]
 ALL += [(arch, size) for arch in ("dcgan", "sngan", "sagan", "biggan") for size in (64, 128)]
@@ -127,7 +127,7 @@ def test_the_head_of_dcgan_is_that_of_the_papers_appendix():
     assert isinstance(head, nn.ConvTranspose2d) and attachment.sites[0].path == "synthesis"
     assert (head.in_channels, head.out_channels) == (128, 3)
     assert (head.kernel_size, head.stride, head.padding) == ((4, 4), (2, 2), (1, 1))
-    assert sparse_plugin.atoms(generator).shape == (128, 3, 4, 4)
+    assert sparse_plugin.attach.atoms(generator).shape == (128, 3, 4, 4)
     assert sparse_plugin.effective_atoms(generator).shape == (128, 3, 8, 8)
     assert attachment.measure(*inputs("dcgan"))[0].needle_density.shape == (16, 16)
 
@@ -152,7 +152,7 @@ def test_width_multiplies_channels_to_multiples_of_8():
 
 
 def test_attention_starts_as_nothing_and_halves_keys():
-    from sparse_plugin.reference.blocks import Attention
+    from sparse_plugin.gans.blocks import Attention
 
     torch.manual_seed(0)
     attention, x = Attention(16, Layers()), torch.randn(2, 16, 4, 4)
@@ -229,6 +229,6 @@ def test_what_there_is_not(arch, size, said):
 
 
 def test_the_recipes_can_be_listed_without_torch():
-    code = "import sys, sparse_plugin.reference as r; assert 'torch' not in sys.modules; print(*r.ARCHITECTURES)"
+    code = "import sys, sparse_plugin.gans as r; assert 'torch' not in sys.modules; print(*r.ARCHITECTURES)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == list(ARCHITECTURES)

@@ -7,7 +7,7 @@ import pytest
 from reference_runs import CASES, DATA, Killed, dataset, dies, same, sparse, train, weights
 
 from sparse_plugin.errors import CheckpointError, ConfigError
-from sparse_plugin.reference.rundir import RunDirectory
+from sparse_plugin.runs.rundir import RunDirectory
 
 
 def edited(folder, name, change):
@@ -126,9 +126,9 @@ def test_bad_input(arch, data, changes, said, tmp_path):
 
 
 def test_what_is_not_installed_is_said_before_anything_starts(tmp_path, monkeypatch):
-    from sparse_plugin import extras
+    from sparse_plugin.support import optional
 
-    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    monkeypatch.setattr(optional, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="training needs safetensors, not installed here"):
         train("dcgan", tmp_path / "a")
     assert not (tmp_path / "a").exists()

@@ -17,14 +17,15 @@ from torch import nn
 
 import sparse_plugin
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.record import read
-from sparse_plugin.reference import checkpoints, recipe, trained
-from sparse_plugin.reference.batches import Batches
-from sparse_plugin.reference.report import Report
-from sparse_plugin.reference.rundir import RunDirectory
-from sparse_plugin.reference.sparsity import settings
-from sparse_plugin.reference.train import run
-from sparse_plugin.reference.trainer import DivergedError, Trainer, _average
+from sparse_plugin.measurements.log import read
+from sparse_plugin.runs import checkpoints
+from sparse_plugin.gans import recipe, trained
+from sparse_plugin.gans.batches import Batches
+from sparse_plugin.runs.report import Report
+from sparse_plugin.runs.rundir import RunDirectory
+from sparse_plugin.runs.sparsity import settings
+from sparse_plugin.gans.train import run
+from sparse_plugin.gans.trainer import DivergedError, Trainer, _average
 
 
 @pytest.mark.parametrize("arch", CASES)
@@ -179,7 +180,7 @@ def test_the_run_directory_holds_everything(tmp_path, capsys):
 
 
 def test_without_tensorboard(tmp_path, monkeypatch):
-    from sparse_plugin.reference import report
+    from sparse_plugin.runs import report
 
     monkeypatch.setattr(report, "find_spec", lambda name: None)
     train("dcgan", tmp_path / "a")
@@ -313,7 +314,7 @@ def test_averaging_starts_late(tmp_path, monkeypatch):
     assert ours and all(torch.equal(t, found[f"generator.{name}"]) for name, t in ours.items())
     from dataclasses import replace
 
-    import sparse_plugin.reference.train as module
+    import sparse_plugin.gans.train as module
 
     monkeypatch.setattr(module, "recipe", lambda *args: replace(recipe(*args), ema=0.5, ema_start=3))
     train("biggan", tmp_path / "b")

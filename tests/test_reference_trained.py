@@ -9,8 +9,8 @@ from reference_runs import Killed, dies, sparse, train, weights
 
 from sparse_plugin import Attachment, attach
 from sparse_plugin.errors import CheckpointError, ConfigError
-from sparse_plugin.reference import ARCHITECTURES, recipe, trained
-from sparse_plugin.reference.networks import build
+from sparse_plugin.gans import ARCHITECTURES, recipe, trained
+from sparse_plugin.gans.networks import build
 
 
 def test_a_trained_generator_samples_as_it_was_trained(tmp_path):

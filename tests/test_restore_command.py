@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from PIL import Image
 from restore_images import photograph
 
-from sparse_plugin.cli import cli
+from sparse_plugin.commands.cli import cli
 from sparse_plugin.restore import Denoise, add_noise, restore
 from sparse_plugin.restore.pictures import encode, read, store
 

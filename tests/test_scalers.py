@@ -8,7 +8,8 @@ from torch import nn
 from torch.amp import GradScaler
 from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 
-from sparse_plugin import attach, penalty
+from sparse_plugin import attach
+from sparse_plugin.attach import penalty
 
 Z = torch.randn(4, 6, 1, 1, generator=torch.Generator().manual_seed(0))
 

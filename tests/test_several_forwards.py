@@ -6,8 +6,8 @@ from generators import Residual, noise
 from torch import nn
 
 from sparse_plugin import SparsityConfig, attach
-from sparse_plugin.penalty import _said
-from sparse_plugin.session import Session
+from sparse_plugin.attach.penalty import _said
+from sparse_plugin.hosts.session import Session
 
 WEIGHT = 0.7
 

@@ -7,8 +7,8 @@ from third_party import AMBIGUOUS, CASES
 from third_party import REFUSED as REFUSED_THERE
 
 import sparse_plugin
-from sparse_plugin import sites
-from sparse_plugin.detection import detect, trace
+from sparse_plugin.network import sites
+from sparse_plugin.network.detection import detect, trace
 from sparse_plugin.errors import SiteError
 
 

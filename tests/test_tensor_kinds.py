@@ -10,7 +10,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import sparse_plugin
-from sparse_plugin import Attachment, first, hooks
+from sparse_plugin import Attachment
+from sparse_plugin.attach import verify, hooks
 from sparse_plugin.errors import GammaError, PenaltyError, SiteError
 from sparse_plugin.projections import project_global, project_needles
 
@@ -65,7 +66,7 @@ def test_a_generator_without_values_is_attached_and_checked_once_it_has_them(nam
         )
         assert net(torch.empty(2, 6, 1, 1)).shape == (2, 3, 4, 4)
     # A penalty promises nothing of the values.
-    assert list(hooks.find(net, first.TEMPORARY)) or (name == "l1" and example)
+    assert list(hooks.find(net, verify.TEMPORARY)) or (name == "l1" and example)
     net.to_empty(device="cpu")
     plain = generator()
     net.load_state_dict(plain.state_dict(), strict=False)
@@ -73,7 +74,7 @@ def test_a_generator_without_values_is_attached_and_checked_once_it_has_them(nam
     sparse_plugin.attach(again, name, **SETTINGS[name], example_input=Z)
     assert torch.equal(net(Z), again(Z))
     net(Z).sum().backward()
-    assert not list(hooks.find(net, first.TEMPORARY))
+    assert not list(hooks.find(net, verify.TEMPORARY))
 
 
 def test_without_values_nothing_tells_which_of_two_convolutions_is_it():

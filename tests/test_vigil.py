@@ -10,9 +10,9 @@ from generators import Plain, Residual
 from torch import nn
 
 import sparse_plugin
-from sparse_plugin import hooks
+from sparse_plugin.attach import hooks
 from sparse_plugin.errors import CheckpointError, SiteError
-from sparse_plugin.vigil import TRACES, Head
+from sparse_plugin.attach.vigil import TRACES, Head
 
 K = 2
 

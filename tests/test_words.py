@@ -97,7 +97,7 @@ def test_what_the_rule_allows_is_not(said):
 
 
 def test_pages_have_the_blocks_that_are_filled():
-    from sparse_plugin.experiments.pages import BLOCK
+    from sparse_plugin.figures.pages import BLOCK
 
     assert [name for path in RESULTS for _, name, _ in BLOCK.findall(path.read_text())] == ["summary", "tables", "table4"]
 
@@ -106,7 +106,7 @@ def test_pages_say_what_the_recorded_runs_say(tmp_path):
     """What is committed is what `make results` makes of the committed runs."""
     pytest.importorskip("scipy")
     pytest.importorskip("matplotlib")
-    from sparse_plugin.experiments import pages
+    from sparse_plugin.figures import pages
 
     (tmp_path / "docs" / "results").mkdir(parents=True)
     for name in ("README.md", "docs/results.md", "docs/results/runs.jsonl"):

@@ -40,7 +40,7 @@ def alone(step: str, options: argparse.Namespace) -> None:
     """One step, in this process. What it returns is its result: "lines" of Markdown, "done" and whatever else."""
     import torch
 
-    from sparse_plugin.reference import environment
+    from sparse_plugin.runs import environment
 
     begin = time.time()
     try:
@@ -56,7 +56,7 @@ def alone(step: str, options: argparse.Namespace) -> None:
 
 
 def _write(out: Path, step: str, found: dict[str, Any]) -> None:
-    from sparse_plugin.files import write
+    from sparse_plugin.support.files import write
 
     write(out / f"{step}.json", json.dumps(found, indent=1) + "\n")
 

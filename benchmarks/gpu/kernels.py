@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import sparse_plugin
 from sparse_plugin.experiments import files
-from sparse_plugin.projections import gpu, kernel_status, project_global, project_needles, reference
+from sparse_plugin.projections import gpu, kernel_status, project_global, project_needles, eager
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 SHAPES = ((2, 128, 16, 16), (3, 37, 5, 7), (1, 512, 3, 3), (2, 8, 64, 1), (4, 1, 9, 9))
@@ -50,9 +50,9 @@ def correct(options: argparse.Namespace) -> dict[str, Any]:
             for what, gamma in inputs(shape, dtype):
                 size = gamma[0].numel()
                 cases = [
-                    ("l0_inf", project_needles, reference.needles, k) for k in {1, max(1, shape[1] // 4), shape[1]}
+                    ("l0_inf", project_needles, eager.needles, k) for k in {1, max(1, shape[1] // 4), shape[1]}
                 ]
-                cases += [("l0", project_global, reference.samples, k) for k in {1, max(1, size // 4), size}]
+                cases += [("l0", project_global, eager.samples, k) for k in {1, max(1, size // 4), size}]
                 for name, project, expected, k in cases:
                     count += 1
                     there = gamma.to(options.device, copy=True).requires_grad_()
@@ -60,7 +60,7 @@ def correct(options: argparse.Namespace) -> dict[str, Any]:
                     ours = expected(gamma, k)
                     (grad,) = torch.autograd.grad(made, there, torch.ones_like(made))
                     kept = (
-                        reference.mask(torch.ones_like(gamma), ours)
+                        eager.mask(torch.ones_like(gamma), ours)
                         if k < (shape[1] if name == "l0_inf" else size)
                         else None
                     )

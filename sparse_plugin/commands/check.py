@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from sparse_plugin.commands.options import print_rows
-from sparse_plugin.progress import busy
+from sparse_plugin.support.progress import busy
 
 
 @click.command()
@@ -22,7 +22,7 @@ def check(folder: str, host: str | None, imports: tuple[str, ...], as_json: bool
 
     Nothing is trained. Exits 3 where it would not attach.
     """
-    from sparse_plugin.checking import check as look
+    from sparse_plugin.hosts.check import check as look
 
     with busy(f"building and running the generators in {folder}"):
         reports = look(folder, host, imports)

@@ -49,9 +49,9 @@ def evaluate(target: str, as_json: bool, generator: str | None, bounds: tuple[fl
         sparse-plugin evaluate runs/a --data cifar10
         sparse-plugin evaluate netG.pth --generator my.models:Generator --data images.zip
     """
-    from sparse_plugin import advice
-    from sparse_plugin.evaluation import evaluate as measure
-    from sparse_plugin.extras import need
+    from sparse_plugin.support import advice
+    from sparse_plugin.evaluate.evaluation import evaluate as measure
+    from sparse_plugin.support.optional import need
 
     need("evaluating", "metrics", "numpy", "PIL")  # which importing the data takes
     host = {name: options.pop(name) for name in ("arguments", "inputs", "imports", "key", "sites")}
@@ -63,7 +63,7 @@ def evaluate(target: str, as_json: bool, generator: str | None, bounds: tuple[fl
             "it is of a checkpoint of another codebase, whose generator --generator names; give that, or leave it out",
         )
     else:
-        from sparse_plugin.sampling import Named
+        from sparse_plugin.evaluate.sampling import Named
 
         named = Named(generator, low=bounds[0], high=bounds[1], **host)
     with advice.speaking_to("evaluate"):

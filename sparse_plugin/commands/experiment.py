@@ -74,10 +74,10 @@ def _table(name: str, what: str) -> None:
         no_control: bool,
         **options: Any,
     ) -> None:
-        from sparse_plugin.extras import need
+        from sparse_plugin.support.optional import need
 
         need("an experiment", "experiments", "numpy", "PIL")  # which importing it takes
-        from sparse_plugin.experiments.methods import split
+        from sparse_plugin.runs.methods import split
         from sparse_plugin.experiments.run import run as run_experiment
         from sparse_plugin.restore.allocator import keep_pages
 
@@ -130,11 +130,11 @@ def table4(methods: tuple[str, ...], imports: tuple[str, ...], out: str, **optio
 
     The same command again skips finished runs and resumes others.
     """
-    from sparse_plugin.extras import need
+    from sparse_plugin.support.optional import need
 
     need("an experiment", "experiments", "numpy", "PIL")  # which importing it takes
     from sparse_plugin.experiments import table4 as experiment_of
-    from sparse_plugin.experiments.methods import split
+    from sparse_plugin.runs.methods import split
     from sparse_plugin.restore.allocator import keep_pages
 
     keep_pages()

@@ -8,7 +8,7 @@ import click
 
 from sparse_plugin.commands.options import print_rows
 from sparse_plugin.errors import SparsePluginError
-from sparse_plugin.progress import busy
+from sparse_plugin.support.progress import busy
 
 
 @click.command("list")
@@ -19,8 +19,8 @@ from sparse_plugin.progress import busy
 )
 def list_(as_json: bool, kernels: bool, imports: tuple[str, ...]) -> None:
     """What is registered, and which package it came from."""
-    from sparse_plugin.imports import load
-    from sparse_plugin.plugins import ADAPTERS, HOSTS, REGULARIZERS
+    from sparse_plugin.support.user_files import load
+    from sparse_plugin.support.plugins import ADAPTERS, HOSTS, REGULARIZERS
 
     for name in imports:
         load(name)

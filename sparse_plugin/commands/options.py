@@ -98,7 +98,7 @@ def _refuse_fields_alone(mapping: dict[str, Any], assignments: tuple[str, ...]) 
     """Refuse a regularizer's field that is set where no regularizer is named."""
     from sparse_plugin.config import SparsityConfig
     from sparse_plugin.errors import ConfigError, one_of
-    from sparse_plugin.plugins import REGULARIZERS
+    from sparse_plugin.support.plugins import REGULARIZERS
 
     for key in mapping.keys() - SparsityConfig.model_fields.keys():
         owners: dict[str, list[str]] = {}
@@ -117,7 +117,7 @@ def _refuse_fields_alone(mapping: dict[str, Any], assignments: tuple[str, ...]) 
 
 def imported(files: tuple[str, ...]) -> tuple[str, ...]:
     """Load what registers regularizers, and name it so that runs can load it from anywhere."""
-    from sparse_plugin.imports import load
+    from sparse_plugin.support.user_files import load
 
     absolute = tuple(os.path.abspath(file) if file.endswith(".py") else file for file in files)
     for file in absolute:

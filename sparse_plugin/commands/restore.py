@@ -61,7 +61,7 @@ def _restored(
     stop: str,
     **options: Any,
 ) -> None:
-    from sparse_plugin.extras import need
+    from sparse_plugin.support.optional import need
 
     need("restoration", "restore", "numpy", "PIL", "skimage", "safetensors", "matplotlib", "png")
     from sparse_plugin.restore.allocator import keep_pages

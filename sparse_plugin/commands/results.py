@@ -18,6 +18,6 @@ def results(file: str, pages: tuple[str, ...], no_figures: bool) -> None:
         sparse-plugin experiment table1 --archs dcgan --seeds 8 --record runs.jsonl
         sparse-plugin results runs.jsonl
     """
-    from sparse_plugin.experiments.pages import make
+    from sparse_plugin.figures.pages import make
 
     click.echo(make(file, pages, not no_figures))

@@ -8,7 +8,7 @@ import sys
 import click
 
 from sparse_plugin.commands.options import print_rows
-from sparse_plugin.progress import busy
+from sparse_plugin.support.progress import busy
 
 
 @click.command()
@@ -31,7 +31,7 @@ def sites(
 
     Exits 3 where D1 cannot be told.
     """
-    from sparse_plugin.inspection import inspect
+    from sparse_plugin.hosts.site_report import inspect
 
     with busy(f"running {generator} once"):
         report = inspect(generator, arguments, inputs, imports)

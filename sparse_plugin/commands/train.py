@@ -46,10 +46,10 @@ def train(
 
     The same command again resumes. Under torchrun each process takes its part of every batch.
     """
-    from sparse_plugin.extras import need
+    from sparse_plugin.support.optional import need
 
     need("training", "train", "numpy", "PIL")  # which importing it takes
-    from sparse_plugin.reference.train import run as train_reference
+    from sparse_plugin.gans.train import run as train_reference
 
     config = config_of(config_file, sparse, assignments, imports)
     options["keep_at"] = steps_of(keep_at, "--keep-at")

@@ -16,8 +16,8 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sparse_plugin.data.images import DataError
-from sparse_plugin.files import reason
-from sparse_plugin.progress import SHORT, Counting
+from sparse_plugin.support.files import reason
+from sparse_plugin.support.progress import SHORT, Counting
 
 log = logging.getLogger("sparse_plugin")
 

@@ -18,7 +18,7 @@ from sparse_plugin.data.files import Archive, Files, Folder
 from sparse_plugin.data.images import DataError, Images, check_labels, choose, subset_name
 from sparse_plugin.data.photographs import photographs
 from sparse_plugin.data.source import Source
-from sparse_plugin.projections.cache import directory
+from sparse_plugin.support.cache import directory
 
 Split = str
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from sparse_plugin.data.images import DataError, Images
-from sparse_plugin.extras import need
+from sparse_plugin.support.optional import need
 
 # Their files, by the class that a crop of them has.
 PHOTOGRAPHS = {

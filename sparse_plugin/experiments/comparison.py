@@ -11,7 +11,7 @@ from typing import Any
 
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.experiments import statistics
-from sparse_plugin.experiments.methods import VANILLA, Method
+from sparse_plugin.runs.methods import VANILLA, Method
 from sparse_plugin.experiments.records import Record
 from sparse_plugin.experiments.statistics import Change
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparse_plugin.files import make_folder
-from sparse_plugin.files import write as write_whole
+from sparse_plugin.support.files import make_folder
+from sparse_plugin.support.files import write as write_whole
 
 
 def markdown(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

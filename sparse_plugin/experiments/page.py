@@ -9,7 +9,7 @@ from typing import Any
 
 from sparse_plugin.experiments import files, statistics
 from sparse_plugin.experiments.comparison import Compared, Group, control_of, pairs
-from sparse_plugin.experiments.methods import VANILLA
+from sparse_plugin.runs.methods import VANILLA
 from sparse_plugin.experiments.paper import TABLES
 from sparse_plugin.experiments.statistics import Change
 

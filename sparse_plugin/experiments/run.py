@@ -12,19 +12,20 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sparse_plugin.devices import device_of
+from sparse_plugin.support.device import device_of
 from sparse_plugin.errors import ConfigError, one_of
-from sparse_plugin.experiments import grid, outcome, records, table
+from sparse_plugin.experiments import grid, records, table
+from sparse_plugin.evaluate import outcome
 from sparse_plugin.experiments.elsewhere import complete
 from sparse_plugin.experiments.grid import Cell, Scale
-from sparse_plugin.experiments.methods import VANILLA
-from sparse_plugin.experiments.outcome import Outcome
+from sparse_plugin.runs.methods import VANILLA
+from sparse_plugin.evaluate.outcome import Outcome
 from sparse_plugin.experiments.paper import TABLES
 from sparse_plugin.experiments.statistics import least_p, pairs_needed
-from sparse_plugin.extras import need
-from sparse_plugin.reference import checkpoints
-from sparse_plugin.reference.rundir import CONFIG, BusyError, RunDirectory
-from sparse_plugin.reference.trainer import DivergedError
+from sparse_plugin.support.optional import need
+from sparse_plugin.runs import checkpoints
+from sparse_plugin.runs.rundir import CONFIG, BusyError, RunDirectory
+from sparse_plugin.gans.trainer import DivergedError
 
 if TYPE_CHECKING:
     from sparse_plugin.data import Images, Source
@@ -172,7 +173,7 @@ class _Work:
 
     def all(self, cells: Sequence[Cell], name: str, command: str) -> tuple[str, int]:
         """Every cell, then the table."""
-        from sparse_plugin.reference.batches import check
+        from sparse_plugin.gans.batches import check
 
         real = self.real
         for images in self.reals.values():
@@ -244,7 +245,7 @@ class _Work:
 
     def train(self, cell: Cell, say: Callable[[str], None]) -> None:
         """Train a run, or go on with it. One that is finished is only compared with what is asked for."""
-        from sparse_plugin.reference.train import run as train
+        from sparse_plugin.gans.train import run as train
 
         if RunDirectory(cell.directory(self.out)).step < cell.steps:
             say("training")

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.errors import ConfigError, one_of
-from sparse_plugin.extras import need
-from sparse_plugin.files import make_folder, writing
+from sparse_plugin.support.optional import need
+from sparse_plugin.support.files import make_folder, writing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +50,7 @@ def make(kind: str, runs: Sequence[str], path: str | Path, force: bool = False) 
 
         found: Sequence[Any] = table4.find(runs)
     else:
-        from sparse_plugin.experiments.outcome import find
+        from sparse_plugin.evaluate.outcome import find
 
         found = find(list(runs))
     figure = import_module(f"sparse_plugin.figures.{KINDS[known[kind.lower()]]}").draw(found)

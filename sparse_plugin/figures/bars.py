@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.experiments.outcome import Outcome
+from sparse_plugin.evaluate.outcome import Outcome
 from sparse_plugin.figures.groups import measured
-from sparse_plugin.figures.style import INK, colours, quiet, style, title
+from sparse_plugin.support.plot_style import INK, colours, quiet, style, title
 
 DISTANCES = ("FID", "FD-lite0")
 

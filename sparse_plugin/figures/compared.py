@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from sparse_plugin.experiments import comparison
 from sparse_plugin.experiments.comparison import Group
-from sparse_plugin.experiments.methods import VANILLA
-from sparse_plugin.figures.style import FAINT, INK, colours, quiet, style, title
+from sparse_plugin.runs.methods import VANILLA
+from sparse_plugin.support.plot_style import FAINT, INK, colours, quiet, style, title
 
 
 def draw(group: Group) -> Figure:

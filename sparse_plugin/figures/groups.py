@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.experiments.outcome import Outcome, read
+from sparse_plugin.evaluate.outcome import Outcome, read
 
 # Vanilla first, then as in the paper's figure 4a; others after them.
 _ORDER = ("vanilla", "l1", "l0", "l0_inf", "ml_csc")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from sparse_plugin.figures.groups import measured
-from sparse_plugin.figures.style import MAP, style, title
+from sparse_plugin.support.plot_style import MAP, style, title
 
 
 def draw(runs: Sequence[Path]) -> Figure:

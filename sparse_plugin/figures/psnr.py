@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.experiments.table4_report import OUTPUTS, Outcome
 from sparse_plugin.figures.groups import rank
-from sparse_plugin.figures.style import colours, marker, quiet, style, title
+from sparse_plugin.support.plot_style import colours, marker, quiet, style, title
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:

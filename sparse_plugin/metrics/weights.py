@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.extras import need
+from sparse_plugin.support.optional import need
 
 INCEPTION = "SPARSE_PLUGIN_INCEPTION"
 

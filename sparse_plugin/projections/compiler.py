@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from sparse_plugin.projections import cache
+from sparse_plugin.support import cache
 
 log = logging.getLogger("sparse_plugin")
 

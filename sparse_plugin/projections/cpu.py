@@ -13,7 +13,7 @@ import os
 import torch
 from torch import Tensor
 
-from sparse_plugin.projections import compiler, reference
+from sparse_plugin.projections import compiler, eager
 
 # Below this many entries waking other threads costs more than they save.
 _SERIAL = 32768
@@ -45,7 +45,7 @@ class CpuKernels:
     def needles(self, gamma: Tensor, k: int) -> Tensor:
         channels = gamma.shape[1]
         if channels > _CHANNELS:
-            return reference.needles(gamma, k)
+            return eager.needles(gamma, k)
         out = torch.empty_like(gamma)
         if gamma.stride() != out.stride():
             gamma = torch.empty_like(out).copy_(gamma)
@@ -86,7 +86,7 @@ class CpuKernels:
     def mask(self, grad: Tensor, projected: Tensor) -> Tensor:
         out = torch.empty_like(projected)
         if grad.dtype != projected.dtype:
-            return reference.mask(grad, projected)
+            return eager.mask(grad, projected)
         if projected.stride() != out.stride():
             projected = torch.empty_like(out).copy_(projected)
         if grad.stride() != out.stride():

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sparse_plugin.errors import ConfigError, one_of
-from sparse_plugin.projections import reference
+from sparse_plugin.projections import eager
 
 log = logging.getLogger("sparse_plugin")
 
@@ -118,16 +118,16 @@ def _kernels(device: str) -> Kernels:
         return _forced(forced, device)
     path = PATHS.get(device)
     if path is not None:
-        return path.kernels() or reference
+        return path.kernels() or eager
     if device not in _said:
         _said.add(device)
         log.warning("there is no kernel for the projections on %s; they run in plain torch, exact but slower", device)
-    return reference
+    return eager
 
 
 def _forced(name: str, device: str) -> Kernels:
     if name == "reference":
-        return reference
+        return eager
     known = {path.name: path for path in PATHS.values()}
     if name not in known:
         raise ConfigError(f"SPARSE_PLUGIN_KERNEL: {one_of('path', name, ['reference', *known])}")
@@ -146,10 +146,10 @@ def disagreement(kernels: Kernels, device: str) -> str:
             gamma = _specimen(shape, dtype, device)
             for k in (1, 5, 11):
                 for name in ("needles", "samples"):
-                    expected = getattr(reference, name)(gamma, k)
+                    expected = getattr(eager, name)(gamma, k)
                     if not _same(getattr(kernels, name)(gamma, k), expected):
                         return f"{name} of {dtype}, shape {shape}, k = {k}"
-            if not _same(kernels.mask(gamma, expected), reference.mask(gamma, expected)):
+            if not _same(kernels.mask(gamma, expected), eager.mask(gamma, expected)):
                 return f"mask of {dtype}, shape {shape}"
     return ""
 

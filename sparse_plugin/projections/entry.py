@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sparse_plugin.capture import exporting
+from sparse_plugin.support.capture import exporting
 from sparse_plugin.errors import GammaError
 from sparse_plugin.projections import operators, sharding, standard
 from sparse_plugin.projections.sizes import resolve_k

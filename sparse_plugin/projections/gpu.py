@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparse_plugin.projections import reference
+from sparse_plugin.projections import eager
 
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 _NAN = {
@@ -50,7 +50,7 @@ class TritonKernels:
     def needles(self, gamma: Tensor, k: int) -> Tensor:
         channels = gamma.shape[1]
         if channels > _CHANNELS:
-            return reference.needles(gamma, k)
+            return eager.needles(gamma, k)
         out = torch.empty_like(gamma)
         needles = gamma.numel() // channels
         held, at_once = block_of_needles(channels, needles)
@@ -75,7 +75,7 @@ class TritonKernels:
         out = torch.empty_like(gamma)
         samples, size = gamma.shape[0], gamma.shape[1:].numel()
         if samples > _SAMPLES:
-            return reference.samples(gamma, k)
+            return eager.samples(gamma, k)
         width, nan = 8 * gamma.element_size(), _NAN[gamma.dtype]
         chunks, per_program = chunks_of_sample(samples, size)
         passes = width // 8
@@ -110,7 +110,7 @@ class TritonKernels:
     def mask(self, grad: Tensor, projected: Tensor) -> Tensor:
         out = torch.empty_like(projected)
         if not grad.stride() == projected.stride() == out.stride() or grad.dtype != projected.dtype:
-            return reference.mask(grad, projected)
+            return eager.mask(grad, projected)
         bits = _as_bits(grad, projected, out)
         size = out.numel()
         with _on(out):

@@ -9,8 +9,8 @@ import math
 import torch
 from torch import Tensor
 
-from sparse_plugin.capture import sizes
-from sparse_plugin.projections.reference import largest
+from sparse_plugin.support.capture import sizes
+from sparse_plugin.projections.eager import largest
 from sparse_plugin.projections.sizes import resolve_k
 
 _HALF = (torch.float16, torch.bfloat16)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from sparse_plugin.projections import cache, dispatch
+from sparse_plugin.support import cache
+from sparse_plugin.projections import dispatch
 
 
 def kernel_status(load: bool = True) -> list[dict[str, str]]:

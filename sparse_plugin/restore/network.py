@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from sparse_plugin.errors import ConfigError, one_of
 from sparse_plugin.restore.upsampled import KERNELS, convolve_upsampled, normalise_upsampled
-from sparse_plugin.subsampling import Subsampling
+from sparse_plugin.support.subsampling import Subsampling
 
 Upsample = Literal["bilinear", "nearest"]
 Padding = Literal["reflection", "zeros"]

@@ -6,10 +6,10 @@ import time
 from types import TracebackType
 from typing import Any
 
-from sparse_plugin.files import Log
-from sparse_plugin.progress import bars, duration
-from sparse_plugin.reference.report import QUIET
-from sparse_plugin.reference.rundir import LOG, RunDirectory
+from sparse_plugin.support.files import Log
+from sparse_plugin.support.progress import bars, duration
+from sparse_plugin.runs.report import QUIET
+from sparse_plugin.runs.rundir import LOG, RunDirectory
 from sparse_plugin.restore.restoration import Restoration
 
 

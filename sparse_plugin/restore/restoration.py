@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin.attachment import attach
+from sparse_plugin.attach.attachment import attach
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import CheckpointError, ConfigError
-from sparse_plugin.precision import PRECISIONS
-from sparse_plugin.reference import checkpoints
-from sparse_plugin.reference.batches import key
-from sparse_plugin.reference.trainer import DivergedError
+from sparse_plugin.support.precision import PRECISIONS
+from sparse_plugin.runs import checkpoints
+from sparse_plugin.gans.batches import key
+from sparse_plugin.gans.trainer import DivergedError
 from sparse_plugin.restore.network import SkipNetwork
 from sparse_plugin.restore.pictures import Array
 from sparse_plugin.restore.result import Curves, Result

@@ -1,0 +1,363 @@
+"""Attaching a regularizer to a generator, and the handle to what is attached."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from sparse_plugin.support import advice
+from sparse_plugin.attach import (
+    first_call,
+    verify,
+    hooks,
+    loading,
+    penalty,
+    placement,
+    standing,
+    optimizer_steps,
+    vigil,
+)
+from sparse_plugin.network import sites
+from sparse_plugin.config import Delivery, SparsityConfig
+from sparse_plugin.errors import AttachmentError, ConfigError, PenaltyError, SiteError, module_of, path_of, shown
+from sparse_plugin.attach.child import Inserted
+from sparse_plugin.measurements.gamma import Measurement, Reduction
+from sparse_plugin.attach.plan import Plan, asked, paths
+from sparse_plugin.network.probe import forward
+from sparse_plugin.measurements.log import Recorder
+from sparse_plugin.registry.base import Penalty, Regularizer
+from sparse_plugin.network.sites import CHILD, Site
+from sparse_plugin.network.synthesis import Kernel, kernel
+from sparse_plugin.network.wrappers import unwrapped, within
+
+log = logging.getLogger("sparse_plugin")
+
+
+@advice.for_its_caller
+def attach(
+    generator: nn.Module,
+    regularizer: str | Regularizer | SparsityConfig,
+    /,
+    *,
+    example_input: Any = None,
+    sites: str | Site | Iterable[str | Site] = (),
+    adapter: str | None = None,
+    delivery: Delivery | None = None,
+    accumulation: int | None = None,
+    run_dir: str | os.PathLike[str] | None = None,
+    measure_every: int | None = None,
+    **settings: Any,
+) -> Attachment:
+    """Regularize generator's representation from now on.
+
+    regularizer: a registered name with its settings as keywords, as in `attach(G, "l0_inf", k=16)`; or a regularizer
+    object; or a SparsityConfig, which then says everything but the example_input. One with `enabled: false` attaches nothing.
+    example_input: what one forward takes: a tensor, a dict of keyword arguments, or a tuple of positional ones, a dict at
+    whose end holds keyword arguments. With it all is checked here and now, by undisturbed forwards; without, during the
+    first real one, before its result is used.
+    sites: paths of modules whose input is Γ (`"c5"`), or `"path:output"`. Otherwise adapter by name, the first adapter
+    that matches, or automatic detection decides. adapter="encoder_scales" takes Γ_1..Γ_K of an encoder-decoder, of which
+    a setting such as k may list one value each.
+    delivery: how a penalty reaches the loss. "gradient", the default, adds its gradient in the backward pass; "loss" leaves it to you to
+    add `attachment.penalty()` to the generator's loss. accumulation: backward passes to one optimizer step, by default 1.
+    run_dir, measure_every: where, and every how many steps of the generator's optimizer, measurements are logged;
+    by default nowhere, and every 100.
+
+    Raises ConfigError for settings, and for those that would have no effect; SiteError where D1 cannot be told or is not used
+    as one; AttachmentError where the generator is attached already.
+    """
+    config = asked(
+        regularizer,
+        settings,
+        sites=paths(sites),
+        adapter=adapter,
+        delivery=delivery,
+        accumulation=accumulation,
+        run_dir=None if run_dir is None else path_of(run_dir, "run_dir"),
+        measure_every=measure_every,
+    )
+    plan = Plan.of(config)
+    module_of(generator, "attach")
+    if config.enabled:
+        return regularize(generator, plan, example_input)
+    _refuse_attached(generator)
+    log.warning("%s is not attached to %s: its config says enabled: false", plan.regularizer, type(generator).__name__)
+    return Attachment(generator, off=plan.regularizer)
+
+
+def regularize(generator: nn.Module, plan: Plan, example_input: Any = None) -> Attachment:
+    """`attach`, for what was asked and checked."""
+    inner = unwrapped(generator)
+    if inner is not generator:
+        generator, plan = inner, replace(plan, sites=tuple(within(inner, site) for site in plan.sites))
+    _refuse_attached(generator)
+    _refuse_lazy(generator)
+    args, kwargs = (None, {}) if example_input is None else _inputs(example_input)
+    chosen, known_by = placement.resolve(generator, plan, args, kwargs)
+    if chosen is None:
+        if standing.inserts(made := plan.regularizer):
+            raise SiteError(
+                f"{made} inserts parameters, which must exist before the first forward, and D1 of "
+                f"{type(generator).__name__} cannot be told yet; give {advice.any_of(advice.example(), advice.sites())}"
+            )
+        first_call.defer(generator, plan)
+        return Attachment(generator)
+    placement.install(generator, chosen, plan, known_by)
+    attachment = Attachment(generator)
+    if args is not None:
+        try:
+            forward(generator, args, kwargs)
+        except BaseException:
+            attachment.detach()
+            raise
+        verify.settle(generator)
+    return attachment
+
+
+def _refuse_lazy(generator: nn.Module) -> None:
+    for name, tensor in (*generator.named_parameters(), *generator.named_buffers()):
+        if is_lazy(tensor):
+            path = name.rpartition(".")[0]
+            raise SiteError(
+                f"{path or 'the generator'} is a {type(generator.get_submodule(path)).__name__}, whose {name} has no shape "
+                "before the first forward; run the generator once on an input, then attach"
+            )
+
+
+def _inputs(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    named = example[-1] if isinstance(example, tuple) and example else example
+    if isinstance(named, Mapping) and not all(isinstance(key, str) for key in named):
+        raise ConfigError(f"example_input has the keys {shown(list(named))}; a dict holds keyword arguments by name")
+    if isinstance(example, Mapping):
+        return (), dict(example)
+    if isinstance(example, tuple) and example and isinstance(example[-1], dict):
+        return example[:-1], example[-1]
+    return (example if isinstance(example, tuple) else (example,)), {}
+
+
+def _refuse_attached(generator: nn.Module) -> None:
+    if Attachment.of(generator) is not None:
+        raise AttachmentError(
+            f"{type(generator).__name__} already has {Attachment(generator).regularizer} attached; detach() it first"
+        )
+
+
+# What tells that something is attached: it stands at the generator itself, whatever becomes of its parts.
+_STANDING = (vigil.Begins, first_call.Deferred)
+
+
+class Attachment:
+    """The handle to what is attached to a generator. `Attachment.of(generator)` finds it again.
+
+    As a context manager it detaches on leaving.
+    """
+
+    def __init__(self, generator: nn.Module, off: Regularizer | None = None) -> None:
+        self.generator = generator
+        self._off = off  # what a config with `enabled: false` would have attached
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anything was to be attached: False where the config says `enabled: false`."""
+        return self._off is None
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Attachment | None:
+        """The attachment of module, or of the generator that it wraps or copies; None where nothing is attached."""
+        module_of(module, "Attachment.of")
+        found = next(hooks.find(module, _STANDING), None)
+        return None if found is None else cls(module)
+
+    @property
+    def _hooks(self) -> list[hooks.SiteHook]:
+        return [hook for _, _, hook in hooks.find(self.generator, hooks.SiteHook)]
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Where Γ is read; empty as long as detection waits for the first call."""
+        return tuple(hook.site for hook in self._hooks)
+
+    @property
+    def regularizer(self) -> Regularizer:
+        """The regularizer's settings. Raises AttachmentError where it was detached."""
+        if self._off is not None:
+            return self._off
+        for _, _, hook in hooks.find(self.generator, _STANDING):
+            plan: Plan = hook.plan if isinstance(hook, first_call.Deferred) else hook.vigil.plan
+            return plan.regularizer
+        raise AttachmentError(f"nothing is attached to this {type(self.generator).__name__}: it was detached")
+
+    @property
+    def delivery(self) -> str | None:
+        """How a penalty reaches the loss, "gradient" or "loss"; None before the first call decides the site."""
+        return next((hook.delivery for hook in self._hooks), None)
+
+    @property
+    def pending(self) -> bool:
+        """Whether a forward pass with gradients is alive whose penalty can be taken (delivery="loss")."""
+        return any(hooks.runtime(hook).held.latest() for hook in self._hooks)
+
+    def penalty(self, loss: Tensor | None = None) -> Tensor:
+        """The penalty, a scalar with its graph, to be added to the generator's loss: of the latest forward pass, or, given the
+        loss so far, the mean over all forwards that it was computed from.
+
+        Raises PenaltyError where there is no penalty to add: under a constraint, with delivery="gradient" (it would count
+        twice), on a copied generator, or where no forward pass with gradients is alive. Zero where the config says
+        `enabled: false`.
+        """
+        regularizer = self.regularizer
+        if not isinstance(regularizer, Penalty):
+            raise PenaltyError(f"{regularizer} is a constraint and has no penalty; it acts in the forward pass")
+        if not self.enabled:
+            like = next(self.generator.parameters(), None)
+            return torch.zeros((), device=None if like is None else like.device)
+        at = self._hooks
+        if any(hook.delivery == "gradient" for hook in at):
+            raise PenaltyError(
+                "this attachment adds the penalty's gradient itself, and adding the penalty would count it twice; "
+                f"attach with {advice.setting('delivery', 'loss')} to add it by hand"
+            )
+        if any(hook.is_copy for hook in at):
+            raise PenaltyError(
+                "this generator is a copy (an EMA, say), which never feeds the penalty; use the original's"
+            )
+        if not at:
+            raise PenaltyError(self._unknown())
+        # Of several heads, a forward may use only some: those of a growing generator's other depths have nothing to add.
+        used = [hook for hook in at if hooks.runtime(hook).held.latest()] or at[:1]
+        return torch.stack([hook.penalty(loss) for hook in used]).sum() if len(used) > 1 else used[0].penalty(loss)
+
+    def measure(self, *args: Any, **kwargs: Any) -> list[Measurement]:
+        """Measurements of Γ, one a site and level.
+
+        With a forward's inputs: of that forward, undisturbed and without gradients. Without: the latest of the log.
+        Raises AttachmentError where there is nothing to measure.
+        """
+        if not args and not kwargs:
+            if self.recorder is not None and self.recorder.latest:
+                return self.recorder.latest
+            raise AttachmentError(
+                "nothing was measured yet; pass a forward's inputs, as in measure(z), or attach with run_dir=..."
+            )
+        seen: list[Reduction] = []
+        handles = [_look_at(module, hook, seen) for _, module, hook in hooks.find(self.generator, hooks.SiteHook)]
+        if not handles:
+            raise AttachmentError(self._unknown())
+        try:
+            forward(self.generator, args, kwargs)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return [reduction.read() for reduction in seen]
+
+    def inserted(self) -> list[nn.Module]:
+        """The children named `sparse_plugin` that hold what was added, one a site."""
+        return [m for m in self.generator.modules() if isinstance(m, Inserted)]
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters that were added: of inserted dictionaries, for an optimizer that was made before."""
+        return [p for child in self.inserted() for p in child.parameters()]
+
+    def log_to(self, run_dir: str | os.PathLike[str], every: int) -> Recorder:
+        """Log measurements from now on: one line every so many steps of the generator's optimizer. Returns the log."""
+        if not self.enabled:
+            raise AttachmentError(self._unknown())
+        if isinstance(every, bool) or not isinstance(every, int) or every < 0:
+            raise ConfigError(f"every is {shown(every)}; give a number of steps, 0 for none")
+        recorder = Recorder(path_of(run_dir, "run_dir"), every)
+        for hook in self._hooks:
+            hooks.runtime(hook).recorder = recorder
+        return recorder
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """The log of measurements, if one is written."""
+        return next((hooks.runtime(hook).recorder for hook in self._hooks), None)
+
+    def kernel(self) -> Kernel:
+        """D1 as it really synthesizes: its atoms, stride and dilation. Raises SiteError where it is no one convolution."""
+        for path, _, hook in hooks.find(self.generator, hooks.SiteHook):
+            site, root = hook.site, path[: len(path) - len(hook.site.path)].rstrip(".")  # wrappers, or what holds G
+            generator = self.generator.get_submodule(root)
+            synthesis = generator.get_submodule(sites.convolution(generator, site))
+            channels, weight = sites.in_channels(synthesis), sites.own_kernel(synthesis)
+            if channels is None or weight is None or site.side != "input":
+                raise SiteError(f"the {site} is a {type(synthesis).__name__}, which has no atoms: it is no convolution")
+            with _unhooked(synthesis):
+                sides = weight.shape[-sites.spatial_dimensions(synthesis) :]
+                return kernel(synthesis, weight.new_zeros(1, channels, *(max(8, side) for side in sides)))
+        raise AttachmentError(self._unknown())
+
+    def _unknown(self) -> str:
+        """Why there is no Γ to look at."""
+        if not self.enabled:
+            return f"{self._off} is not attached: its config says enabled: false"
+        return "the representation is not known before the first forward pass; run the generator first"
+
+    def detach(self) -> None:
+        """Take everything off the generator: hooks, child modules, global hooks. Nothing remains; calling it twice is fine."""
+        for _, _, hook in list(hooks.find(self.generator, hooks.SiteHook)):
+            optimizer_steps.unfollow(hook)
+            penalty.unfollow(hook)
+        first_call.settle(self.generator)
+        loading.unfollow(self.generator)
+        for module in list(self.generator.modules()):
+            hooks.remove(module, (hooks.SiteHook, *verify.TEMPORARY, *vigil.HOOKS))
+            if isinstance(module._modules.get(CHILD), Inserted):
+                del module._modules[CHILD]
+
+    def __enter__(self) -> Attachment:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.detach()
+
+    def __repr__(self) -> str:
+        if not self.enabled:
+            return f"Attachment(off: {self._off} is not attached to {type(self.generator).__name__})"
+        try:
+            what = str(self.regularizer)
+        except AttachmentError:
+            return "Attachment(detached)"
+        where = "; ".join(map(str, self.sites)) or "site, to be found at the first call,"
+        return f"Attachment({what} at the {where} of {type(self.generator).__name__})"
+
+
+@contextmanager
+def _unhooked(module: nn.Module) -> Iterator[None]:
+    """module as the host left it, for a look at the convolution itself; its own hooks (spectral norm) stay."""
+    dicts: list[dict[int, Any]] = [
+        module._forward_pre_hooks,
+        module._forward_hooks,
+        module._forward_pre_hooks_with_kwargs,
+        module._forward_hooks_with_kwargs,
+    ]
+    saved = [dict(d) for d in dicts]
+    hooks.remove(module, (hooks.SiteHook, *verify.TEMPORARY, *vigil.HOOKS))
+    try:
+        yield
+    finally:
+        for d, before in zip(dicts, saved, strict=True):
+            d.clear()
+            d.update(before)
+
+
+def _look_at(module: nn.Module, hook: hooks.SiteHook, seen: list[Reduction]) -> Any:
+    """A temporary hook ahead of the site's own, which sees Γ as it arrives."""
+
+    def look(gamma: Tensor) -> None:
+        if threading.get_ident() not in hooks.muted:
+            seen.extend(hook.look(module, gamma.as_subclass(Tensor)))
+
+    if hook.site.side == "input":
+        return module.register_forward_pre_hook(lambda module, args: look(args[0]), prepend=True)
+    return module.register_forward_hook(lambda module, args, output: look(output), prepend=True)

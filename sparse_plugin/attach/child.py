@@ -1,0 +1,136 @@
+"""The child named `sparse_plugin` of D1: all that the plugin adds to a generator, so that replicas, copies, optimizers
+and checkpoints carry it and the host's own names stay as they were.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sparse_plugin.errors import CheckpointError, shown
+from sparse_plugin.support.files import reason
+from sparse_plugin.network.sites import CHILD
+
+log = logging.getLogger("sparse_plugin")
+
+# How nn.Module spells the key of an extra state.
+KEY = f"{CHILD}._extra_state"
+
+# Of settings as JSON, in bytes.
+LONGEST = 1_000_000
+
+
+class Inserted(nn.Module):
+    """The settings, as an extra state of one float tensor, and the inserted dictionaries, if any."""
+
+    def __init__(self, settings: dict[str, Any], dictionaries: nn.Module | None) -> None:
+        super().__init__()
+        self.settings = settings
+        self.dictionaries = dictionaries
+
+    def forward(self, gamma: Tensor) -> Tensor:
+        """gamma as it is: an empty Sequential that holds this runs it."""
+        return gamma
+
+    def get_extra_state(self) -> Tensor:
+        """The settings as JSON, one float a byte: hosts' EMA code copies and averages every entry of a state_dict."""
+        return encode(self.settings)
+
+    def set_extra_state(self, state: Any) -> None:
+        """Raises CheckpointError where the checkpoint was trained under other settings."""
+        theirs = own_fields(decode(state), self.settings)
+        if theirs != self.settings:
+            raise CheckpointError(
+                f"this checkpoint was trained with {sentence(theirs)}, and the generator is attached with "
+                f"{sentence(self.settings)}; attach the same, or drop the checkpoint's with `sparse-plugin strip`"
+            )
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, metadata: Any, strict: bool, missing: list[str], *rest: Any
+    ) -> None:
+        if f"{prefix}_extra_state" not in state_dict:
+            log.warning(
+                "the checkpoint was trained without sparse_plugin; it is loaded into a generator attached with %s",
+                sentence(self.settings),
+            )
+            missing = []  # nothing of ours can be in it
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, *rest)
+
+    def extra_repr(self) -> str:
+        return sentence(self.settings)
+
+
+def encode(settings: dict[str, Any]) -> Tensor:
+    """JSON bytes as float32 values from 0 to 255: exact in every float type, and unharmed by averaging with itself."""
+    return torch.tensor(list(json.dumps(settings, sort_keys=True).encode()), dtype=torch.float32)
+
+
+def decode(state: Any) -> dict[str, Any]:
+    """The settings that `encode` wrote. Raises CheckpointError for anything else."""
+    try:
+        if not isinstance(state, Tensor) or state.dim() != 1 or len(state) > LONGEST:
+            raise ValueError(f"it is {shown(state)}, and they are one tensor of up to {LONGEST:,} numbers")
+        found = json.loads(bytes(state.float().round().to(torch.uint8).tolist()))
+    except Exception as error:  # a meta tensor, text that is no JSON, JSON that is nested too deep
+        raise CheckpointError(
+            f"the checkpoint's entry {KEY!r} is not sparse_plugin's settings: {reason(error)}"
+        ) from None
+    if not isinstance(found, dict):
+        raise CheckpointError(f"the checkpoint's entry {KEY!r} holds {shown(found)}, not settings")
+    return found
+
+
+def own_fields(found: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
+    """What of found, settings out of data, is the regularizer's own, which has these fields.
+
+    What a config says beside them (what is imported, patched, written) is never taken from data; any other key is left, to
+    be refused.
+    """
+    from sparse_plugin.config import SparsityConfig
+
+    aside = SparsityConfig.model_fields.keys() - {"regularizer", *fields}
+    return {key: value for key, value in found.items() if key not in aside}
+
+
+def kept_at(module: nn.Module) -> set[str]:
+    """The keys under which the settings stand in module's state_dict."""
+    return {f"{path}._extra_state" for path, inner in module.named_modules() if isinstance(inner, Inserted)}
+
+
+def places(keys: set[str]) -> str:
+    """The module paths of such keys, for people."""
+    return ", ".join(sorted(map(place, keys))) or "no place yet"
+
+
+def place(key: str) -> str:
+    """The module path of such a key."""
+    return key[: -len(KEY)].rstrip(".")
+
+
+def sentence(settings: dict[str, Any]) -> str:
+    """Settings as `l0_inf(k=16)`."""
+    return f"{settings.get('regularizer', '?')}({', '.join(f'{k}={_plain(v)}' for k, v in settings.items() if k != 'regularizer')})"
+
+
+def _plain(value: Any) -> str:
+    return shown(value)[1:-1] if isinstance(value, str) else shown(value)
+
+
+def strip(state_dict: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A state_dict without the plugin's entries, and the settings it was trained with ({} where there are none).
+
+    Raises CheckpointError where dictionaries were inserted: without them the generator is another one.
+    """
+    ours = [key for key in state_dict if isinstance(key, str) and f".{CHILD}." in f".{key}"]
+    learned = [key for key in ours if not key.endswith(KEY)]
+    if learned:
+        raise CheckpointError(
+            f"{learned[0]} is a learned dictionary; without it the generator computes something else, so it stays"
+        )
+    settings = decode(state_dict[ours[0]]) if ours else {}
+    return {key: value for key, value in state_dict.items() if key not in ours}, settings

@@ -1,0 +1,278 @@
+"""Identities on Γ that carry its penalty to the generator's loss, and pass every derivative of the generator as it is.
+
+`Hold` keeps Γ for whoever computes the loss; `AddGradient` adds the penalty's gradient in the backward pass; `AddTerm` does
+so in a graph that is being compiled.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparse_plugin.support import advice
+from sparse_plugin.attach import penalty as deliveries
+from sparse_plugin.errors import PenaltyError
+from sparse_plugin.registry.base import Penalty
+
+_functorch = torch._C._functorch
+
+
+class Held:
+    """The nodes through which Γ has passed, as long as their graphs live."""
+
+    def __init__(self) -> None:
+        self._latest: dict[torch.device, weakref.ref[Any]] = {}  # a DataParallel forward has one a replica
+        self._all: list[weakref.ref[Any]] = []
+        self._lock = threading.Lock()
+
+    def keep(self, device: torch.device, node: Any) -> None:
+        with self._lock:
+            self._latest[device] = weakref.ref(node)
+            self._all = [ref for ref in self._all if ref() is not None] + [self._latest[device]]
+
+    def all(self) -> list[Any]:
+        """The nodes of every forward pass, in order."""
+        with self._lock:
+            return [node for ref in self._all if (node := ref()) is not None]
+
+    def latest(self) -> list[Any]:
+        """The nodes of the latest forward pass."""
+        with self._lock:
+            return [node for ref in self._latest.values() if (node := ref()) is not None]
+
+    def below(self, loss: Tensor) -> list[Any]:
+        """The nodes of all forward passes that loss was computed from; where that cannot be told, of the latest."""
+        nodes = self.all()
+        if len(nodes) < 2:
+            return nodes
+        graph = _graph(loss.grad_fn)
+        return [node for node in nodes if node in graph] or self.latest()
+
+
+def _graph(root: Any) -> set[Any]:
+    """Every node of the graph of root."""
+    seen, todo = set(), [root]
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            todo.extend(parent for parent, _ in node.next_functions)
+    return seen
+
+
+class Hold(torch.autograd.Function):
+    """Γ, unchanged, kept by its own node: a weak reference to the node is one to Γ with the graph that made it.
+
+    held takes that reference; of a nest of torch.func transforms, the innermost's.
+    """
+
+    @staticmethod
+    def forward(gamma: Tensor, held: Held) -> Tensor:
+        return gamma.view_as(gamma)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        gamma, held = inputs
+        ctx.save_for_backward(gamma)
+        held.keep(gamma.device, ctx)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        tangent: Tensor = tangents[0]
+        return tangent.view_as(tangent)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int | None]:
+        return _joint(Hold, in_dims[0], *inputs)
+
+
+class Passage:
+    """What became of the penalty's gradient of one forward: every level of torch.func transforms has a node of its own."""
+
+    taken_by: object = None  # the node whose backward took it, where that can be differentiated again
+    left_out = False  # whether a backward pass left it out, as one that was not that of the loss
+
+
+class AddGradient(torch.autograd.Function):
+    """Γ, unchanged; the backward pass adds the penalty's gradient, as if it had been added to the loss.
+
+    A loss of several forwards (mode seeking) has the penalty of all of them as one batch. The penalty is computed there and only
+    there: forwards that no backward follows (a discriminator's step) cost nothing.
+    Forward mode passes the tangent as it is: the image has no penalty in it.
+    """
+
+    @staticmethod
+    def forward(
+        gamma: Tensor, penalty: Penalty, share: float, counter: deliveries.Counter, passage: Passage, held: Held
+    ) -> Tensor:
+        return gamma.view_as(gamma)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        gamma, ctx.penalty, ctx.share, ctx.counter, ctx.passage, ctx.held = inputs
+        ctx.size = len(gamma)
+        ctx.held.keep(gamma.device, ctx)
+        ctx.save_for_backward(gamma)
+        ctx.transformed = _functorch.peek_interpreter_stack() is not None
+        ctx.node = object()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+        grad, gamma = grads[0], ctx.saved_tensors[0]
+        _check_one_cotangent(grad, gamma)
+        if _belongs_to_loss(ctx):
+            ctx.part = _part(ctx)
+            ctx.counter.backwards += ctx.part
+            grad = _sum(grad, _slope(ctx, gamma))
+        return grad, None, None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        tangent: Tensor = tangents[0]
+        return tangent.view_as(tangent)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int | None]:
+        return _joint(AddGradient, in_dims[0], *inputs)
+
+
+def _joint(
+    identity: type[torch.autograd.Function], dim: int | None, gamma: Tensor, *rest: Any
+) -> tuple[Tensor, int | None]:
+    """The vmap rule: what is mapped is one batch, as if the generator had run on all of it at once."""
+    if dim is None:
+        return identity.apply(gamma, *rest), None
+    gamma = gamma.movedim(dim, 0)
+    return identity.apply(gamma.flatten(0, 1), *rest).view(gamma.shape), 0
+
+
+class AddTerm(torch.autograd.Function):
+    """The same for a graph that is being compiled: the penalty is computed in the forward pass, as part of the graph."""
+
+    @staticmethod
+    def forward(ctx: Any, gamma: Tensor, term: Tensor, share: float) -> Tensor:
+        ctx.share, ctx.like = share, term
+        return gamma.view_as(gamma)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        return grad, torch.full_like(ctx.like, ctx.share), None
+
+
+def _belongs_to_loss(ctx: Any) -> bool:
+    """Whether the running backward pass is that of the generator's loss, and not one of a gradient of it."""
+    passage: Passage = ctx.passage
+    if ctx.transformed:  # torch.func differentiates from the inside out, and its inner gradient is that of the loss
+        mine = passage.taken_by in (None, ctx.node)
+        passage.taken_by = passage.taken_by or ctx.node
+        return mine
+    if passage.taken_by is not None:
+        return False
+    if torch.is_grad_enabled() and not passage.left_out and _trains(ctx):
+        passage.taken_by = ctx.node
+        return True
+    if torch.is_grad_enabled() or passage.left_out:
+        passage.left_out = True
+        deliveries.say_once(
+            "second-order gradients are taken through a forward pass of the generator, as path-length regularization "
+            "does; the penalty belongs to its loss, and its gradient is left out of that pass"
+        )
+        return False
+    return True
+
+
+def _trains(node: Any) -> bool:
+    """Whether the running backward pass reaches a parameter below node: a loss's does, that of a path length ends at w."""
+    seen, todo = set(), [node]
+    while todo:
+        at = todo.pop()
+        if at is None or at in seen:
+            continue
+        seen.add(at)
+        if isinstance(getattr(at, "variable", None), torch.nn.Parameter):
+            try:
+                if torch._C._will_engine_execute_node(at):
+                    return True
+            except RuntimeError:  # torch.autograd.grad of just this parameter
+                return True
+        todo.extend(parent for parent, _ in at.next_functions)
+    return False
+
+
+def _part(ctx: Any) -> float:
+    """The share of the samples of all forwards in the running backward pass that are this one's."""
+    others = [] if ctx.transformed else [node for node in ctx.held.all() if node is not ctx and _runs(node)]
+    return ctx.size / (ctx.size + sum(node.size for node in others)) if others else 1.0
+
+
+def _runs(node: Any) -> bool:
+    """Whether the running backward pass comes to node."""
+    try:
+        return bool(torch._C._will_engine_execute_node(node))
+    except RuntimeError:
+        return False
+
+
+def _slope(ctx: Any, gamma: Tensor) -> Tensor | None:
+    """The gradient of the penalty in gamma, differentiable again where the running backward pass is."""
+
+    def term(gamma: Tensor) -> Tensor:
+        return deliveries.value(ctx.penalty, gamma)
+
+    slope: Tensor | None
+    if ctx.transformed:
+        slope = torch.func.grad(lambda gamma: (found := term(gamma)) * _weight(ctx, found))(gamma)
+        return slope
+    again = torch.is_grad_enabled()
+    at = gamma if again else gamma.detach().requires_grad_()
+    with torch.enable_grad():
+        found = term(at)
+    (slope,) = torch.autograd.grad(found, at, _weight(ctx, found), create_graph=again, allow_unused=True)
+    return slope
+
+
+def _weight(ctx: Any, term: Tensor) -> Tensor:
+    """What the term is multiplied by: its share of the accumulated loss, and the factor of a GradScaler."""
+    weight, scale = torch.full_like(term, ctx.share * ctx.part), deliveries.loss_scale()
+    return weight if scale is None else weight * scale.to(term)
+
+
+def _sum(grad: Tensor, slope: Tensor | None) -> Tensor:
+    if slope is None:
+        return grad
+    if torch.is_grad_enabled() or _functorch.is_functorch_wrapped_tensor(grad):
+        return slope + grad
+    return slope.add_(grad)
+
+
+def _check_one_cotangent(grad: Tensor, gamma: Tensor) -> None:
+    """Refuse several cotangents for one forward: a Jacobian has no loss that the penalty could be a term of."""
+    here, there = _mapped(grad), _mapped(gamma)
+    several = any(size > 1 for level, size in here.items() if level not in there)
+    if several or _functorch.is_legacy_batchedtensor(
+        grad
+    ):  # the latter comes of torch.autograd.grad(is_grads_batched=True)
+        raise PenaltyError(
+            "a Jacobian is taken through a generator whose penalty adds its gradient in the backward pass, and a Jacobian "
+            "belongs to no loss; use torch.func.jacfwd, detach() the attachment first, or attach with "
+            f"{advice.setting('delivery', 'loss')}"
+        )
+
+
+def _mapped(tensor: Tensor) -> dict[int, int]:
+    """The levels of vmap over which tensor is mapped, with the size of each."""
+    sizes = {}
+    while _functorch.is_functorch_wrapped_tensor(tensor):
+        inner = _functorch.get_unwrapped(tensor)
+        if _functorch.is_batchedtensor(tensor):
+            sizes[_functorch.maybe_get_level(tensor)] = inner.shape[_functorch.maybe_get_bdim(tensor)]
+        tensor = inner
+    return sizes

@@ -1,0 +1,140 @@
+"""The steps of the optimizers that train attached generators, seen through torch's global post-step hook.
+
+At each: the log's step is counted, and what would make a regularizer count wrongly or not at all is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from typing import Any
+
+from torch import nn
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
+
+from sparse_plugin.support import advice
+from sparse_plugin.errors import AttachmentError, PenaltyError
+from sparse_plugin.attach.hooks import SiteHook, runtime
+from sparse_plugin.attach.penalty import say_once
+from sparse_plugin.registry.base import Penalty
+from sparse_plugin.network.sites import CHILD
+from sparse_plugin.network.wrappers import plain
+
+log = logging.getLogger("sparse_plugin")
+
+
+class _Watched:
+    """A generator, and which optimizers train it, by the number of their parameters when that was looked up."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        self.generator = weakref.ref(generator)
+        # Inserted parameters that no optimizer seen so far trains.
+        self.untrained = {plain(name) for name, _ in generator.named_parameters() if f".{CHILD}." in f".{name}"}
+        self.trained_by: weakref.WeakKeyDictionary[Optimizer, tuple[int, bool]] = weakref.WeakKeyDictionary()
+
+
+_watched: weakref.WeakKeyDictionary[SiteHook, _Watched] = weakref.WeakKeyDictionary()
+_handle: Any = None
+
+
+def follow(hook: SiteHook, generator: nn.Module) -> None:
+    """Follow the optimizers of generator for hook, until `unfollow` or the generator is gone."""
+    global _handle
+    _watched[hook] = _Watched(generator)
+    if _handle is None:
+        _handle = register_optimizer_step_post_hook(_stepped)
+
+
+def unfollow(hook: SiteHook) -> None:
+    """Undo `follow`; the last one takes the global hook off."""
+    global _handle
+    _watched.pop(hook, None)
+    if not _watched and _handle is not None:
+        _handle.remove()
+        _handle = None
+
+
+def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    count = sum(len(group["params"]) for group in optimizer.param_groups)
+    # Of several heads, as a growing generator has, a forward may use only some: the others have no penalty to be taken.
+    taken = {id(hook.vigil) for hook in _watched if hook.vigil is not None and runtime(hook).taken}
+    for hook, watched in list(_watched.items()):
+        known, trains = watched.trained_by.get(optimizer, (-1, False))
+        if known != count:
+            trains = _trains(optimizer, watched)
+            watched.trained_by[optimizer] = (count, trains)
+        if not trains:
+            continue
+        now = runtime(hook)
+        if watched.untrained and now.steps:  # by the second step every optimizer has been seen
+            raise AttachmentError(
+                f"the generator was trained for a step and its inserted {min(watched.untrained)} was not: "
+                + (
+                    "attach before the optimizer is made, or add attachment.parameters() to it"
+                    if advice.reader() == "attach"
+                    else "its optimizer was made before them; have the regularizer named before the generator is built, by "
+                    f"{advice.regularizer()}"
+                )
+            )
+        if now.taken or id(hook.vigil) not in taken:
+            _check_penalty(hook)
+        now.steps += 1
+        now.taken, now.ran, now.counter.backwards = 0, 0, 0.0
+        if now.recorder is not None:
+            if now.compiled and now.recorder.due(now.steps - 1) and not now.recorder.pending:
+                say_once(
+                    "Γ inside a graph that torch.compile made is not logged while training; attachment.measure(...) measures a "
+                    "forward of its own"
+                )
+            now.recorder.stepped(now.steps)
+
+
+def _trains(optimizer: Optimizer, watched: _Watched) -> bool:
+    """Whether optimizer trains the generator, noting what was inserted and is trained by it."""
+    generator = watched.generator()
+    if generator is None:
+        return False
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    trains = False
+    for name, p in generator.named_parameters():
+        if id(p) in trained or not p.requires_grad:
+            trains |= id(p) in trained
+            # FullyShardedDataParallel makes one parameter of many, and names them from where it stands.
+            held = tuple(getattr(p, "_fqns", ()))
+            watched.untrained = {u for u in watched.untrained if u != plain(name) and not (held and u.endswith(held))}
+    return trains
+
+
+def _check_penalty(hook: SiteHook) -> None:
+    now = runtime(hook)
+    if not isinstance(hook.regularizer, Penalty):
+        return
+    hook.is_due()
+    # A host whose loss function is known steps for other terms too (path-length regularization), without calling it.
+    if hook.delivery == "loss" and not now.taken and not (now.loss_is_known and now.effective):
+        raise PenaltyError(
+            f"the generator took a step without its penalty {hook.regularizer}: "
+            + ("add attachment.penalty() to its loss, or attach" if advice.reader() == "attach" else "ask for it")
+            + f" with {advice.setting('delivery', 'gradient')}"
+        )
+    if hook.delivery == "loss" and 0 < now.taken < hook.accumulation and not now.counter.said:
+        now.counter.said = True
+        log.warning(
+            "the penalty was taken %d times before one step of the generator's optimizer, and accumulation is %d: each of "
+            "the accumulated losses takes its own attachment.penalty()",
+            now.taken,
+            hook.accumulation,
+        )
+    if hook.delivery == "gradient":
+        if now.counter.backwards:
+            hook.took_effect()
+        backwards = round(now.counter.backwards, 6)
+        if backwards not in (0, hook.accumulation) and not now.counter.said:
+            now.counter.said = True
+            log.warning(
+                "the penalty's gradient was added %g times before one step of the generator's optimizer, each with 1/%d of "
+                "its weight; where the host accumulates gradients and divides its loss, tell their number by %s",
+                backwards,
+                hook.accumulation,
+                advice.setting("accumulation", now.counter.backwards),
+            )

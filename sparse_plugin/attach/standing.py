@@ -1,0 +1,94 @@
+"""One site of a generator: the hook that stands at it, and the child that holds what it adds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from sparse_plugin.attach import hooks, optimizer_steps
+from sparse_plugin.network import sites
+from sparse_plugin.errors import SiteError
+from sparse_plugin.attach.child import Inserted
+from sparse_plugin.attach.penalty import follow_loss_scaling
+from sparse_plugin.attach.plan import Plan
+from sparse_plugin.measurements.log import Recorder
+from sparse_plugin.registry.base import Constraint, Penalty, Regularizer
+from sparse_plugin.network.sites import CHILD, Site
+
+# Called with every generator whose hooks have just been placed: at attach, at the first call, or where D1 changed.
+placed: list[Callable[[nn.Module], None]] = []
+
+
+@dataclass(frozen=True)
+class Stand:
+    """What shall stand at a site, made and checked: nothing of the generator has changed yet."""
+
+    hook: hooks.InputHook | hooks.OutputHook
+    child: Inserted
+
+
+def prepare(generator: nn.Module, site: Site, part: Regularizer, plan: Plan) -> Stand:
+    """Make what shall stand at site. Raises SiteError where it cannot."""
+    owner = _owner(generator.get_submodule(site.path), site)
+    child = Inserted(plan.regularizer.settings(), _dictionaries(plan.regularizer, generator, site))
+    if site.side == "input":
+        return Stand(hooks.InputHook(part, site, owner, plan.delivery, plan.accumulation), child)
+    return Stand(hooks.OutputHook(part, site, owner, plan.delivery, plan.accumulation), child)
+
+
+def stand(generator: nn.Module, ready: Stand, recorder: Recorder | None) -> hooks.SiteHook:
+    """Place the hook and the child."""
+    hook, child = ready.hook, ready.child
+    module = generator.get_submodule(hook.site.path)
+    parent = module.get_submodule(hook.owner)
+    like = next(parent.parameters(), None)
+    if like is not None and any((p.device, p.dtype) != (like.device, like.dtype) for p in child.parameters()):
+        child.to(device=like.device, dtype=like.dtype)
+    parent.add_module(CHILD, child.train(parent.training))
+    if isinstance(hook, hooks.InputHook):
+        module.register_forward_pre_hook(hook)
+    else:
+        module.register_forward_hook(hook)
+    if isinstance(hook.regularizer, Constraint) and isinstance(module, _ConvNd) and hook.site.side == "input":
+        hook.say_slack(module.in_channels, None)
+    hooks.runtime(hook).recorder = recorder
+    optimizer_steps.follow(hook, generator)
+    if isinstance(hook.regularizer, Penalty) and hook.delivery == "gradient":
+        follow_loss_scaling(hook)
+    return hook
+
+
+def inserts(regularizer: Regularizer) -> bool:
+    """Whether regularizer adds parameters, which must exist before the first forward."""
+    return isinstance(regularizer, Constraint) and regularizer.dictionaries(1, 2) is not None
+
+
+def _owner(module: nn.Module, site: Site) -> str:
+    """The path, below a site's module, of the module that takes the child: a Sequential would run it."""
+    if not isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict)) or not list(module.children()):
+        return ""
+    for path, inner in module.named_modules():
+        if sites.own_kernel(inner) is not None and CHILD not in path.split("."):
+            return str(path)
+    for path, inner in module.named_modules():
+        if path and not isinstance(inner, nn.Sequential):
+            return str(path)
+    raise SiteError(
+        f"the {site} is an empty {type(module).__name__}, which can hold nothing; name the module before it"
+    )
+
+
+def _dictionaries(regularizer: Regularizer, generator: nn.Module, site: Site) -> nn.Module | None:
+    if not isinstance(regularizer, Constraint) or not inserts(regularizer):
+        return None
+    synthesis = generator.get_submodule(sites.convolution(generator, site))
+    channels = sites.in_channels(synthesis)
+    if site.side != "input" or channels is None or sites.own_kernel(synthesis) is None:
+        raise SiteError(
+            f"{regularizer} inserts dictionaries before a convolution, and the {site} is a {type(synthesis).__name__}; "
+            "name the input of a convolution"
+        )
+    return regularizer.dictionaries(channels, sites.spatial_dimensions(synthesis))

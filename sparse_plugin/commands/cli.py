@@ -1,0 +1,68 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import io
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from sparse_plugin import __version__
+from sparse_plugin.support import advice
+from sparse_plugin.errors import SparsePluginError
+
+
+class _Group(click.Group):
+    """Prints a user's mistake as a sentence, not a traceback, and exits 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a file's name need not be text
+        with advice.speaking_to("command"):
+            try:
+                return super().invoke(ctx)
+            except SparsePluginError as error:
+                raise _Mistake(str(error), error.exit_code) from None
+            except BrokenPipeError:
+                raise
+            except OSError as error:  # what the system refused, where nobody has said it better
+                from sparse_plugin.support.files import reason
+
+                raise _Mistake(f"{error.filename}: {reason(error)}" if error.filename else reason(error), 1) from None
+            except MemoryError:
+                raise _Mistake("there is not enough memory", 1) from None
+
+
+class _Mistake(click.ClickException):
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]
+
+    def show(self, file: Any = None) -> None:
+        # Names and texts out of files may hold what a terminal obeys.
+        said = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in self.message)
+        click.echo(f"sparse-plugin: {said}", err=True)
+
+
+def main() -> None:
+    """The entry point of `sparse-plugin` and `python -m sparse_plugin`."""
+    cli(prog_name="sparse-plugin")
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "terminal_width": 80})
+@click.version_option(__version__, package_name="sparse-plugin")
+def cli() -> None:
+    """Sparse-modeling regularization for image generators that other people wrote.
+
+    Exit codes: 0 done, 1 failed, 2 a mistake in what was asked, 3 the command ran and nothing was regularized.
+    """
+
+
+for _name in (
+    "run", "check", "sites", "list", "strip", "train", "evaluate", "experiment", "figure", "results", "restore", "demo",
+):  # fmt: skip
+    _module = import_module(f"sparse_plugin.commands.{_name}")
+    cli.add_command(getattr(_module, "list_" if _name == "list" else _name))

@@ -1,0 +1,195 @@
+"""`sparse-plugin evaluate`: the metrics of a run, of a checkpoint, or of images, against real ones."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sparse_plugin.errors import ConfigError
+from sparse_plugin.support.optional import need
+from sparse_plugin.runs.rundir import CONFIG
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sparse_plugin.data import Images, Source
+    from sparse_plugin.metrics import Score
+    from sparse_plugin.evaluate.sampling import Named
+
+CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+
+# Images that are sampled of a generator where nobody says.
+SAMPLES = 10_000
+
+
+class Sampler(Protocol):
+    """What draws images of a generator."""
+
+    def __call__(self, n: int, seed: int, /) -> Tensor:
+        """n images, (n, 3, H, W), uint8; the same for the same arguments."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The scores of a target against data, and the protocol that they depend on."""
+
+    target: str
+    scores: dict[str, Score]
+    protocol: dict[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON: target, scores (value, deviation) and protocol."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """The report as JSON."""
+        return json.dumps(self.as_dict(), indent=1, ensure_ascii=False)
+
+    def to_text(self) -> str:
+        """The report as lines for people: a table of the scores and, under it, the protocol."""
+        from sparse_plugin.metrics import METRICS
+
+        width = max(map(len, self.scores))
+        values = {name: str(score) for name, score in self.scores.items()}
+        column = max(map(len, values.values()))
+        lines = [self.target]
+        for name, value in values.items():
+            better = METRICS[name].better if name in METRICS else "higher"
+            lines.append(f"  {name:<{width}}  {value:<{column}}  {better} is better")
+        lines += ["", *(f"{what}: {how}" for what, how in self.protocol.items())]
+        lines.append("compare only numbers with the same protocol; fewer images make every Fréchet distance larger")
+        return "\n".join(lines)
+
+
+def evaluate(
+    target: str,
+    data: str | Path | Source | None = None,
+    *,
+    metrics: Iterable[str] = (),
+    samples: int | None = None,
+    seed: int | None = None,
+    inception: str | os.PathLike[str] | None = None,
+    kid_subset: int | None = None,
+    fraction: float = 1.0,
+    data_seed: int | None = None,
+    split: str | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    resize: bool = False,
+    download: bool = False,
+    named: Named | None = None,
+    cache: Path | None = None,
+    device: str | None = None,
+    save: bool = False,
+) -> Report:
+    """Measure target against data.
+
+    target: a run directory or a checkpoint of the reference trainer; with `named`, a checkpoint that another codebase
+    wrote; else images: a folder, a zip, an npz, or what else `data.load` takes. data, fraction, data_seed, split,
+    image_column, label_column, resize, download: the real images, as for `data.load`, at the target's size; data may be a
+    `data.Source`, which says all but the share. samples: how many images are sampled, by default 10,000, by seed; of a
+    target that is images, all by default. metrics, inception, kid_subset, cache, device: as for `metrics.Evaluator`. save:
+    keep the result in the run's directory (see `experiments.outcome`).
+
+    Whatever can be refused is refused before more than one image is sampled: ConfigError for settings, packages and weights,
+    CheckpointError for a checkpoint, DataError for images, MetricError for too few of them.
+    """
+    need("evaluating", "metrics", "numpy", "PIL", "torchvision", "torch_fidelity")
+    from sparse_plugin.data import Source, load
+    from sparse_plugin.metrics import Evaluator
+
+    if samples is not None and samples < 1:
+        raise ConfigError(f"{samples} samples were asked for; ask for 1 or more")
+    evaluator = Evaluator(
+        metrics,
+        inception=inception,
+        kid_subset=kid_subset,
+        cache=cache,
+        device=device,
+    )
+    if data_seed is not None and fraction == 1:
+        raise ConfigError(
+            f"a data seed, {data_seed}, chooses the share that a fraction takes, and none is given; give one, or leave it out"
+        )
+    if save and not (Path(target) / CONFIG).is_file():
+        raise ConfigError(
+            f"only what a run came to can be kept in it, and {target} is not the directory of a run; leave --save out"
+        )
+    source = Source.of(
+        data, split=split, image_column=image_column, label_column=label_column, resize=resize, download=download
+    )
+    sampling, share = seed or 0, data_seed or 0
+    sampler = _of_run(target, device) if named is None else _of_host(target, named, device)
+    if sampler is None:
+        if seed is not None:
+            raise ConfigError(f"a seed, {seed}, is of samples, and {target} holds images; leave it out")
+        images = _images(target, samples)
+        real = load(source, images.size[0], fraction, share)
+        generated, how = images.images, images.name
+    else:
+        side = sampler(1, sampling).shape[-1]
+        real = load(source, side, fraction, share)
+        count = SAMPLES if samples is None else samples
+        evaluator.check(count, len(real))
+        generated = sampler(count, sampling)
+        how = f"sampled with seed {sampling}"
+    scores = evaluator.score(generated, real)
+    protocol = evaluator.protocol(len(generated), real)
+    protocol["generated"] += f": {how}"
+    if save:
+        from sparse_plugin.evaluate import outcome
+        from sparse_plugin.gans.trained import load as load_run
+
+        outcome.look(Path(target), load_run(target, device=device), sampling, scores, protocol)
+    return Report(target, scores, protocol)
+
+
+def _of_host(checkpoint: str, named: Named, device: str | None) -> Sampler:
+    from sparse_plugin.evaluate.sampling import sampler
+
+    return sampler(checkpoint, named, device)
+
+
+def _of_run(target: str, device: str | None) -> Sampler | None:
+    """What samples a run of the reference trainer, or one of its checkpoints; None where the target is images."""
+    from sparse_plugin.runs import checkpoints
+    from sparse_plugin.gans.trained import load
+
+    path = Path(target).expanduser().resolve()
+    if path.suffix in CHECKPOINTS:
+        path = path.parent
+    if (path / CONFIG).is_file():
+        trained = load(path, device=device)
+    elif (path / checkpoints.META).is_file() and path.name.rpartition("-")[2].isdigit():
+        trained = load(path.parents[1], int(path.name.rpartition("-")[2]), device)
+    elif Path(target).suffix in CHECKPOINTS:
+        raise ConfigError(
+            f"{target} is no checkpoint of the reference trainer; name the class of its generator, as in "
+            '--generator "package.module:Generator"'
+        )
+    else:
+        return None
+
+    return trained.sampled
+
+
+def _images(target: str, samples: int | None) -> Images:
+    from dataclasses import replace
+
+    from sparse_plugin.data import DataError, load
+    from sparse_plugin.data.splits import SplitError
+    from sparse_plugin.metrics.scores import drawn
+
+    try:
+        images = load(target, None)
+    except SplitError as error:  # --split is of the real images
+        raise DataError(f"{str(error).partition(';')[0]}; name the folder of the one to measure") from None
+    if samples is None:
+        return images
+    if samples > len(images):
+        raise DataError(f"{target} holds {len(images)} images and {samples} were asked for; ask for fewer")
+    return replace(images, images=drawn(images.images, samples), labels=None, classes=None)

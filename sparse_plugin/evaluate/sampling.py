@@ -1,0 +1,192 @@
+"""Samples of a generator of another codebase, from a checkpoint that it wrote."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sparse_plugin.support import advice
+from sparse_plugin.attach.attachment import attach
+from sparse_plugin.attach.strip import read
+from sparse_plugin.config import SparsityConfig
+from sparse_plugin.data import DataError, to_uint8
+from sparse_plugin.support.device import device_of
+from sparse_plugin.errors import CheckpointError, ConfigError
+from sparse_plugin.support.files import understood
+from sparse_plugin.hosts.build import build, draw, input_shapes, sides
+from sparse_plugin.attach.child import KEY, decode, kept_at, place, places, sentence
+from sparse_plugin.support.progress import SHORT, Counting
+from sparse_plugin.network.sites import CHILD
+
+# What wrappers put before the names of a state_dict.
+_WRAPPERS = ("module.", "_orig_mod.")
+
+# Of a checkpoint's dicts; a pickle may contain itself.
+_DEPTH = 8
+
+
+@dataclass(frozen=True)
+class Named:
+    """How to build a generator and what one forward takes.
+
+    generator: "module:Class". arguments: of its constructor, `VALUE` or `KEY=VALUE`, read as YAML. inputs: shapes of a
+    batch, "64x128", or "64:int<10" for labels below 10; by default 64 of the generator's own nz or latent_dim. imports:
+    files or modules to import first. key: where in the checkpoint its state_dict is, as in "model.ema"; by default the
+    only one that fits. sites: where it was regularized, where that cannot be told. low, high: the range of its images.
+    """
+
+    generator: str
+    arguments: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
+    key: str | None = None
+    sites: tuple[str, ...] = ()
+    low: float = -1.0
+    high: float = 1.0
+
+
+def sampler(checkpoint: str | os.PathLike[str], named: Named, device: str | None = None) -> HostSampler:
+    """What samples a generator with a checkpoint's weights, under the regularizer that the checkpoint was trained with.
+
+    device: by default a GPU where there is one.
+    Raises ConfigError for a class or arguments that cannot be used, CheckpointError for a checkpoint that cannot be read,
+    or does not fit.
+    """
+    if not -math.inf < named.low < named.high < math.inf:
+        raise ConfigError(
+            f"the range of the images is {named.low} to {named.high}; give the lower end first, as in 0 1"
+        )
+    on = device_of(device)
+    generator = build(named.generator, named.arguments, named.imports).eval()
+    shapes = input_shapes(generator, named.inputs, 64, named.generator)
+    state = _fitting(os.fspath(checkpoint), generator, named.key)
+    keys = {key for key in state if key.endswith(KEY)}
+    if keys:
+        with torch.no_grad():
+            _forward(generator, shapes, 2, named)
+        settings = decode(state[min(keys)])
+        config = SparsityConfig.from_data(settings, os.fspath(checkpoint))
+        if named.sites:
+            config = config.with_(sites=list(named.sites))
+        attach(generator, config, example_input=tuple(draw(text, 2) for text in shapes))
+        ours = kept_at(generator)
+        if ours != keys:
+            raise CheckpointError(
+                f"{checkpoint} was trained with {sentence(settings)} at {places(keys)}, and here that would be at "
+                f"{places(ours)}; name the sites, as in {advice.sites(*sorted(map(place, keys)))}"
+            )
+    with understood(checkpoint, "give another one"):
+        generator.load_state_dict(state)
+    return HostSampler(generator, shapes, named, on)
+
+
+class HostSampler:
+    """Samples a generator: (n, seed) -> (n, 3, H, W), uint8."""
+
+    def __init__(
+        self, generator: nn.Module, shapes: Sequence[str], named: Named, device: str | torch.device = "cpu"
+    ) -> None:
+        self.generator, self.shapes, self.named, self.device = generator.to(device), shapes, named, device
+        self.batch = sides(shapes[0])[0]
+
+    @torch.no_grad()
+    def __call__(self, n: int, seed: int) -> Tensor:
+        """The same images for the same arguments: all noise, the generator's own too, comes from seed.
+
+        Raises ConfigError where the generator does not run on its inputs, DataError for images that are none, or not in
+        the range that was named.
+        """
+        parts: list[Tensor] = []
+        with torch.random.fork_rng(), Counting(f"sampling {n} images", n, after=SHORT) as counting:
+            torch.manual_seed(seed)
+            for start in range(0, n, self.batch):
+                images = self._images(_forward(self.generator, self.shapes, self.batch, self.named, self.device))
+                parts.append(to_uint8(images, self.named.low, self.named.high)[: n - start].cpu())
+                if not start:
+                    self._check_range(images)
+                counting.advance(self.batch)
+        return torch.cat(parts)
+
+    def _images(self, output: Any) -> Tensor:
+        images = output[0] if isinstance(output, (tuple, list)) and output else output
+        shape = tuple(images.shape) if isinstance(images, Tensor) else ()
+        if len(shape) != 4 or shape[1] not in (1, 3) or shape[2] != shape[3]:
+            what = shape or type(images).__name__
+            raise DataError(f"{self.named.generator} returns {what}; images are square, (N, 3, H, H) or (N, 1, H, H)")
+        grey_or_rgb: Tensor = images
+        return grey_or_rgb.expand(-1, 3, -1, -1)
+
+    def _check_range(self, images: Tensor) -> None:
+        """A wrong range gives grey or clipped images and a number all the same."""
+        negative = bool((images < 0).any())
+        if negative != (self.named.low < 0):
+            raise DataError(
+                f"the images of {self.named.generator} go from {images.min():.3g} to {images.max():.3g}, and their range was said "
+                f"to be {self.named.low:g} to {self.named.high:g}; say which it is, as in --range 0 1"
+            )
+
+
+def _forward(
+    generator: nn.Module, shapes: Sequence[str], count: int, named: Named, device: str | torch.device = "cpu"
+) -> Any:
+    inputs = [draw(text, count).to(device) for text in shapes]
+    try:
+        return generator(*inputs)
+    except Exception as error:
+        raise ConfigError(
+            f"{named.generator} does not run on {', '.join(shapes)}: {type(error).__name__}: {error}; say what it takes by --input"
+        ) from None
+
+
+def _fitting(checkpoint: str, generator: nn.Module, key: str | None) -> dict[str, Any]:
+    """The state_dict in a checkpoint that has the generator's names and shapes, wrappers' prefixes aside."""
+    found = {path: _unwrapped(state) for path, state in _state_dicts(read(checkpoint))}
+    if not found:
+        raise CheckpointError(f"{checkpoint} holds no state_dict")
+    if key is not None:
+        if key not in found:
+            raise CheckpointError(f"{checkpoint} has no state_dict at {key!r}; it has {', '.join(map(repr, found))}")
+        found = {key: found[key]}
+    expected = _shapes(generator.state_dict())
+    differing = {path: expected.items() ^ _shapes(state).items() for path, state in found.items()}
+    fitting = [path for path, items in differing.items() if not items]
+    if len(fitting) > 1:
+        raise CheckpointError(
+            f"{checkpoint} has several state_dicts that fit {type(generator).__name__}; name one: "
+            + " or ".join(f"--key {path}" for path in fitting)
+        )
+    if not fitting:
+        nearest = min(differing, key=lambda path: len(differing[path]))
+        name = min(differing[nearest])[0]
+        theirs, ours = (shapes.get(name, "no such entry") for shapes in (_shapes(found[nearest]), expected))
+        raise CheckpointError(
+            f"no state_dict in {checkpoint} fits {type(generator).__name__}: the nearest, {nearest or 'the whole'}, has for "
+            f"{name} {theirs}, and the generator {ours}; give what it was built with by --arg"
+        )
+    return found[fitting[0]]
+
+
+def _shapes(state: dict[str, Any]) -> dict[str, str]:
+    """The shapes of all entries that are not the plugin's."""
+    return {key: str(tuple(getattr(value, "shape", ()))) for key, value in state.items() if CHILD not in key.split(".")}
+
+
+def _state_dicts(node: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
+    if depth <= _DEPTH and isinstance(node, dict) and node and all(isinstance(key, str) for key in node):
+        if any(isinstance(value, Tensor) for value in node.values()):
+            yield path, node
+        for key, value in node.items():
+            yield from _state_dicts(value, f"{path}.{key}" if path else key, depth + 1)
+
+
+def _unwrapped(state: dict[str, Any]) -> dict[str, Any]:
+    for prefix in _WRAPPERS:
+        if all(key.startswith(prefix) for key in state):
+            return _unwrapped({key[len(prefix) :]: value for key, value in state.items()})
+    return dict(state)

@@ -1,0 +1,251 @@
+"""The trainer of all reference GANs: the networks of a run, their updates, their checkpoints."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sparse_plugin.attach import hooks
+from sparse_plugin.attach.attachment import Attachment, regularize
+from sparse_plugin.config import SparsityConfig
+from sparse_plugin.errors import SparsePluginError
+from sparse_plugin.measurements.gamma import Measurement
+from sparse_plugin.attach.plan import Plan
+from sparse_plugin.support.precision import PRECISIONS
+from sparse_plugin.runs import checkpoints
+from sparse_plugin.gans import trained
+from sparse_plugin.gans.batches import Batches, ImageSet, key
+from sparse_plugin.gans.games import Networks, Play, Role, noise
+from sparse_plugin.gans.networks import build, game
+from sparse_plugin.runs.parallel import Processes
+from sparse_plugin.gans.recipes import Recipe
+from sparse_plugin.runs.rundir import RunDirectory
+from sparse_plugin.registry.base import Penalty
+
+# Samples of a grid.
+SHOWN = 64
+
+
+class DivergedError(SparsePluginError, ArithmeticError):
+    """A loss or a weight that is no longer a finite number."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Player:
+    """A network, itself and wrapped for data parallelism, and what updates it, at which rate to begin with."""
+
+    module: nn.Module
+    wrapped: nn.Module
+    rate: float
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+
+
+class Trainer:
+    """The networks of one run, and their updates. config: that of the run (see `run`)."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        images: ImageSet,
+        config: Mapping[str, Any],
+        sparse: SparsityConfig | None,
+        directory: RunDirectory,
+        group: Processes,
+    ) -> None:
+        self.recipe, self.group = recipe, group
+        self.steps, self.seed, self.accumulation = config["steps"], config["seed"], config["accumulation"]
+        self.classes = config["classes"]
+        self.batches = Batches(
+            images, recipe, config["batch"], group.count * self.accumulation, self.seed, group.device
+        )
+        self.precision = config["precision"]
+        self.dtype = PRECISIONS[self.precision]
+        # Kept graphs of several accumulated passes would take as much memory as one large batch.
+        self.game = game(recipe, self.classes, keep=self.accumulation == 1)
+        torch.manual_seed(key("networks", self.seed))
+        made = build(recipe, config["width"], self.classes)
+        generator = made.generator.to(group.device)
+        # Before the optimizer is made, which is to train what is inserted; before the average, which is to keep it.
+        self.attachment = None if sparse is None else self._attach(generator, sparse, directory)
+        self.players: dict[Role, Player] = {
+            "generator": self._player(generator, recipe.lr_generator),
+            "discriminator": self._player(made.discriminator.to(group.device), recipe.lr_discriminator),
+        }
+        if made.encoder is not None:
+            self.players["encoder"] = self._player(made.encoder.to(group.device), recipe.lr_generator)
+        self.average = copy.deepcopy(generator).requires_grad_(False) if recipe.ema else None
+        self.terms: dict[str, Tensor] = {}
+        self._measured: list[Measurement] = []
+        self._broken = torch.full((), -1, device=group.device)  # the first step with a loss that is not finite
+
+    def __str__(self) -> str:
+        sizes = (
+            f"{role} of {sum(p.numel() for p in player.module.parameters()):,}" for role, player in self.players.items()
+        )
+        attached = f", {self.attachment}" if self.attachment else ""
+        return f"{self.recipe.title}, {', '.join(sizes)} parameters{attached}, on {self.group.device}"
+
+    def _attach(self, generator: nn.Module, sparse: SparsityConfig, directory: RunDirectory) -> Attachment:
+        z, labels = self._example(2)
+        plan = replace(
+            Plan.of(sparse),
+            delivery=sparse.delivery or "loss",  # exact under scaling, accumulation and data parallelism
+            accumulation=self.accumulation,
+            run_dir=str(directory.path) if self.group.first else None,
+        )
+        return regularize(generator, plan, example_input=(z, labels))
+
+    def _example(self, count: int) -> tuple[Tensor, Tensor | None]:
+        """Inputs of G that are the same in all processes and at all times, every class in turn."""
+        source = torch.Generator().manual_seed(key("example", self.seed))
+        z = noise(self.recipe, count, torch.device("cpu"), source).to(self.group.device)
+        return z, torch.arange(count, device=self.group.device) % self.classes if self.classes else None
+
+    def _player(self, module: nn.Module, rate: float) -> Player:
+        recipe = self.recipe
+        decay = recipe.weight_decay
+        optimizer = torch.optim.Adam(module.parameters(), rate, recipe.betas, recipe.eps, decay, fused=True)
+        scaler = torch.amp.GradScaler(self.group.device.type, enabled=self.dtype is torch.float16)
+        return Player(module, self.group.wrap(module), rate, optimizer, scaler)
+
+    def train_step(self, step: int) -> None:
+        """One update of G and those of the others that belong to it. step: how many were taken before."""
+        for player in self.players.values():
+            for group in player.optimizer.param_groups:
+                group["lr"] = player.rate * self.recipe.rate(step, self.steps)
+        for play in self.game.plays:
+            self._update(play, step)
+        if self.average is not None:
+            weight = 1 - self.recipe.ema if step + 1 >= self.recipe.ema_start else 1.0
+            _average(self.average, self.players["generator"].module, weight)
+
+    def _update(self, play: Play, step: int) -> None:
+        """One update of one player."""
+        role, player = play.role, self.players[play.role]
+        number = step * (1 + max(p.batch for p in self.game.plays)) + play.batch
+        networks = self._networks(role)
+        player.optimizer.zero_grad()
+        for part in range(self.accumulation):
+            shard = self.group.rank * self.accumulation + part
+            torch.manual_seed(key("draws", self.seed, step, play.draw, shard))
+            real = self.batches.get(number, shard)
+            with self.group.averaging(player.wrapped, part + 1 == self.accumulation):
+                with torch.autocast(self.group.device.type, self.dtype, enabled=self.dtype is not torch.float32):
+                    terms = self.game.terms(role, networks, real, step / self.steps)
+                if role == "generator" and self._penalized:
+                    assert self.attachment is not None
+                    terms["sparsity"] = self.attachment.penalty()
+                total = torch.stack(list(terms.values())).sum()
+                player.scaler.scale(total / self.accumulation).backward()
+            self.terms.update({f"{role}/{name}": term.detach() for name, term in terms.items()})
+            self._broken = torch.where((self._broken < 0) & ~total.isfinite(), step + 1, self._broken)
+        player.scaler.step(player.optimizer)
+        player.scaler.update()
+
+    @property
+    def _penalized(self) -> bool:
+        """Whether a penalty is to be added to G's loss; with delivery "gradient" it adds itself."""
+        at = self.attachment
+        return at is not None and at.delivery == "loss" and isinstance(at.regularizer, Penalty)
+
+    def _networks(self, role: Role) -> Networks:
+        """The networks for an update of role: it wrapped, the others' weights without gradients."""
+        # A graph of fakes that is kept from D's update to G's begins in D's.
+        live = {role, "generator"} if self.game.keep else {role}
+        for name, player in self.players.items():
+            player.module.requires_grad_(name in live)
+        return Networks(**{n: p.wrapped if n in live else p.module for n, p in self.players.items()})
+
+    def values(self) -> dict[str, float]:
+        """The latest terms by "role/name", the learning rate, and the measurements of Γ since the last call, if any."""
+        values = {name: float(term) for name, term in self.terms.items()}
+        values["rate"] = self.players["generator"].optimizer.param_groups[0]["lr"]
+        recorder = self.attachment.recorder if self.attachment else None
+        latest = recorder.latest if recorder else []
+        fresh, self._measured = ([] if latest is self._measured else latest), latest
+        for measured in fresh:
+            values[f"sparsity_{measured.level}"] = measured.sparsity
+            values[f"sparsity_before_{measured.level}"] = measured.sparsity_before
+        return values
+
+    def check_losses(self, directory: RunDirectory) -> None:
+        """Raises DivergedError where a loss was not finite in a step up to now."""
+        step = int(self.group.maximum(self._broken.clone()))
+        if step >= 0:
+            terms = ", ".join(f"{name} {float(term):.3g}" for name, term in self.terms.items())
+            raise DivergedError(f"a loss is no finite number in step {step} ({terms}); {_left(directory)}")
+
+    def check_weights(self, step: int, directory: RunDirectory) -> None:
+        """Raises DivergedError where a weight is not finite: it must not get into a checkpoint."""
+        for role, player in self.players.items():
+            if not all(bool(p.isfinite().all()) for p in player.module.parameters()):
+                raise DivergedError(f"a weight of the {role} is no finite number after step {step}; {_left(directory)}")
+
+    def samples(self) -> Tensor:
+        """A grid's images: uint8 (SHOWN, 3, size, size)."""
+        generator = self.players["generator"].module if self.average is None else self.average
+        return trained.images(generator, self.recipe, *self._example(SHOWN))
+
+    def save(self, directory: RunDirectory, step: int, keep: int, stay: Collection[int] = ()) -> None:
+        """Write a checkpoint: all networks, the average, the optimizers, the loss scales. Nothing else changes in training."""
+        tensors: dict[str, dict[str, Tensor]] = {role: p.module.state_dict() for role, p in self.players.items()}
+        if self.average is not None:
+            tensors["generator_average"] = self.average.state_dict()
+        tensors["optimizers"] = {
+            name: tensor
+            for role, player in self.players.items()
+            for name, tensor in checkpoints.optimizer_tensors(role, player.optimizer).items()
+        }
+        scalers = {role: player.scaler.state_dict() for role, player in self.players.items()}
+        checkpoints.save(directory.checkpoints, step, tensors, {"scalers": scalers}, keep, stay)
+
+    def restore(self, directory: RunDirectory) -> None:
+        """Go back to the latest checkpoint. Raises CheckpointError where it is damaged or of other networks."""
+        step = directory.step
+        more, tensors = checkpoints.load(directory.checkpoints, step)
+        for role, player in self.players.items():
+            trained.fill(player.module, tensors[role], role)
+            checkpoints.restore_optimizer(role, player.optimizer, tensors["optimizers"])
+            player.scaler.load_state_dict(more["scalers"][role])
+        if self.average is not None:
+            trained.fill(self.average, tensors["generator_average"], "generator_average")
+        for _, _, hook in hooks.find(self.players["generator"].module, hooks.SiteHook):
+            hooks.runtime(hook).steps = step  # by which measurements are numbered
+
+
+def _left(directory: RunDirectory) -> str:
+    """What a run that diverged leaves behind."""
+    good = (
+        f"the checkpoint of step {directory.step} in {directory.checkpoints} is good"
+        if directory.step
+        else "there is no checkpoint"
+    )
+    return f"{good}; lower the learning rate or the weight of what was added, or give another seed"
+
+
+def _average(average: nn.Module, module: nn.Module, weight: float) -> None:
+    """average += weight (module - average), for parameters and running statistics; all else is copied.
+
+    The vectors of spectral normalisation have length 1, which averages of them have not.
+    """
+    ours, theirs = [], []
+    for (name, mine), (_, other) in zip(_tensors(average), _tensors(module), strict=True):
+        if not mine.is_floating_point() or name.endswith(("._u", "._v")):
+            mine.copy_(other)
+        else:
+            ours.append(mine)
+            theirs.append(other.detach())
+    torch._foreach_lerp_(ours, theirs, weight)
+
+
+def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_parameters()
+    yield from module.named_buffers()

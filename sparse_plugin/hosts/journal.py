@@ -1,0 +1,122 @@
+"""What happened in the processes of one run, and what that comes to: whether anything was regularized."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sparse_plugin.support import advice
+from sparse_plugin.config import SparsityConfig
+from sparse_plugin.support.files import append, lines
+from sparse_plugin.support.plugins import HOSTS
+
+STATUS = "SPARSE_PLUGIN_STATUS"  # a folder where every process says what happened in it
+_MARK = "run"  # a file of that folder, which is there for as long as nobody empties it
+
+LOST = "lost"  # the kind of event that stands for all those that can no longer be read
+
+
+def say(text: str) -> None:
+    """One line on stderr; nothing where there is no such stream any more."""
+    with suppress(OSError, ValueError, AttributeError):
+        print(f"sparse_plugin: {text}", file=sys.stderr, flush=True)
+
+
+class Journal:
+    """The events of this process, each of one kind, also for the launcher, which gathers them from every process."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, str]] = []
+        self._complete = True  # whether the launcher's copy is
+
+    def note(self, kind: str, text: str) -> None:
+        """Remember what happened."""
+        self.events.append({kind: text})
+        self._complete = self._write([{kind: text}])
+
+    def close(self) -> None:
+        """Write again what the launcher's folder does not hold, because somebody emptied it or the disk was full."""
+        file = self._file()
+        if file is not None and (not self._complete or (self.events and not file.exists())):
+            self._write(self.events)
+
+    def _write(self, events: Sequence[Mapping[str, str]]) -> bool:
+        file = self._file()
+        if file is None:
+            return True
+        try:
+            file.parent.mkdir(exist_ok=True)
+            for event in events:
+                append(file, dict(event))
+        except OSError:  # never worth the host's run; the launcher says that it does not know
+            return False
+        return True
+
+    def _file(self) -> Path | None:
+        folder = os.environ.get(STATUS)
+        return Path(folder) / f"{os.getpid()}.jsonl" if folder else None
+
+
+@contextmanager
+def gathering() -> Iterator[Path]:
+    """A folder for the journals of one launched command; inside that of an outer launcher, if any, which reads it too."""
+    outer = os.environ.get(STATUS)
+    inside = outer if outer and os.path.isdir(outer) else None
+    if inside is None:
+        with tempfile.TemporaryDirectory(prefix="sparse-plugin-", ignore_cleanup_errors=True) as folder:
+            (Path(folder) / _MARK).touch()
+            yield Path(folder)
+    else:
+        folder = tempfile.mkdtemp(dir=inside)
+        (Path(folder) / _MARK).touch()
+        yield Path(folder)
+
+
+def gathered(folder: Path) -> list[dict[str, str]]:
+    """The events of all processes, and one of kind LOST where the folder was emptied while they ran."""
+    events: list[dict[str, str]] = []
+    for file in sorted(folder.rglob("*.jsonl")):
+        events += lines(file)
+    if not (folder / _MARK).exists():
+        events.append({LOST: str(folder)})
+    return events
+
+
+def verdict(events: Sequence[Mapping[str, str]], config: SparsityConfig) -> tuple[str, bool]:
+    """What to say of a run in which the regularizer did nothing, and whether that is a failure; "" where it acted."""
+    of = {kind: text for event in reversed(events) for kind, text in event.items()}  # the first of each kind
+    if "effective" in of or "off" in of or not config.enabled:
+        return "", False
+    if LOST in of:
+        return (
+            f"NOT KNOWN WHETHER ANYTHING WAS REGULARIZED: {of[LOST]}, in which the run's processes tell what they attached, was "
+            "removed while they ran; keep the command from emptying it, or set TMPDIR to another place"
+        ), True
+    if "attached" in of:
+        if "penalty" in of and "penalizable" not in of:
+            return f"{of['attached']}; a penalty acts in training, and this run trained nothing", False
+        return (
+            f"NOTHING WAS REGULARIZED: {of['attached']}, but the generator never ran with it (or its loss was never "
+            "computed)"
+        ), True
+    if "waiting" in of:
+        return (
+            f"NO REGULARIZER WAS NAMED: a {of['waiting']} was built, and neither {advice.regularizer()}, nor the host's own "
+            "configuration, nor a checkpoint says which"
+        ), True
+    if "on" not in of:
+        return (
+            "NOTHING WAS ATTACHED: the plugin was on in no Python process of this run, because none was started, or because it "
+            "was started with -I, -E or -S or another PYTHONPATH, which keep the plugin out; it comes in by PYTHONPATH"
+        ), True
+    hosts = ", ".join(HOSTS.all()) or "none"
+    return (
+        f"NOTHING WAS ATTACHED: no generator of a known host ({hosts}) was built"
+        + (f", nor one of class {config.generator}" if config.generator else "")
+        + f"; name the class with {advice.setting('generator', 'module:Class')} "
+        '("__main__:Class" where the script defines it)'
+    ), True

@@ -1,0 +1,108 @@
+"""What is compared: a regularizer with its settings, or none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from sparse_plugin.config import SparsityConfig, load_yaml
+from sparse_plugin.errors import ConfigError, one_of
+from sparse_plugin.support.plugins import REGULARIZERS
+from sparse_plugin.runs import sparsity
+
+VANILLA = "vanilla"
+
+
+@dataclass(frozen=True)
+class Method:
+    """name: "vanilla", or a registered regularizer's. sparse: what is attached, None for vanilla."""
+
+    name: str
+    sparse: SparsityConfig | None
+
+    @property
+    def control(self) -> Method | None:
+        """What tells whether sparsity or something else does it: of ml_csc, its added layers with all of Γ kept."""
+        if self.sparse is None or self.name != "ml_csc" or self.sparse.settings.get("k") == 1.0:
+            return None
+        return Method(self.name, SparsityConfig.from_mapping({**self.sparse.flat(), "k": 1.0}))
+
+    @property
+    def label(self) -> str:
+        """The name with the settings, for directories and tables: "l0_inf-k=0.25"."""
+        if self.sparse is None:
+            return self.name
+        settings = (f"{key}={_plain(value)}" for key, value in self.sparse.settings.items())
+        return "-".join((self.name, *settings))
+
+
+def methods(asked: Iterable[str], arch: str, imports: Iterable[str] = ()) -> list[Method]:
+    """The methods that "vanilla", "l0_inf" or "l1:weight=0.1" name, for an architecture.
+
+    A name without settings takes its defaults (`sparsity.settings`). Raises ConfigError for a name or a setting
+    that there is not, and for a method that is named twice.
+    """
+    found = [_method(text, arch, list(imports)) for text in asked]
+    labels = [method.label for method in found]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"the method {twice} is named twice; name each once")
+    return found
+
+
+def with_controls(asked: Iterable[Method]) -> list[Method]:
+    """The methods, and after them the controls of those that have one."""
+    found = {method.label: method for method in asked}
+    for method in list(found.values()):
+        if method.control is not None:
+            found.setdefault(method.control.label, method.control)
+    return list(found.values())
+
+
+def label_of(sparse: dict[str, Any] | None) -> str:
+    """The label of what a run's configuration says was attached."""
+    if sparse is None:
+        return VANILLA
+    config = SparsityConfig.from_mapping(sparse)
+    return Method(str(config.regularizer), config).label
+
+
+def split(texts: Iterable[str]) -> list[str]:
+    """The items of lists such as "l0,ml_csc:k=[0.5,0.25]": a comma within brackets does not end one."""
+    return [item for text in texts for item in re.split(r",(?![^\[]*\])", text) if item]
+
+
+def _method(text: str, arch: str, imports: list[str]) -> Method:
+    name, *assignments = text.split(":")
+    if name == VANILLA and not assignments:
+        return Method(name, None)
+    if name not in REGULARIZERS.all():
+        raise ConfigError(one_of("method", name, [VANILLA, *REGULARIZERS.all()]))
+    settings: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise ConfigError(
+                f"the method {text!r} cannot be read; write it as {name}:k=0.25, one :KEY=VALUE a setting"
+            )
+        try:
+            settings[key] = load_yaml(value)
+        except yaml.YAMLError:
+            raise ConfigError(
+                f"the value {value!r} in the method {text!r} cannot be read; give a number or a list"
+            ) from None
+    fields = REGULARIZERS.get(name).model_fields
+    wrong = next((key for key in settings if key not in fields), None)
+    if wrong is not None:
+        raise ConfigError(f"the method {text!r} sets {wrong}: {one_of('field', wrong, fields)}")
+    sparse = SparsityConfig.from_mapping({"regularizer": name, **settings, "imports": imports}, f"the method {text!r}")
+    return Method(name, sparsity.checked(sparse, arch))  # now: before anything is trained
+
+
+def _plain(value: Any) -> str:
+    """A setting without what file systems or commas in tables mind."""
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value).replace("/", "_")

@@ -1,0 +1,201 @@
+"""The directory of a run: its configuration, its logs, its checkpoints, its samples.
+
+config.json             the complete configuration
+log.jsonl               losses and throughput, one line every `log_every` steps
+sparsity.jsonl          measurements of Γ, where a regularizer is attached
+samples/step-*.png      grids of samples, always from the same noise
+checkpoints/step-*/     see `checkpoints`
+tensorboard/            where tensorboard is installed
+.lease                  whose turn it is, as long as a process is at work; see `lease`
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sparse_plugin import __version__
+from sparse_plugin.errors import ConfigError
+from sparse_plugin.support.files import content, lines, make_folder, reason, understood, unwritten, write
+from sparse_plugin.measurements.log import FILE as SPARSITY
+from sparse_plugin.runs import checkpoints
+from sparse_plugin.runs.lease import FILE as LEASE
+from sparse_plugin.runs.lease import STALE, Lease
+
+
+class BusyError(ConfigError):
+    """A directory in which another process is at work."""
+
+
+VERSION = 1
+CONFIG, LOG = "config.json", "log.jsonl"
+
+
+class _Data(BaseModel):
+    fraction: float = Field(gt=0, le=1)
+
+
+class _Trained(BaseModel):
+    """What of a GAN's configuration is read again, by whatever wrote it."""
+
+    model_config = ConfigDict(strict=True)
+
+    arch: str
+    size: int
+    width: float = Field(gt=0, le=16)
+    batch: int
+    steps: int
+    accumulation: int
+    precision: str
+    classes: int = Field(ge=0, le=1_000_000)
+    sparse: dict[str, Any] | None
+    data: _Data
+    recipe: dict[str, Any]
+
+
+class RunDirectory:
+    """One run's directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.samples = path / "samples"
+        self._lease: Lease | None = None
+
+    @property
+    def step(self) -> int:
+        """The step of the latest checkpoint, 0 for none."""
+        return (checkpoints.steps(self.checkpoints) or [0])[-1]
+
+    def config(self) -> dict[str, Any]:
+        """The configuration. Raises ConfigError where there is none, CheckpointError where it is damaged."""
+        path = self.path / CONFIG
+        try:
+            text = content(path)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"{self.path} is not the directory of a run: {CONFIG}: {reason(error)}; name one that `train` wrote"
+            ) from None
+        with understood(path, "name another directory"):
+            config = json.loads(text)
+        if not isinstance(config, dict) or config.get("version") != VERSION:
+            raise ConfigError(
+                f"{path} is not of version {VERSION}, which this sparse_plugin reads; name another directory"
+            )
+        return config
+
+    def trained(self) -> dict[str, Any]:
+        """The configuration of the run of a GAN. Raises what `config` does, and CheckpointError where it lacks something."""
+        config = self.config()
+        with understood(self.path / CONFIG, "name another directory"):
+            _Trained.model_validate(config)
+        return config
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Raise ConfigError where it holds a run of another configuration, naming what differs, or something else."""
+        if (self.path / CONFIG).exists():
+            self._compare(config)
+        elif self.path.exists() and (not self.path.is_dir() or any(not is_lock(p) for p in self.path.iterdir())):
+            raise ConfigError(
+                f"{self.path} exists and is not the directory of a run; name another, nothing is written over"
+            )
+
+    def open(self, config: Mapping[str, Any]) -> None:
+        """Make the directory, or take it up again. Raises what `check` does.
+
+        Whatever else can be refused is to be refused before: a run that never began must not be in the way of another.
+        """
+        self.check(config)
+        if not (self.path / CONFIG).exists():
+            whole = {"version": VERSION, **config, "made_with": {"sparse_plugin": __version__}}
+            make_folder(self.path)
+            write(self.path / CONFIG, json.dumps(whole, indent=1))
+
+    def _compare(self, config: Mapping[str, Any]) -> None:
+        there, here = _flat(self.config()), _flat(json.loads(json.dumps(config)))
+        differ = [k for k in (*here, *there) if k not in _FREE and here.get(k) != there.get(k)]
+        if differ:
+            each = "; ".join(f"{k} is {there.get(k)!r} there and {here.get(k)!r} here" for k in dict.fromkeys(differ))
+            raise ConfigError(
+                f"{self.path} holds a run of another configuration: {each}; name another directory, or ask for the same"
+            )
+
+    def trim(self, step: int) -> None:
+        """Forget what the logs say of later steps, which are about to be taken again."""
+        for name in (LOG, SPARSITY):
+            path = self.path / name
+            if path.exists():
+                kept = [json.dumps(record) for record in lines(path) if not _after(record, step)]
+                write(path, "".join(f"{line}\n" for line in kept))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep others out of the directory, by a `lease`. Raises BusyError where a run is at work in it.
+
+        A directory that is made for that and stays empty is removed again.
+        """
+        missing: list[Path] = []
+        try:
+            self._lease = self._taken(missing)
+            try:
+                yield
+            finally:
+                held, self._lease = self._lease, None
+                held.release()
+        finally:
+            with suppress(OSError, ValueError):  # which one that is not empty is no reason to say
+                for path in missing:
+                    path.rmdir()
+
+    def _taken(self, missing: list[Path]) -> Lease:
+        """The lease. missing: takes the folders that are made for it."""
+        try:
+            missing += [path for path in (self.path, *self.path.parents) if not path.exists()]
+            self.path.mkdir(parents=True, exist_ok=True)
+            taken = Lease.take(self.path)
+        except (OSError, ValueError) as error:
+            failed = unwritten(self.path, error)
+            if failed.exit_code == 1:  # the disk's fault, not the name's
+                raise failed from None
+            raise ConfigError(f"{self.path} cannot be a run's directory: {reason(error)}; name another") from None
+        if isinstance(taken, Lease):
+            return taken
+        by = f" ({taken.owner}, last seen {max(0.0, taken.silent):.0f} s ago)" if taken.owner is not None else ""
+        raise BusyError(
+            f"a run is at work in {self.path}{by}; wait for it, or name another directory. Of a process on another host that "
+            f"died, the directory is free {STALE:.0f} s after it was last seen"
+        )
+
+    def still_ours(self) -> None:
+        """Before something is written by which two processes would meet: raises BusyError where another has the lease."""
+        if self._lease is not None and self._lease.lost:
+            raise BusyError(
+                f"{self.path} is in the hands of another process, which found no sign of life of this one; it stops here"
+            )
+
+
+def is_lock(path: Path) -> bool:
+    """Whether a file is a lease, or a lock of version 0.1."""
+    return path.name == ".lock" or path.name.startswith(LEASE)
+
+
+# What may differ between a run and the one that resumes it.
+_FREE = ("version", "made_with.sparse_plugin", "data.name")
+
+
+def _after(record: Mapping[str, Any], step: int) -> bool:
+    taken = record.get("step", 0)
+    return isinstance(taken, (int, float)) and taken > step
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return flat

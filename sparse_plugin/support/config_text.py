@@ -1,0 +1,129 @@
+"""Settings as people write them: a section of a YAML or TOML file, and KEY=VALUE on a command line."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sparse_plugin.errors import ConfigError, path_of, shown
+from sparse_plugin.support.files import content, reason
+
+VERSION = 1
+
+# What stands under these keys is text, whatever else YAML would take it for: of modules called 1.10 and on there are many.
+_TEXT = ("sites", "imports", "run_dir", "host", "adapter", "generator")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads 1e-3, without a point, as a word."""
+
+
+_Loader.yaml_implicit_resolvers = {key: list(value) for key, value in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def load_yaml(text: str | bytes) -> Any:
+    """The value of a YAML text. Raises yaml.YAMLError."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:  # of dates, long numbers, deep brackets
+        raise yaml.YAMLError(reason(error)) from None
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The mapping under `sparse` in a YAML or TOML file."""
+    path = Path(path_of(path, "the config file"))
+    try:
+        text = content(path).decode()
+    except (OSError, ValueError) as error:
+        why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else reason(error)
+        raise ConfigError(f"the config file {path} cannot be read: {why}") from None
+    toml = path.suffix.lower() == ".toml"
+    try:
+        whole = _toml(text) if toml else load_yaml(text)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        line = " ".join(str(error).split())
+        if "escape" in line:
+            line += "; a path with backslashes stands in single quotes"
+        raise ConfigError(f"the config file {path} is malformed: {line}") from None
+    if not isinstance(whole, dict) or not isinstance(whole.get("sparse"), dict):
+        raise ConfigError(
+            f"the config file {path} has no section `sparse:` with keys in it; write one with `regularizer: ...`"
+        )
+    version = whole.get("version", VERSION)
+    if version != VERSION:
+        raise ConfigError(
+            f"the config file {path} is of version {shown(version)}; this sparse_plugin reads version {VERSION}"
+        )
+    section: dict[str, Any] = whole["sparse"] if toml else _as_text(whole["sparse"], _words(text).get("sparse"))
+    return located(section, path.parent)
+
+
+def located(section: dict[str, Any], folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """A section as it stands in a file of folder: files that it imports are looked for there, then in the working folder."""
+    named = section.get("imports")
+    listed = [named] if isinstance(named, str) else named
+    if not isinstance(listed, list):
+        return section
+    return {**section, "imports": [_located(name, Path(folder)) for name in listed]}
+
+
+def _located(name: Any, folder: Path) -> Any:
+    if not isinstance(name, str) or not name.endswith(".py"):
+        return name
+    for spelt in (name, name.replace("\\", "/")):  # as on Windows
+        for place in (folder / spelt, Path(spelt)):
+            if place.is_file():
+                return os.path.abspath(place)
+    return os.path.abspath(folder / name)
+
+
+def _words(text: str) -> Any:
+    """A YAML text with every scalar as it is written."""
+    whole = yaml.load(text, Loader=yaml.BaseLoader)
+    return whole if isinstance(whole, dict) else {}
+
+
+def _as_text(section: dict[str, Any], words: Any) -> dict[str, Any]:
+    """section, with what is text there taken from words, which is the same as written."""
+    if not isinstance(words, dict):
+        return section
+    return {key: _written(value, words.get(key, value)) if key in _TEXT else value for key, value in section.items()}
+
+
+def _written(value: Any, words: Any) -> Any:
+    if isinstance(value, list) and isinstance(words, list) and len(value) == len(words):
+        return [_written(each, word) for each, word in zip(value, words, strict=True)]
+    return words if value is not None and isinstance(words, str) else value
+
+
+def _toml(text: str) -> Any:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    return tomllib.loads(text)
+
+
+def assign(mapping: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """mapping with assignments such as `sparse.k=16` made, values read as YAML. Raises ConfigError for other forms."""
+    mapping = dict(mapping)
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        section, _, field = key.strip().partition(".")
+        if not equals or section != "sparse" or not field.isidentifier():
+            raise ConfigError(f"--set takes sparse.KEY=VALUE, as in sparse.k=16; {text!r} was given")
+        try:
+            read_as = load_yaml(value)
+            mapping[field] = _written(read_as, yaml.load(value, Loader=yaml.BaseLoader)) if field in _TEXT else read_as
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {key}: {value!r} is no YAML value; quote it") from None
+    return mapping

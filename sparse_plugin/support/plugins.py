@@ -1,0 +1,241 @@
+"""What is registered: regularizers, adapters and hosts, each found by name.
+
+All of them, the built-in ones included, come in through entry points of installed packages, or are registered in the
+running process by a decorator or a user's file.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, distributions, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from sparse_plugin.errors import ConfigError, one_of, shown
+
+if TYPE_CHECKING:
+    from sparse_plugin.network.adapters import Adapter
+    from sparse_plugin.hosts.host import Host
+
+log = logging.getLogger("sparse_plugin")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Plugin(Generic[T]):
+    """One registered object: its name, where it came from, how to load it, and its entry point, "package.module:object"."""
+
+    name: str
+    origin: str
+    load: Callable[[], T]
+    entry: str = ""
+
+
+class Plugins(Generic[T]):
+    """The plugins of one kind, by name. offers: the attributes that each must have, a regularizer as a class."""
+
+    def __init__(self, kind: str, offers: tuple[str, ...]) -> None:
+        self.kind = kind
+        self.offers = offers
+        self._local: dict[str, Plugin[T]] = {}
+        self._installed: dict[str, Plugin[T]] | None = None
+        self._twice: list[str] = []
+        self._warned: set[str] = set()
+
+    def register(self, name: Any, value: T, origin: str) -> None:
+        """Register value under name in this process.
+
+        Raises ConfigError where another owner already has the name. A package's own entry point of this name is no other
+        owner: whether it leads to the same is seen when it is loaded.
+        """
+        if not isinstance(name, str) or not name.isidentifier() or name != name.lower():
+            raise ConfigError(
+                f"{shown(name)} is no name for a {self.kind}: use lower-case letters, digits and underscores"
+            )
+        for owner in (self._local.get(name), self._discovered().get(name)):
+            if owner is not None and owner.origin != origin and not _shares_source(owner, value, origin):
+                raise ConfigError(self._two(name, owner.origin, origin, "rename one"))
+        self._local[name] = Plugin(name, origin, lambda: value)
+
+    def unregister(self, name: str) -> None:
+        """Forget what was registered under name in this process."""
+        self._local.pop(name, None)
+
+    def all(self) -> dict[str, Plugin[T]]:
+        """Every plugin by name, sorted; none of them is loaded."""
+        return dict(sorted({**self._local, **self._discovered()}.items()))
+
+    def get(self, name: str) -> T:
+        """The object registered under name.
+
+        Raises ConfigError for an unknown name, one that two packages have, or one whose package does not load.
+        """
+        installed = self._discovered().get(name)
+        if installed is None and name not in self._local:
+            raise ConfigError(one_of(self.kind, name, self.all()))
+        value = None if installed is None else self._load(installed)
+        local = self._local.get(name)  # which loading may have registered just now
+        if local is None:
+            return value  # type: ignore[return-value]
+        mine = local.load()
+        if installed is not None and value is not mine and not _same(value, mine, local.origin, installed):
+            raise ConfigError(self._two(name, installed.origin, local.origin, "rename one"))
+        return mine
+
+    def usable(self) -> Iterator[tuple[str, T]]:
+        """Those that load, with their names. For one of a package that does not, a warning says so once, and which it is."""
+        for name in self.all():
+            try:
+                value = self.get(name)
+            except ConfigError as error:
+                self.leave_out(name, str(error))
+            else:
+                yield name, value
+
+    def leave_out(self, name: str, why: str) -> None:
+        """Warn, once, that the plugin called name is not used, and why."""
+        if name not in self._warned:
+            self._warned.add(name)
+            log.warning("%s; it is left out", why)
+
+    def described(self, name: str) -> str:
+        """A plugin for people: its kind and name, its package, and its entry point."""
+        plugin = self.all()[name]
+        return f"{self.kind} {name!r} from {plugin.origin}" + (f" (entry point {plugin.entry})" if plugin.entry else "")
+
+    def is_local(self, name: str) -> bool:
+        """Whether it was registered in this process, and by no installed package."""
+        return name not in self._discovered()
+
+    def check(self) -> None:
+        """Raises ConfigError where two packages have one name."""
+        self._discovered()
+        if self._twice:
+            raise ConfigError(self._twice[0])
+
+    def _load(self, plugin: Plugin[T]) -> T:
+        try:
+            value = plugin.load()
+        except ConfigError as error:
+            raise ConfigError(f"{self.described(plugin.name)}: {error}") from error
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # a package may do anything when it is imported, leaving the program included
+            said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            raise ConfigError(f"{self.described(plugin.name)} does not import: {said}") from error
+        wants_class = self.kind == "regularizer"
+        if isinstance(value, type) is not wants_class or not all(hasattr(value, name) for name in self.offers):
+            what = "a class derived from Constraint or Penalty" if wants_class else f"{_ARTICLE[self.kind]} object"
+            raise ConfigError(f"{self.described(plugin.name)} is {value!r}, and it must be {what}")
+        return value
+
+    def _two(self, name: str, one: str, other: str, advice: str) -> str:
+        return f"there are two {self.kind}s {name!r}, one from {one} and one from {other}; {advice}"
+
+    def _discovered(self) -> dict[str, Plugin[T]]:
+        if self._installed is None:
+            self._installed = self._discover()
+        return self._installed
+
+    def _discover(self) -> dict[str, Plugin[T]]:
+        found: dict[str, Plugin[T]] = {}
+        for entry in _entries(f"sparse_plugin.{self.kind}s"):
+            plugin: Plugin[T] = Plugin(entry.name, _origin(entry), entry.load, entry.value)
+            other = found.get(entry.name)
+            if other is not None and other.origin != plugin.origin:
+                said = self._two(entry.name, other.origin, plugin.origin, "uninstall one")
+                self._twice.append(said)
+                plugin = Plugin(entry.name, f"{other.origin} and {plugin.origin}", _refusing(said))
+            found[entry.name] = plugin
+        return found
+
+
+_ARTICLE = {"adapter": "an Adapter", "host": "a Host"}
+
+
+def _refusing(said: str) -> Callable[[], Any]:
+    def load() -> Any:
+        raise ConfigError(said)
+
+    return load
+
+
+def _entries(group: str) -> Iterator[EntryPoint]:
+    """The entry points of group; a package whose metadata cannot be read has none."""
+    try:
+        yield from tuple(entry_points(group=group))
+        return
+    except Exception:
+        log.debug("the entry points of all packages cannot be read at once", exc_info=True)
+    seen: set[str] = set()
+    for package in distributions():
+        try:
+            name = package.metadata["Name"]
+            if name not in seen:
+                yield from package.entry_points.select(group=group)
+                seen.add(name)
+        except Exception as error:
+            log.warning(
+                "the entry points of the package at %s cannot be read: %s", getattr(package, "_path", "?"), error
+            )
+
+
+def _origin(entry: EntryPoint) -> str:
+    try:
+        return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
+    except Exception:  # a package without a name or a version
+        return entry.value
+
+
+def _shares_source(owner: Plugin[Any], value: Any, origin: str) -> bool:
+    """Whether what is registered from the file or module origin stands in the package that owner's entry point names."""
+    if not owner.entry:
+        return False
+    top = owner.entry.partition(":")[0].partition(".")[0]
+    if (getattr(value, "__module__", None) or origin).partition(".")[0] == top:
+        return True
+    try:
+        spec = find_spec(top)
+    except (ImportError, ValueError):
+        return False
+    places = [] if spec is None else [spec.origin, *(spec.submodule_search_locations or ())]
+    return any(place and Path(origin).is_relative_to(place) for place in places)
+
+
+def _same(theirs: Any, mine: Any, origin: str, entry: Plugin[Any]) -> bool:
+    """Whether two objects are one, of a file that was imported under two names."""
+    if isinstance(mine, type):
+        return caller_origin(theirs) == origin and theirs.__qualname__ == mine.__qualname__
+    return getattr(sys.modules.get(entry.entry.partition(":")[0]), "__file__", None) == origin
+
+
+def caller_origin(cls: type) -> str:
+    """Where a class was defined: its file, else its module's name."""
+    return getattr(sys.modules.get(cls.__module__), "__file__", None) or cls.__module__
+
+
+def _called_from() -> str:
+    """The file, else the module, whose code registers an object."""
+    names = sys._getframe(2).f_globals
+    return str(names.get("__file__") or names.get("__name__"))
+
+
+REGULARIZERS: Plugins[Any] = Plugins("regularizer", ("named", "model_fields"))
+ADAPTERS: Plugins[Adapter] = Plugins("adapter", ("matches", "sites"))
+HOSTS: Plugins[Host] = Plugins("host", ("install", "find"))
+
+
+def register_adapter(adapter: Adapter) -> Adapter:
+    """Register an adapter in this process, under its name. Returns it."""
+    ADAPTERS.register(getattr(adapter, "name", None), adapter, _called_from())
+    return adapter
+
+
+def register_host(host: Host) -> Host:
+    """Register a host patch in this process, under its name. Returns it."""
+    HOSTS.register(getattr(host, "name", None), host, _called_from())
+    return host
