@@ -16,10 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from sparse_plugin.data import Images
-from sparse_plugin.runs.parallel import processes
 from sparse_plugin.gans.recipes import ARCHITECTURES, recipe
-from sparse_plugin.runs.rundir import RunDirectory
 from sparse_plugin.gans.trainer import Trainer
+from sparse_plugin.runs.parallel import processes
+from sparse_plugin.runs.rundir import RunDirectory
 
 # Operations a second that are assumed, 10^12.
 SUSTAINED = 15

@@ -18,14 +18,14 @@ from pathlib import Path
 import torch
 
 from sparse_plugin.data import Images, load
+from sparse_plugin.gans.recipes import recipe
+from sparse_plugin.gans.trainer import Trainer
 from sparse_plugin.metrics import scores
 from sparse_plugin.metrics.extractors import Lite0
 from sparse_plugin.metrics.features import extract
-from sparse_plugin.runs.parallel import processes
-from sparse_plugin.gans.recipes import recipe
-from sparse_plugin.runs.rundir import RunDirectory
-from sparse_plugin.gans.trainer import Trainer
 from sparse_plugin.restore.allocator import keep_pages
+from sparse_plugin.runs.parallel import processes
+from sparse_plugin.runs.rundir import RunDirectory
 
 WAYS = ("channels last", "contiguous", "Adam not fused", "bfloat16", "compiled")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.hosts import flags
-from sparse_plugin.network.adapters import Adapter
 from sparse_plugin.hosts.host import Example, Host, allow_loading
 from sparse_plugin.hosts.recognize import Source
+from sparse_plugin.network.adapters import Adapter
 
 if TYPE_CHECKING:
     from torch import nn

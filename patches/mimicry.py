@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparse_plugin.network.adapters import Adapter
 from sparse_plugin.hosts.host import Example, Host
 from sparse_plugin.hosts.journal import say
 from sparse_plugin.hosts.recognize import Source
+from sparse_plugin.network.adapters import Adapter
 
 if TYPE_CHECKING:
     from torch import nn

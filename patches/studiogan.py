@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparse_plugin.network.adapters import Adapter, Row
-from sparse_plugin.support.config_text import load_yaml, located
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.hosts.host import Example, Host, allow_loading
-from sparse_plugin.patches.stylegan import last_layer, torgb
 from sparse_plugin.hosts.recognize import Source
+from sparse_plugin.network.adapters import Adapter, Row
+from sparse_plugin.patches.stylegan import last_layer, torgb
+from sparse_plugin.support.config_text import load_yaml, located
 
 if TYPE_CHECKING:
     from torch import nn

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparse_plugin.network.adapters import Adapter
 from sparse_plugin.hosts.host import Example, Host
 from sparse_plugin.hosts.recognize import Source, source_file
+from sparse_plugin.network.adapters import Adapter
 
 if TYPE_CHECKING:
     from torch import nn

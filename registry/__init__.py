@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from sparse_plugin.errors import ConfigError, shown
-from sparse_plugin.support.plugins import REGULARIZERS, caller_origin
 from sparse_plugin.registry.base import Constraint as Constraint
 from sparse_plugin.registry.base import Penalty as Penalty
 from sparse_plugin.registry.base import Regularizer as Regularizer
 from sparse_plugin.registry.base import check_fields
+from sparse_plugin.support.plugins import REGULARIZERS, caller_origin
 
 R = TypeVar("R", bound=type[Regularizer])
 

@@ -6,23 +6,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sparse_plugin.network.adapters import Adapter as Adapter
+    from sparse_plugin.attach.atoms import atoms as atoms
+    from sparse_plugin.attach.atoms import effective_atoms as effective_atoms
     from sparse_plugin.attach.attachment import Attachment as Attachment
     from sparse_plugin.attach.attachment import attach as attach
     from sparse_plugin.config import SparsityConfig as SparsityConfig
-    from sparse_plugin.network.detection import detect as detect
     from sparse_plugin.errors import SparsePluginError as SparsePluginError
     from sparse_plugin.hosts.host import Host as Host
-    from sparse_plugin.attach.atoms import atoms as atoms
-    from sparse_plugin.attach.atoms import effective_atoms as effective_atoms
-    from sparse_plugin.support.plugins import register_adapter as register_adapter
-    from sparse_plugin.support.plugins import register_host as register_host
+    from sparse_plugin.hosts.session import disable as disable
+    from sparse_plugin.hosts.session import enable as enable
+    from sparse_plugin.network.adapters import Adapter as Adapter
+    from sparse_plugin.network.detection import detect as detect
+    from sparse_plugin.network.sites import Site as Site
     from sparse_plugin.registry import Constraint as Constraint
     from sparse_plugin.registry import Penalty as Penalty
     from sparse_plugin.registry import register as register
-    from sparse_plugin.hosts.session import disable as disable
-    from sparse_plugin.hosts.session import enable as enable
-    from sparse_plugin.network.sites import Site as Site
+    from sparse_plugin.support.plugins import register_adapter as register_adapter
+    from sparse_plugin.support.plugins import register_host as register_host
 
 __version__ = "0.1.0"
 

@@ -19,11 +19,11 @@ from pydantic import (
     model_validator,
 )
 
+from sparse_plugin.errors import CheckpointError, ConfigError, one_of, shown
 from sparse_plugin.support import advice
 from sparse_plugin.support.config_text import assign as assign
 from sparse_plugin.support.config_text import load_yaml as load_yaml
 from sparse_plugin.support.config_text import read as read
-from sparse_plugin.errors import CheckpointError, ConfigError, one_of, shown
 from sparse_plugin.support.files import reason
 
 if TYPE_CHECKING:

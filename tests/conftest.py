@@ -38,8 +38,8 @@ def _quiet_environment(monkeypatch, tmp_path):
 @pytest.fixture(autouse=True)
 def _off_afterwards():
     yield
-    from sparse_plugin.support import advice
     from sparse_plugin.hosts import session
+    from sparse_plugin.support import advice
 
     session.disable()
     advice.speak_to("attach")  # a command that ran in this process speaks in flags until it ends

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file
 
 from sparse_plugin import SparsityConfig
+from sparse_plugin.gans.train import run
 from sparse_plugin.measurements.log import read
 from sparse_plugin.runs.report import Report
-from sparse_plugin.gans.train import run
 
 
 def dataset(n=24, size=32, labels=True):

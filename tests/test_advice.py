@@ -10,11 +10,11 @@ from click.testing import CliRunner
 from torch import nn
 
 import sparse_plugin
-from sparse_plugin.support import advice
-from sparse_plugin.hosts import session
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import AttachmentError, CheckpointError, PenaltyError, SiteError
+from sparse_plugin.hosts import session
+from sparse_plugin.support import advice
 
 
 class TwoMakers(nn.Module):

@@ -10,10 +10,10 @@ from torch import nn
 
 import sparse_plugin
 from sparse_plugin import Adapter, Attachment, Constraint, Penalty, Site, SparsityConfig, attach, registry
-from sparse_plugin.support import plugins
 from sparse_plugin.errors import AttachmentError, ConfigError
-from sparse_plugin.support.user_files import load
 from sparse_plugin.registry.base import RESERVED
+from sparse_plugin.support import plugins
+from sparse_plugin.support.user_files import load
 
 
 class Net(nn.Module):

@@ -330,8 +330,8 @@ class TestFirstPass:
         generator.forward(noise())
         generator.forward(noise())
         assert seen == [2, 2]
-        from sparse_plugin.attach.verify import Watch
         from sparse_plugin.attach.hooks import find
+        from sparse_plugin.attach.verify import Watch
 
         assert all(hook.first.done for _, _, hook in find(generator, Watch))
 

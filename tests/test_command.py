@@ -7,10 +7,10 @@ import sys
 import pytest
 from test_launch import sparse_plugin
 
-from sparse_plugin.hosts import journal
-from sparse_plugin.hosts.command import checked
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError
+from sparse_plugin.hosts import journal
+from sparse_plugin.hosts.command import checked
 
 ON = ("run", "--sparse", "l0", "--set", "sparse.k=1", "--")
 

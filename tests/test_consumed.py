@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import sparse_plugin
-from sparse_plugin.network.detection import heads
 from sparse_plugin.errors import SiteError
+from sparse_plugin.network.detection import heads
 
 K = 2
 

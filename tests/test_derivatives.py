@@ -11,7 +11,7 @@ from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
 import sparse_plugin
-from sparse_plugin.attach import verify, hooks
+from sparse_plugin.attach import hooks, verify
 from sparse_plugin.errors import PenaltyError
 from sparse_plugin.projections import project_global, project_needles
 from sparse_plugin.registry.base import Penalty

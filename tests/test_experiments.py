@@ -14,10 +14,10 @@ from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.evaluate import outcome
 from sparse_plugin.experiments import table
 from sparse_plugin.experiments.grid import SCALES, cells
-from sparse_plugin.runs.methods import label_of, methods, split
 from sparse_plugin.experiments.paper import TABLES
 from sparse_plugin.experiments.run import run
 from sparse_plugin.metrics import MetricError
+from sparse_plugin.runs.methods import label_of, methods, split
 from sparse_plugin.runs.rundir import RunDirectory
 
 pytest.importorskip("torch_fidelity")

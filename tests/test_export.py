@@ -16,9 +16,9 @@ from torch import nn
 from torch.export import Dim
 
 import sparse_plugin
-from sparse_plugin.attach import verify, hooks
+from sparse_plugin.attach import hooks, verify
 from sparse_plugin.errors import SiteError, SparsePluginError
-from sparse_plugin.projections import project_global, project_needles, eager, standard
+from sparse_plugin.projections import eager, project_global, project_needles, standard
 from sparse_plugin.projections.dispatch import _specimen
 from sparse_plugin.registry.base import Constraint
 

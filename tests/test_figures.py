@@ -12,9 +12,9 @@ from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.evaluate import outcome
 from sparse_plugin.figures import make
-from sparse_plugin.support.plot_style import colours, title
-from sparse_plugin.metrics import Score
 from sparse_plugin.gans.trained import load
+from sparse_plugin.metrics import Score
+from sparse_plugin.support.plot_style import colours, title
 
 METHODS = {"vanilla": None, "l0_inf": sparse("l0_inf", k=0.25), "ml_csc": sparse("ml_csc", k=0.5)}
 

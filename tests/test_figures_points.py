@@ -14,13 +14,13 @@ from click.testing import CliRunner
 from matplotlib.figure import Figure
 from reference_runs import train
 
-from sparse_plugin.support import progress
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.experiments.table4_report import Outcome
 from sparse_plugin.figures import curves, psnr
 from sparse_plugin.restore import figure as report
 from sparse_plugin.restore.result import Curves, Result
+from sparse_plugin.support import progress
 
 
 @pytest.fixture(scope="module")

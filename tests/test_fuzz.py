@@ -16,10 +16,10 @@ from click.testing import CliRunner
 from generators import Residual
 
 from sparse_plugin import SparsityConfig, attach
+from sparse_plugin.attach.child import KEY, encode
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.config import assign
 from sparse_plugin.errors import SparsePluginError
-from sparse_plugin.attach.child import KEY, encode
 
 LONGER = float(os.environ.get("SPARSE_PLUGIN_FUZZ", "0"))
 SECONDS = LONGER or 2.0

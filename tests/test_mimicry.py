@@ -16,8 +16,8 @@ from host_roots import driven
 import sparse_plugin
 from sparse_plugin import Attachment
 from sparse_plugin.errors import CheckpointError
-from sparse_plugin.patches.mimicry import ADAPTER
 from sparse_plugin.measurements.log import FILE, read
+from sparse_plugin.patches.mimicry import ADAPTER
 
 pytest.importorskip("torchvision")
 

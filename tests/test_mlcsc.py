@@ -9,8 +9,8 @@ import sparse_plugin
 from sparse_plugin import Attachment, attach, effective_atoms
 from sparse_plugin.attach import atoms
 from sparse_plugin.errors import AttachmentError, SiteError
-from sparse_plugin.registry.dictionaries import Dictionaries
 from sparse_plugin.network.synthesis import kernel
+from sparse_plugin.registry.dictionaries import Dictionaries
 
 
 def randomize(generator):

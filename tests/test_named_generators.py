@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 import sparse_plugin
-from sparse_plugin.support import advice
-from sparse_plugin.hosts import instances
 from sparse_plugin.errors import SiteError
+from sparse_plugin.hosts import instances
+from sparse_plugin.support import advice
 
 IMPL = """
     import torch

@@ -12,8 +12,8 @@ from torch.nn.parallel import DataParallel
 
 from sparse_plugin import Attachment, Site, attach
 from sparse_plugin.attach import atoms, hooks
-from sparse_plugin.errors import AttachmentError, SiteError
 from sparse_plugin.attach.penalty import _said
+from sparse_plugin.errors import AttachmentError, SiteError
 
 
 class G(nn.Module):

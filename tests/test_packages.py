@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 import sparse_plugin
-from sparse_plugin.support import plugins
 from sparse_plugin.errors import ConfigError
+from sparse_plugin.support import plugins
 
 TABLES = (plugins.REGULARIZERS, plugins.ADAPTERS, plugins.HOSTS)
 

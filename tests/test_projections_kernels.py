@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.support import cache
-from sparse_plugin.projections import compiler, dispatch, kernel_status, project_needles, eager
+from sparse_plugin.projections import compiler, dispatch, eager, kernel_status, project_needles
 from sparse_plugin.projections.cpu import CpuKernels
+from sparse_plugin.support import cache
 
 needs_compiler = pytest.mark.skipif(os.name != "posix", reason="the C kernels are built on POSIX systems")
 

@@ -68,7 +68,7 @@ def test_kernels_compile_ahead_of_time(generation, tmp_path):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_on_a_gpu(monkeypatch):
-    from sparse_plugin.projections import dispatch, project_global, project_needles, eager
+    from sparse_plugin.projections import dispatch, eager, project_global, project_needles
 
     assert dispatch.PATHS["cuda"].kernels() is not None, dispatch.PATHS["cuda"].why
     gamma = torch.randn(4, 96, 33, 31, device="cuda")

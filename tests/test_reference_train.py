@@ -17,15 +17,15 @@ from torch import nn
 
 import sparse_plugin
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.measurements.log import read
-from sparse_plugin.runs import checkpoints
 from sparse_plugin.gans import recipe, trained
 from sparse_plugin.gans.batches import Batches
+from sparse_plugin.gans.train import run
+from sparse_plugin.gans.trainer import DivergedError, Trainer, _average
+from sparse_plugin.measurements.log import read
+from sparse_plugin.runs import checkpoints
 from sparse_plugin.runs.report import Report
 from sparse_plugin.runs.rundir import RunDirectory
 from sparse_plugin.runs.sparsity import settings
-from sparse_plugin.gans.train import run
-from sparse_plugin.gans.trainer import DivergedError, Trainer, _average
 
 
 @pytest.mark.parametrize("arch", CASES)

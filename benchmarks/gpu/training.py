@@ -15,10 +15,10 @@ import torch
 from sparse_plugin import SparsityConfig
 from sparse_plugin.data import Images
 from sparse_plugin.experiments import files
-from sparse_plugin.runs.parallel import processes
 from sparse_plugin.gans.recipes import ARCHITECTURES, recipe
-from sparse_plugin.runs.rundir import RunDirectory
 from sparse_plugin.gans.trainer import Trainer
+from sparse_plugin.runs.parallel import processes
+from sparse_plugin.runs.rundir import RunDirectory
 
 METHODS = {"l0_inf": {"k": 0.25}, "l0": {"k": 0.25}, "l1": {"weight": 10.0}}
 

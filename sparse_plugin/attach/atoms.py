@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sparse_plugin.attach.attachment import Attachment
-from sparse_plugin.registry.dictionaries import Dictionary
 from sparse_plugin.errors import AttachmentError
 from sparse_plugin.network.synthesis import Kernel
+from sparse_plugin.registry.dictionaries import Dictionary
 
 _SYNTHESIS = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 

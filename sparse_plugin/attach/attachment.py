@@ -14,30 +14,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from sparse_plugin.support import advice
 from sparse_plugin.attach import (
     first_call,
-    verify,
     hooks,
     loading,
+    optimizer_steps,
     penalty,
     placement,
     standing,
-    optimizer_steps,
+    verify,
     vigil,
 )
-from sparse_plugin.network import sites
+from sparse_plugin.attach.child import Inserted
+from sparse_plugin.attach.plan import Plan, asked, paths
 from sparse_plugin.config import Delivery, SparsityConfig
 from sparse_plugin.errors import AttachmentError, ConfigError, PenaltyError, SiteError, module_of, path_of, shown
-from sparse_plugin.attach.child import Inserted
 from sparse_plugin.measurements.gamma import Measurement, Reduction
-from sparse_plugin.attach.plan import Plan, asked, paths
-from sparse_plugin.network.probe import forward
 from sparse_plugin.measurements.log import Recorder
-from sparse_plugin.registry.base import Penalty, Regularizer
+from sparse_plugin.network import sites
+from sparse_plugin.network.probe import forward
 from sparse_plugin.network.sites import CHILD, Site
 from sparse_plugin.network.synthesis import Kernel, kernel
 from sparse_plugin.network.wrappers import unwrapped, within
+from sparse_plugin.registry.base import Penalty, Regularizer
+from sparse_plugin.support import advice
 
 log = logging.getLogger("sparse_plugin")
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin.support import capture
 from sparse_plugin.attach import hooks
-from sparse_plugin.network import probe
 from sparse_plugin.errors import ForwardError
+from sparse_plugin.network import probe
+from sparse_plugin.support import capture
 
 _DEEP = 3  # how far containers are looked into
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from sparse_plugin.errors import CheckpointError, shown
-from sparse_plugin.support.files import reason
 from sparse_plugin.network.sites import CHILD
+from sparse_plugin.support.files import reason
 
 log = logging.getLogger("sparse_plugin")
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from sparse_plugin.support import advice, capture
-from sparse_plugin.errors import SiteError
 from sparse_plugin.attach.hooks import SiteHook, muted, remove
+from sparse_plugin.errors import SiteError
 from sparse_plugin.network.probe import undisturbed
-from sparse_plugin.registry.base import Constraint
 from sparse_plugin.network.sites import CHILD, convolution, repeats
+from sparse_plugin.registry.base import Constraint
+from sparse_plugin.support import advice, capture
 
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 

@@ -13,13 +13,13 @@ from typing import Any
 
 from torch import nn
 
-from sparse_plugin.support import advice, capture
 from sparse_plugin.attach import hooks, loading, placement
 from sparse_plugin.attach.calls import looking
-from sparse_plugin.errors import SiteError
 from sparse_plugin.attach.child import Inserted
 from sparse_plugin.attach.plan import Plan
+from sparse_plugin.errors import SiteError
 from sparse_plugin.network.sites import CHILD, image_makers, kernel_owners, out_channels
+from sparse_plugin.support import advice, capture
 
 _lock = threading.RLock()
 

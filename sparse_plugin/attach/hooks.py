@@ -16,14 +16,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin.support import advice, capture
-from sparse_plugin.errors import PenaltyError, SiteError
 from sparse_plugin.attach.identities import AddGradient, AddTerm, Held, Hold, Passage
-from sparse_plugin.measurements.gamma import Reduction, reduce
 from sparse_plugin.attach.penalty import Counter, follow_loss_scaling, say_once, value
+from sparse_plugin.errors import PenaltyError, SiteError
+from sparse_plugin.measurements.gamma import Reduction, reduce
 from sparse_plugin.measurements.log import Recorder
-from sparse_plugin.registry.base import Constraint, Observer, Penalty, Regularizer
 from sparse_plugin.network.sites import CHILD, Site
+from sparse_plugin.registry.base import Constraint, Observer, Penalty, Regularizer
+from sparse_plugin.support import advice, capture
 
 log = logging.getLogger("sparse_plugin")
 

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparse_plugin.support import advice
 from sparse_plugin.attach import penalty as deliveries
 from sparse_plugin.errors import PenaltyError
 from sparse_plugin.registry.base import Penalty
+from sparse_plugin.support import advice
 
 _functorch = torch._C._functorch
 

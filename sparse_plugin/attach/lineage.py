@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin.support import capture
 from sparse_plugin.attach import hooks
 from sparse_plugin.network.sites import image_of, makes
+from sparse_plugin.support import capture
 
 _KEY = "sparse_plugin"  # in the metadata of an autograd node, which live as long as the node
 # What ends the walk because nobody can look into it.

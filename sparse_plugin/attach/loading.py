@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import nn
 
-from sparse_plugin.support import advice
-from sparse_plugin.errors import CheckpointError
 from sparse_plugin.attach.child import KEY, Inserted, decode, encode, kept_at, place, places, sentence
+from sparse_plugin.errors import CheckpointError
+from sparse_plugin.support import advice
 
 
 class Loads:

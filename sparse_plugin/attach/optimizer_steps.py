@@ -12,13 +12,13 @@ from typing import Any
 from torch import nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
-from sparse_plugin.support import advice
-from sparse_plugin.errors import AttachmentError, PenaltyError
 from sparse_plugin.attach.hooks import SiteHook, runtime
 from sparse_plugin.attach.penalty import say_once
-from sparse_plugin.registry.base import Penalty
+from sparse_plugin.errors import AttachmentError, PenaltyError
 from sparse_plugin.network.sites import CHILD
 from sparse_plugin.network.wrappers import plain
+from sparse_plugin.registry.base import Penalty
+from sparse_plugin.support import advice
 
 log = logging.getLogger("sparse_plugin")
 

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from wrapt import FunctionWrapper
 
-from sparse_plugin.hosts.instances import when_any_defined
 from sparse_plugin.errors import PenaltyError
+from sparse_plugin.hosts.instances import when_any_defined
 from sparse_plugin.registry.base import Penalty
 
 log = logging.getLogger("sparse_plugin")

@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from sparse_plugin.network import adapters, detection, sites
 from sparse_plugin.attach import loading, standing, vigil
-from sparse_plugin.errors import SiteError
-from sparse_plugin.attach.verify import KnownBy
 from sparse_plugin.attach.plan import Plan
+from sparse_plugin.attach.verify import KnownBy
+from sparse_plugin.errors import SiteError
 from sparse_plugin.measurements.log import Recorder
+from sparse_plugin.network import adapters, detection, sites
 from sparse_plugin.network.sites import Site
 from sparse_plugin.network.wrappers import check_order, forget_compiled
 

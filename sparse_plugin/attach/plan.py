@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sparse_plugin.support import advice
 from sparse_plugin.config import Delivery, SparsityConfig
 from sparse_plugin.errors import ConfigError, shown
+from sparse_plugin.network.sites import Site
 from sparse_plugin.registry import by_default, create
 from sparse_plugin.registry.base import Constraint, Penalty, Regularizer
-from sparse_plugin.network.sites import Site
+from sparse_plugin.support import advice
 
 # Steps between two measurements where nobody says.
 MEASURE_EVERY = 100

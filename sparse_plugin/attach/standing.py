@@ -9,14 +9,14 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from sparse_plugin.attach import hooks, optimizer_steps
-from sparse_plugin.network import sites
-from sparse_plugin.errors import SiteError
 from sparse_plugin.attach.child import Inserted
 from sparse_plugin.attach.penalty import follow_loss_scaling
 from sparse_plugin.attach.plan import Plan
+from sparse_plugin.errors import SiteError
 from sparse_plugin.measurements.log import Recorder
-from sparse_plugin.registry.base import Constraint, Penalty, Regularizer
+from sparse_plugin.network import sites
 from sparse_plugin.network.sites import CHILD, Site
+from sparse_plugin.registry.base import Constraint, Penalty, Regularizer
 
 # Called with every generator whose hooks have just been placed: at attach, at the first call, or where D1 changed.
 placed: list[Callable[[nn.Module], None]] = []

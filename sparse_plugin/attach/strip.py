@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sparse_plugin.attach.child import KEY, sentence, strip
 from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.support.files import writing
-from sparse_plugin.attach.child import KEY, sentence, strip
 
 
 def strip_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> str:

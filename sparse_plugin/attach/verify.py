@@ -12,12 +12,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin.support import advice, capture
 from sparse_plugin.attach import frames
 from sparse_plugin.attach.consumed import Consumed
-from sparse_plugin.errors import SiteError
 from sparse_plugin.attach.hooks import SiteHook, find, remove
-from sparse_plugin.registry.base import Constraint
+from sparse_plugin.errors import SiteError
 from sparse_plugin.network.sites import (
     CHILD,
     Site,
@@ -30,6 +28,8 @@ from sparse_plugin.network.sites import (
     rival_of,
     shape,
 )
+from sparse_plugin.registry.base import Constraint
+from sparse_plugin.support import advice, capture
 
 # How D1 is known decides what the first forward checks: named by "hand", only that the site is called once; found by a
 # "trace" or named by an "adapter", also that it makes the image; by a "guess" from the modules alone, also that nothing

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from sparse_plugin import __version__
-from sparse_plugin.support import advice
 from sparse_plugin.errors import SparsePluginError
+from sparse_plugin.support import advice
 
 
 class _Group(click.Group):

@@ -49,8 +49,8 @@ def evaluate(target: str, as_json: bool, generator: str | None, bounds: tuple[fl
         sparse-plugin evaluate runs/a --data cifar10
         sparse-plugin evaluate netG.pth --generator my.models:Generator --data images.zip
     """
-    from sparse_plugin.support import advice
     from sparse_plugin.evaluate.evaluation import evaluate as measure
+    from sparse_plugin.support import advice
     from sparse_plugin.support.optional import need
 
     need("evaluating", "metrics", "numpy", "PIL")  # which importing the data takes

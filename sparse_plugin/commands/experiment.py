@@ -77,9 +77,9 @@ def _table(name: str, what: str) -> None:
         from sparse_plugin.support.optional import need
 
         need("an experiment", "experiments", "numpy", "PIL")  # which importing it takes
-        from sparse_plugin.runs.methods import split
         from sparse_plugin.experiments.run import run as run_experiment
         from sparse_plugin.restore.allocator import keep_pages
+        from sparse_plugin.runs.methods import split
 
         keep_pages()
         said, code = run_experiment(
@@ -134,8 +134,8 @@ def table4(methods: tuple[str, ...], imports: tuple[str, ...], out: str, **optio
 
     need("an experiment", "experiments", "numpy", "PIL")  # which importing it takes
     from sparse_plugin.experiments import table4 as experiment_of
-    from sparse_plugin.runs.methods import split
     from sparse_plugin.restore.allocator import keep_pages
+    from sparse_plugin.runs.methods import split
 
     keep_pages()
     command = shlex.join(["sparse-plugin", *sys.argv[1:]])

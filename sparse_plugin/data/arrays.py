@@ -18,8 +18,8 @@ from sparse_plugin.data.files import open_zip
 from sparse_plugin.data.images import DataError
 from sparse_plugin.data.labels import classes_of
 from sparse_plugin.data.source import Source
-from sparse_plugin.support.optional import need
 from sparse_plugin.support.files import reason
+from sparse_plugin.support.optional import need
 
 Chosen = npt.NDArray[np.int64]
 Headers = dict[str, tuple[tuple[int, ...], str]]

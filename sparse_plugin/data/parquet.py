@@ -16,8 +16,8 @@ from sparse_plugin.data.decode import MAX_BYTES, Pixels, check_memory, decode
 from sparse_plugin.data.images import DataError
 from sparse_plugin.data.labels import classes_of
 from sparse_plugin.data.source import Source
-from sparse_plugin.support.optional import need
 from sparse_plugin.support.files import reason
+from sparse_plugin.support.optional import need
 
 log = logging.getLogger("sparse_plugin")
 

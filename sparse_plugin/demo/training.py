@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from sparse_plugin.errors import SparsePluginError
+from sparse_plugin.measurements.log import FILE
 from sparse_plugin.support.files import lines
 from sparse_plugin.support.progress import bars
-from sparse_plugin.measurements.log import FILE
 
 # Seconds between two looks at the logs, and between two lines where there is no terminal.
 LOOK, LINE = 0.2, 10.0

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.support.optional import need
 from sparse_plugin.runs.rundir import CONFIG
+from sparse_plugin.support.optional import need
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from sparse_plugin.data import Images, Source
-    from sparse_plugin.metrics import Score
     from sparse_plugin.evaluate.sampling import Named
+    from sparse_plugin.metrics import Score
 
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 
@@ -156,8 +156,8 @@ def _of_host(checkpoint: str, named: Named, device: str | None) -> Sampler:
 
 def _of_run(target: str, device: str | None) -> Sampler | None:
     """What samples a run of the reference trainer, or one of its checkpoints; None where the target is images."""
-    from sparse_plugin.runs import checkpoints
     from sparse_plugin.gans.trained import load
+    from sparse_plugin.runs import checkpoints
 
     path = Path(target).expanduser().resolve()
     if path.suffix in CHECKPOINTS:

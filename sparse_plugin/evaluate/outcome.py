@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.runs.methods import label_of
-from sparse_plugin.support.files import content, understood, write
 from sparse_plugin.runs.rundir import CONFIG, RunDirectory
+from sparse_plugin.support.files import content, understood, write
 
 if TYPE_CHECKING:
     from sparse_plugin.data import Images
-    from sparse_plugin.metrics import Evaluator, Score
     from sparse_plugin.gans.trained import Trained
+    from sparse_plugin.metrics import Evaluator, Score
 
 FILE = "result.json"
 # Samples whose Γ is looked at.

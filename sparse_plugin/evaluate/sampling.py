@@ -11,18 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin.support import advice
 from sparse_plugin.attach.attachment import attach
+from sparse_plugin.attach.child import KEY, decode, kept_at, place, places, sentence
 from sparse_plugin.attach.strip import read
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.data import DataError, to_uint8
-from sparse_plugin.support.device import device_of
 from sparse_plugin.errors import CheckpointError, ConfigError
-from sparse_plugin.support.files import understood
 from sparse_plugin.hosts.build import build, draw, input_shapes, sides
-from sparse_plugin.attach.child import KEY, decode, kept_at, place, places, sentence
-from sparse_plugin.support.progress import SHORT, Counting
 from sparse_plugin.network.sites import CHILD
+from sparse_plugin.support import advice
+from sparse_plugin.support.device import device_of
+from sparse_plugin.support.files import understood
+from sparse_plugin.support.progress import SHORT, Counting
 
 # What wrappers put before the names of a state_dict.
 _WRAPPERS = ("module.", "_orig_mod.")

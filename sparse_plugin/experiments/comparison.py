@@ -11,9 +11,9 @@ from typing import Any
 
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.experiments import statistics
-from sparse_plugin.runs.methods import VANILLA, Method
 from sparse_plugin.experiments.records import Record
 from sparse_plugin.experiments.statistics import Change
+from sparse_plugin.runs.methods import VANILLA, Method
 
 # Lower is better in all of them; the first that all runs have is the primary one.
 PRIMARY = ("FID", "FD-lite0")

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sparse_plugin.errors import ConfigError, one_of
-from sparse_plugin.runs.methods import Method, methods, with_controls
 from sparse_plugin.experiments.paper import PaperTable
 from sparse_plugin.gans.recipes import ARCHITECTURES, Recipe, recipe
+from sparse_plugin.runs.methods import Method, methods, with_controls
 
 
 @dataclass(frozen=True)

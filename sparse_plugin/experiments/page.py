@@ -9,9 +9,9 @@ from typing import Any
 
 from sparse_plugin.experiments import files, statistics
 from sparse_plugin.experiments.comparison import Compared, Group, control_of, pairs
-from sparse_plugin.runs.methods import VANILLA
 from sparse_plugin.experiments.paper import TABLES
 from sparse_plugin.experiments.statistics import Change
+from sparse_plugin.runs.methods import VANILLA
 
 RULE = (
     "better or worse: p, corrected by Holm over all comparisons of the table, is below 0.05 and the 95 % interval of the "

@@ -15,14 +15,14 @@ from statistics import median
 from typing import Any
 
 from sparse_plugin.errors import CheckpointError
-from sparse_plugin.experiments import restored
-from sparse_plugin.runs.methods import label_of
 from sparse_plugin.evaluate.outcome import Outcome
+from sparse_plugin.experiments import restored
 from sparse_plugin.experiments.restored import Restored
+from sparse_plugin.runs import environment
+from sparse_plugin.runs.methods import label_of
+from sparse_plugin.runs.rundir import LOG
 from sparse_plugin.support.files import append, make_folder, unwritten
 from sparse_plugin.support.files import lines as read_log
-from sparse_plugin.runs import environment
-from sparse_plugin.runs.rundir import LOG
 
 VERSION = 1
 # The kinds of lines; those of GANs, which there were before there were kinds, do not say theirs.

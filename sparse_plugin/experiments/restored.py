@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparse_plugin.runs.methods import label_of
 from sparse_plugin.experiments.table4_report import OUTPUTS, Outcome
 from sparse_plugin.runs import environment
+from sparse_plugin.runs.methods import label_of
 from sparse_plugin.runs.rundir import RunDirectory
 
 # Of a restoration's configuration, what stands in its line. seed: of network, input and jitter.

@@ -9,9 +9,9 @@ from statistics import mean
 
 from sparse_plugin.experiments import files, page, statistics
 from sparse_plugin.experiments.comparison import Compared
-from sparse_plugin.runs.methods import VANILLA
 from sparse_plugin.experiments.restored import Restored
 from sparse_plugin.experiments.table4_report import OUTPUTS, PAPER
+from sparse_plugin.runs.methods import VANILLA
 
 
 @dataclass(frozen=True)

@@ -12,20 +12,20 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sparse_plugin.support.device import device_of
 from sparse_plugin.errors import ConfigError, one_of
-from sparse_plugin.experiments import grid, records, table
 from sparse_plugin.evaluate import outcome
+from sparse_plugin.evaluate.outcome import Outcome
+from sparse_plugin.experiments import grid, records, table
 from sparse_plugin.experiments.elsewhere import complete
 from sparse_plugin.experiments.grid import Cell, Scale
-from sparse_plugin.runs.methods import VANILLA
-from sparse_plugin.evaluate.outcome import Outcome
 from sparse_plugin.experiments.paper import TABLES
 from sparse_plugin.experiments.statistics import least_p, pairs_needed
-from sparse_plugin.support.optional import need
-from sparse_plugin.runs import checkpoints
-from sparse_plugin.runs.rundir import CONFIG, BusyError, RunDirectory
 from sparse_plugin.gans.trainer import DivergedError
+from sparse_plugin.runs import checkpoints
+from sparse_plugin.runs.methods import VANILLA
+from sparse_plugin.runs.rundir import CONFIG, BusyError, RunDirectory
+from sparse_plugin.support.device import device_of
+from sparse_plugin.support.optional import need
 
 if TYPE_CHECKING:
     from sparse_plugin.data import Images, Source

@@ -8,8 +8,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from sparse_plugin.experiments import comparison, files, page, records
 from sparse_plugin.evaluate.outcome import Outcome
+from sparse_plugin.experiments import comparison, files, page, records
 from sparse_plugin.experiments.paper import PaperTable
 
 

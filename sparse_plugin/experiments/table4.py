@@ -10,13 +10,13 @@ from typing import Any
 
 from sparse_plugin.errors import ConfigError, one_of
 from sparse_plugin.experiments import records, restored, table4_report
-from sparse_plugin.runs.methods import Method, methods
 from sparse_plugin.experiments.table4_report import Outcome
-from sparse_plugin.support.optional import need
-from sparse_plugin.support.files import content, understood, write
-from sparse_plugin.runs import sparsity
-from sparse_plugin.runs.rundir import BusyError
 from sparse_plugin.gans.trainer import DivergedError
+from sparse_plugin.runs import sparsity
+from sparse_plugin.runs.methods import Method, methods
+from sparse_plugin.runs.rundir import BusyError
+from sparse_plugin.support.files import content, understood, write
+from sparse_plugin.support.optional import need
 
 SIGMA = 25.0
 METHODS = ("vanilla", "l0_inf", "l0")

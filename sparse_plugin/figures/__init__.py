@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.errors import ConfigError, one_of
-from sparse_plugin.support.optional import need
 from sparse_plugin.support.files import make_folder, writing
+from sparse_plugin.support.optional import need
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

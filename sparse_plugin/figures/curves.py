@@ -12,11 +12,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.runs.methods import label_of
 from sparse_plugin.figures.groups import rank
-from sparse_plugin.support.plot_style import INK, blank, colours, marker, quiet, style, title
-from sparse_plugin.support.files import lines
+from sparse_plugin.runs.methods import label_of
 from sparse_plugin.runs.rundir import LOG, RunDirectory
+from sparse_plugin.support.files import lines
+from sparse_plugin.support.plot_style import INK, blank, colours, marker, quiet, style, title
 
 PANELS = (
     ("generator/adversarial", "generator's adversarial loss"),

@@ -9,8 +9,8 @@ from pathlib import Path
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.experiments import comparison, page, records, restored_page
 from sparse_plugin.experiments.comparison import Group
-from sparse_plugin.support.optional import need
 from sparse_plugin.support.files import write
+from sparse_plugin.support.optional import need
 
 BLOCK = re.compile(r"(<!-- made by `make results`: (\w+) -->\n).*?(<!-- end -->)", re.S)
 NONE = "No run is recorded yet."

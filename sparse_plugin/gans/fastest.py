@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from sparse_plugin.runs.parallel import Processes
     from sparse_plugin.gans.trainer import Trainer
+    from sparse_plugin.runs.parallel import Processes
 
 log = logging.getLogger("sparse_plugin")
 

@@ -20,17 +20,17 @@ from sparse_plugin.config import SparsityConfig
 from sparse_plugin.data import Source, load
 from sparse_plugin.data.images import fingerprint
 from sparse_plugin.errors import ConfigError, OutputError, one_of
-from sparse_plugin.support.optional import need
-from sparse_plugin.support.precision import PRECISIONS, tell
-from sparse_plugin.runs import checkpoints, environment
 from sparse_plugin.gans.batches import ImageSet, check
 from sparse_plugin.gans.fastest import AUTO, fastest, said
-from sparse_plugin.runs.parallel import Processes, processes
 from sparse_plugin.gans.recipes import Recipe, recipe
+from sparse_plugin.gans.trainer import Trainer
+from sparse_plugin.runs import checkpoints, environment
+from sparse_plugin.runs.parallel import Processes, processes
 from sparse_plugin.runs.report import Report
 from sparse_plugin.runs.rundir import CONFIG, RunDirectory
 from sparse_plugin.runs.sparsity import attachable
-from sparse_plugin.gans.trainer import Trainer
+from sparse_plugin.support.optional import need
+from sparse_plugin.support.precision import PRECISIONS, tell
 
 log = logging.getLogger("sparse_plugin")
 

@@ -12,20 +12,20 @@ from torch import Tensor, nn
 
 from sparse_plugin.attach import hooks
 from sparse_plugin.attach.attachment import Attachment, regularize
+from sparse_plugin.attach.plan import Plan
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import SparsePluginError
-from sparse_plugin.measurements.gamma import Measurement
-from sparse_plugin.attach.plan import Plan
-from sparse_plugin.support.precision import PRECISIONS
-from sparse_plugin.runs import checkpoints
 from sparse_plugin.gans import trained
 from sparse_plugin.gans.batches import Batches, ImageSet, key
 from sparse_plugin.gans.games import Networks, Play, Role, noise
 from sparse_plugin.gans.networks import build, game
-from sparse_plugin.runs.parallel import Processes
 from sparse_plugin.gans.recipes import Recipe
-from sparse_plugin.runs.rundir import RunDirectory
+from sparse_plugin.measurements.gamma import Measurement
 from sparse_plugin.registry.base import Penalty
+from sparse_plugin.runs import checkpoints
+from sparse_plugin.runs.parallel import Processes
+from sparse_plugin.runs.rundir import RunDirectory
+from sparse_plugin.support.precision import PRECISIONS
 
 # Samples of a grid.
 SHOWN = 64

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from sparse_plugin.config import SparsityConfig, load_yaml
 from sparse_plugin.errors import ConfigError, shown
+from sparse_plugin.hosts.session import Session
 from sparse_plugin.support.files import reason
 from sparse_plugin.support.user_files import load
-from sparse_plugin.hosts.session import Session
 
 
 def build(generator: str, arguments: Sequence[str], imports: Sequence[str] = ()) -> nn.Module:

@@ -8,10 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparse_plugin.support import advice
 from sparse_plugin.errors import ConfigError, shown
-from sparse_plugin.support.plugins import HOSTS
 from sparse_plugin.hosts.recognize import Recognition, Source, import_root, recognize, source_file, unparsable
+from sparse_plugin.support import advice
+from sparse_plugin.support.plugins import HOSTS
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sparse_plugin.support import advice
 from sparse_plugin.config import SparsityConfig
+from sparse_plugin.support import advice
 from sparse_plugin.support.files import append, lines
 from sparse_plugin.support.plugins import HOSTS
 

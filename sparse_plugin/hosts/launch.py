@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sparse_plugin.hosts.command import checked, not_started
 from sparse_plugin.config import ENVIRONMENT, SparsityConfig
 from sparse_plugin.errors import ConfigError
+from sparse_plugin.hosts.command import checked, not_started
 from sparse_plugin.hosts.host import identify
 from sparse_plugin.hosts.journal import STATUS, gathered, gathering, say, verdict
 from sparse_plugin.hosts.session import default_run_dir

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from wrapt import FunctionWrapper, resolve_path
 
-from sparse_plugin.support import advice
 from sparse_plugin.config import ENVIRONMENT, SparsityConfig
+from sparse_plugin.errors import AttachmentError, CheckpointError, ConfigError, SiteError, SparsePluginError, shown
+from sparse_plugin.hosts.importing import when_imported
 from sparse_plugin.hosts.instances import (
     Building,
     after_construction,
@@ -27,11 +28,10 @@ from sparse_plugin.hosts.instances import (
     named_generator,
     when_any_defined,
 )
-from sparse_plugin.errors import AttachmentError, CheckpointError, ConfigError, SiteError, SparsePluginError, shown
-from sparse_plugin.hosts.importing import when_imported
-from sparse_plugin.support.user_files import load
 from sparse_plugin.hosts.journal import Journal, say, verdict
+from sparse_plugin.support import advice
 from sparse_plugin.support.plugins import HOSTS
+from sparse_plugin.support.user_files import load
 
 if TYPE_CHECKING:
     from torch import nn
@@ -231,8 +231,8 @@ class Session:
 
     def built(self, generator: nn.Module, host: Host | None) -> None:
         """A generator was built: attach, unless it holds one that is attached already."""
-        from sparse_plugin.hosts import waiting
         from sparse_plugin.attach.attachment import Attachment
+        from sparse_plugin.hosts import waiting
 
         if not self.active or Attachment.of(generator) is not None:
             return

@@ -15,8 +15,8 @@ def inspect(
 
     Raises ConfigError for a class that cannot be imported or built, or an input it does not take.
     """
-    from sparse_plugin.network import adapters, detection, encoders, sites
     from sparse_plugin.hosts.build import build, draw, input_shapes
+    from sparse_plugin.network import adapters, detection, encoders, sites
 
     made = build(generator, arguments, imports)
     shapes = input_shapes(made, inputs, 2, generator)

@@ -12,10 +12,10 @@ from typing import Any
 from torch import nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
-from sparse_plugin.support import advice
-from sparse_plugin.hosts import session
-from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.attach.child import KEY, decode, kept_at, place, places, sentence
+from sparse_plugin.errors import CheckpointError, ConfigError
+from sparse_plugin.hosts import session
+from sparse_plugin.support import advice
 
 _waiting: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 _guard: Any = None

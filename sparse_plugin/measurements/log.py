@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from sparse_plugin.support.files import Log, lines
 from sparse_plugin.measurements.gamma import Measurement, Reduction
+from sparse_plugin.support.files import Log, lines
 
 FILE = "sparsity.jsonl"
 

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from sparse_plugin.data import Images
-from sparse_plugin.support.device import device_of
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.support.optional import need
 from sparse_plugin.metrics import scores
 from sparse_plugin.metrics.extractors import Extractor, Features, Inception, Lite0
 from sparse_plugin.metrics.features import extract, of_real
 from sparse_plugin.metrics.scores import KID_SUBSET, Metric, MetricError, Score
 from sparse_plugin.metrics.weights import INCEPTION, inception_weights
+from sparse_plugin.support.device import device_of
+from sparse_plugin.support.optional import need
 from sparse_plugin.support.progress import busy
 
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from sparse_plugin.support.optional import need
 from sparse_plugin.metrics.weights import INCEPTION_SHA256, LITE0_SHA256, lite0_weights
+from sparse_plugin.support.optional import need
 
 Features = tuple[Tensor, Tensor | None]
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from sparse_plugin.data import Images
 from sparse_plugin.errors import OutputError
-from sparse_plugin.support.files import make_folder, writing
 from sparse_plugin.metrics.extractors import Extractor, Features
-from sparse_plugin.support.progress import track
 from sparse_plugin.support.cache import directory
+from sparse_plugin.support.files import make_folder, writing
+from sparse_plugin.support.progress import track
 
 log = logging.getLogger("sparse_plugin")
 

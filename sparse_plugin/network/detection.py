@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin.support import advice, capture
 from sparse_plugin.errors import SiteError, module_of
 from sparse_plugin.network.probe import forward, learning, undisturbed, unseen
 from sparse_plugin.network.sites import (
@@ -29,6 +28,7 @@ from sparse_plugin.network.sites import (
     rival_of,
     shape,
 )
+from sparse_plugin.support import advice, capture
 
 
 @dataclass

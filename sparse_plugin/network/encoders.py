@@ -14,11 +14,11 @@ from typing import Any
 
 from torch import nn
 
-from sparse_plugin.support import advice
+from sparse_plugin.errors import SiteError
 from sparse_plugin.network.adapters import Adapter
 from sparse_plugin.network.dataflow import Call, Flow, Node, record
-from sparse_plugin.errors import SiteError
 from sparse_plugin.network.sites import Site, shape
+from sparse_plugin.support import advice
 
 
 @dataclass(frozen=True)

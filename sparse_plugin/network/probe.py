@@ -15,10 +15,10 @@ from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._pytree import tree_map
 
-from sparse_plugin.support import capture
 from sparse_plugin.errors import ForwardError, SparsePluginError
 from sparse_plugin.network.sites import kernel_owners
 from sparse_plugin.network.wrappers import eager
+from sparse_plugin.support import capture
 
 
 @contextmanager

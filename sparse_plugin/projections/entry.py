@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sparse_plugin.support.capture import exporting
 from sparse_plugin.errors import GammaError
 from sparse_plugin.projections import operators, sharding, standard
 from sparse_plugin.projections.sizes import resolve_k
+from sparse_plugin.support.capture import exporting
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 

@@ -9,9 +9,9 @@ import math
 import torch
 from torch import Tensor
 
-from sparse_plugin.support.capture import sizes
 from sparse_plugin.projections.eager import largest
 from sparse_plugin.projections.sizes import resolve_k
+from sparse_plugin.support.capture import sizes
 
 _HALF = (torch.float16, torch.bfloat16)
 

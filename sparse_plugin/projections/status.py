@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from sparse_plugin.support import cache
 from sparse_plugin.projections import dispatch
+from sparse_plugin.support import cache
 
 
 def kernel_status(load: bool = True) -> list[dict[str, str]]:

@@ -19,14 +19,14 @@ import numpy as np
 
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError, OutputError, SparsePluginError
-from sparse_plugin.support.files import content, make_folder, reason
-from sparse_plugin.runs.rundir import CONFIG, RunDirectory, is_lock
-from sparse_plugin.runs.sparsity import RESTORING, attachable
 from sparse_plugin.restore import figure
 from sparse_plugin.restore.pictures import Picture, check_writable, encode, read, store
 from sparse_plugin.restore.result import Result
 from sparse_plugin.restore.run import Interrupted, check, restore
 from sparse_plugin.restore.tasks import Denoise, Inpaint, Task, Upscale, add_noise
+from sparse_plugin.runs.rundir import CONFIG, RunDirectory, is_lock
+from sparse_plugin.runs.sparsity import RESTORING, attachable
+from sparse_plugin.support.files import content, make_folder, reason
 
 RESULT, PICTURE = "result.json", "report.png"
 

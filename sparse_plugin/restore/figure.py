@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sparse_plugin.support.plot_style import INK, blank, marker, quiet, style
 from sparse_plugin.restore.pictures import Array
 from sparse_plugin.restore.result import Result
+from sparse_plugin.support.plot_style import INK, blank, marker, quiet, style
 
 _SINGLE, _AVERAGE = "#56B4E9", "#D55E00"
 

@@ -16,8 +16,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from sparse_plugin.data import DataError
 from sparse_plugin.data.decode import FORMATS, MAX_PIXELS, MODES, depth, opened
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.support.files import reason, write
 from sparse_plugin.restore.deep import png, scaled, tiff
+from sparse_plugin.support.files import reason, write
 
 log = logging.getLogger("sparse_plugin")
 

@@ -6,11 +6,11 @@ import time
 from types import TracebackType
 from typing import Any
 
-from sparse_plugin.support.files import Log
-from sparse_plugin.support.progress import bars, duration
+from sparse_plugin.restore.restoration import Restoration
 from sparse_plugin.runs.report import QUIET
 from sparse_plugin.runs.rundir import LOG, RunDirectory
-from sparse_plugin.restore.restoration import Restoration
+from sparse_plugin.support.files import Log
+from sparse_plugin.support.progress import bars, duration
 
 
 class Report:

@@ -23,8 +23,6 @@ from torch import Tensor, nn
 from sparse_plugin.attach.attachment import attach
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import CheckpointError, ConfigError
-from sparse_plugin.support.precision import PRECISIONS
-from sparse_plugin.runs import checkpoints
 from sparse_plugin.gans.batches import key
 from sparse_plugin.gans.trainer import DivergedError
 from sparse_plugin.restore.network import SkipNetwork
@@ -33,6 +31,8 @@ from sparse_plugin.restore.result import Curves, Result
 from sparse_plugin.restore.scores import psnr, ssim
 from sparse_plugin.restore.stopping import Stopping
 from sparse_plugin.restore.tasks import Task
+from sparse_plugin.runs import checkpoints
+from sparse_plugin.support.precision import PRECISIONS
 
 # The share of the past in the averaged output, as in the official denoising; which gives the first output, a grey one,
 # the whole weight that is left, e^-3 after 300 iterations. Here the weights are those of outputs since the first, summing to 1.

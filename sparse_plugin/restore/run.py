@@ -17,18 +17,18 @@ import torch
 from torch import Tensor
 
 from sparse_plugin.config import SparsityConfig
-from sparse_plugin.support.device import device_of
 from sparse_plugin.errors import ConfigError, one_of
-from sparse_plugin.support.optional import need
-from sparse_plugin.support.precision import tell
-from sparse_plugin.runs import checkpoints, environment
-from sparse_plugin.runs.rundir import RunDirectory
-from sparse_plugin.runs.sparsity import RESTORING, attachable
 from sparse_plugin.restore.report import Report
 from sparse_plugin.restore.restoration import Restoration, check_size
 from sparse_plugin.restore.result import Result
 from sparse_plugin.restore.stopping import Stopping
 from sparse_plugin.restore.tasks import Denoise, Task, digest
+from sparse_plugin.runs import checkpoints, environment
+from sparse_plugin.runs.rundir import RunDirectory
+from sparse_plugin.runs.sparsity import RESTORING, attachable
+from sparse_plugin.support.device import device_of
+from sparse_plugin.support.optional import need
+from sparse_plugin.support.precision import tell
 
 
 class Interrupted(KeyboardInterrupt):

@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from sparse_plugin.runs.rundir import LOG, RunDirectory
 from sparse_plugin.support.files import Log, reason, writing
 from sparse_plugin.support.progress import duration
-from sparse_plugin.runs.rundir import LOG, RunDirectory
 
 log = logging.getLogger("sparse_plugin")
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from sparse_plugin.errors import ConfigError, one_of, shown
 
 if TYPE_CHECKING:
-    from sparse_plugin.network.adapters import Adapter
     from sparse_plugin.hosts.host import Host
+    from sparse_plugin.network.adapters import Adapter
 
 log = logging.getLogger("sparse_plugin")
 T = TypeVar("T")

@@ -8,8 +8,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from sparse_plugin.support import advice
 from sparse_plugin.errors import ConfigError
+from sparse_plugin.support import advice
 
 
 def load(name: str) -> None:
