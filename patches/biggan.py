@@ -14,13 +14,13 @@ from sparse_plugin.network.adapters import Adapter
 if TYPE_CHECKING:
     from torch import nn
 
-    from sparse_plugin.hosts.session import Session
+    from sparse_plugin.hosts.host import Patcher
 
 
 class BigGAN(Host):
     """Its Adam is made inside the generator's constructor, and its EMA generator is a second construction."""
 
-    def prepare(self, session: Session) -> None:
+    def prepare(self, session: Patcher) -> None:
         """Flags in its own parser; and checkpoints that torch.load refuses since 2.6, for the nn.ReLU in their config."""
 
         def prepared(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from sparse_plugin.attach.attachment import Attachment
-    from sparse_plugin.hosts.session import Session
+    from sparse_plugin.hosts.host import Patcher
 
 # D1 is called c5, c6 or c7 after the resolution; its input follows a BatchNorm and a ReLU.
 _D1 = {"32": "c5", "CIFAR": "c5", "48": "c5", "64": "c6", "128": "c7"}
@@ -72,7 +72,7 @@ class Mimicry(Host):
         # By the logger, whose trainer knows the generator.
         self._logged: weakref.WeakKeyDictionary[Any, Attachment] = weakref.WeakKeyDictionary()
 
-    def prepare(self, session: Session) -> None:
+    def prepare(self, session: Patcher) -> None:
         finder = _Imports()
         sys.meta_path.insert(0, finder)
         session.undo.append(lambda: sys.meta_path.remove(finder))
@@ -82,7 +82,7 @@ class Mimicry(Host):
 
         session.when_imported(_IMAGENET, imported)
 
-    def patch(self, session: Session) -> None:
+    def patch(self, session: Patcher) -> None:
         def trainer_built(wrapped: Any, trainer: Any, args: Any, kwargs: Any) -> None:
             wrapped(*args, **kwargs)
             from sparse_plugin.attach.attachment import Attachment

@@ -15,13 +15,13 @@ from sparse_plugin.network.adapters import Adapter
 if TYPE_CHECKING:
     from torch import nn
 
-    from sparse_plugin.hosts.session import Session
+    from sparse_plugin.hosts.host import Patcher
 
 
 class MSGAN(Host):
     """One forward pass, of two batches of noise side by side, serves D and G, and G's loss is computed for each half."""
 
-    def prepare(self, session: Session) -> None:
+    def prepare(self, session: Patcher) -> None:
         """Flags in the parser of its options."""
 
         def built(wrapped: Any, options: Any, args: Any, kwargs: Any) -> None:

@@ -16,7 +16,7 @@ from sparse_plugin.support.config_text import load_yaml, located
 if TYPE_CHECKING:
     from torch import nn
 
-    from sparse_plugin.hosts.session import Session
+    from sparse_plugin.hosts.host import Patcher
 
 SECTION = "SPARSE"
 
@@ -33,7 +33,7 @@ class StudioGAN(Host):
 
     patched_loss = "config:Configurations.define_losses"
 
-    def prepare(self, session: Session) -> None:
+    def prepare(self, session: Patcher) -> None:
         """The section SPARSE; and checkpoints that torch.load refuses since 2.6, for the numpy scalars in them."""
 
         def overwrite(wrapped: Any, cfgs: Any, args: Any, kwargs: Any) -> None:
@@ -54,7 +54,7 @@ class StudioGAN(Host):
         for function in ("load_ckpt", "load_StudioGAN_ckpts", "load_best_model"):
             self.wrap(session, f"utils.ckpt:{function}", allow_loading(_numpy_scalars))
 
-    def patch(self, session: Session) -> None:
+    def patch(self, session: Patcher) -> None:
         """The loss, which it binds when its worker is built, and the log's folder, which it knows by then."""
 
         def define_losses(wrapped: Any, cfgs: Any, args: Any, kwargs: Any) -> None:

@@ -10,9 +10,13 @@ from sparse_plugin.registry.base import Constraint as Constraint
 from sparse_plugin.registry.base import Penalty as Penalty
 from sparse_plugin.registry.base import Regularizer as Regularizer
 from sparse_plugin.registry.base import check_fields
-from sparse_plugin.support.plugins import REGULARIZERS, caller_origin
+from sparse_plugin.support.plugins import Plugins, caller_origin
 
 R = TypeVar("R", bound=type[Regularizer])
+
+REGULARIZERS: Plugins[Any] = Plugins(
+    "regularizer", ("named", "model_fields"), "a class derived from Constraint or Penalty", classes=True
+)
 
 
 def register(name: str) -> Callable[[R], R]:

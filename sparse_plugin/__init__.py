@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from sparse_plugin.support.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from sparse_plugin.attach.atoms import atoms as atoms
     from sparse_plugin.attach.atoms import effective_atoms as effective_atoms
@@ -21,10 +23,8 @@ if TYPE_CHECKING:
     from sparse_plugin.registry import Constraint as Constraint
     from sparse_plugin.registry import Penalty as Penalty
     from sparse_plugin.registry import register as register
-    from sparse_plugin.support.plugins import register_adapter as register_adapter
-    from sparse_plugin.support.plugins import register_host as register_host
-
-__version__ = "0.1.0"
+    from sparse_plugin.network.adapters import register_adapter as register_adapter
+    from sparse_plugin.hosts.host import register_host as register_host
 
 # Names are resolved on first use, so that `import sparse_plugin` and `--help` import neither torch nor pydantic.
 _HOME = {

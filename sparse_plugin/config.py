@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import (
@@ -136,8 +136,7 @@ class SparsityConfig(BaseModel):
         Nothing else of them is taken: data never say what is imported, patched or written. Raises CheckpointError, naming
         source, where they are no settings, or of a regularizer that is not registered here: it says by which --import.
         """
-        from sparse_plugin.attach.child import own_fields
-        from sparse_plugin.support.plugins import REGULARIZERS
+        from sparse_plugin.registry import REGULARIZERS
 
         if not isinstance(found, Mapping) or not isinstance(found.get("regularizer"), str):
             raise CheckpointError(f"{source} should hold a regularizer and its settings, and holds {shown(found)}")
@@ -240,6 +239,16 @@ class SparsityConfig(BaseModel):
             return json.dumps(self.flat())
         except (TypeError, ValueError, RecursionError) as error:
             raise ConfigError(f"the settings cannot be handed on to other processes: {reason(error)}") from None
+
+
+def own_fields(found: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
+    """What of found, settings out of data, is the regularizer's own, which has these fields.
+
+    What a config says beside them (what is imported, patched, written) is never taken from data; any other key is left, to
+    be refused.
+    """
+    aside = SparsityConfig.model_fields.keys() - {"regularizer", *fields}
+    return {key: value for key, value in found.items() if key not in aside}
 
 
 def _path(value: Any, key: str) -> Any:

@@ -51,6 +51,12 @@ class OutputError(SparsePluginError, OSError):
     exit_code = 1
 
 
+class DivergedError(SparsePluginError, ArithmeticError):
+    """A loss or a weight that is no longer a finite number."""
+
+    exit_code = 1
+
+
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 12

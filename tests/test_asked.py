@@ -12,7 +12,9 @@ import sparse_plugin
 from sparse_plugin import Adapter, Attachment, Constraint, Penalty, Site, SparsityConfig, attach, registry
 from sparse_plugin.errors import AttachmentError, ConfigError
 from sparse_plugin.registry.base import RESERVED
-from sparse_plugin.support import plugins
+from sparse_plugin.hosts.host import HOSTS
+from sparse_plugin.network.adapters import ADAPTERS
+from sparse_plugin.registry import REGULARIZERS
 from sparse_plugin.support.user_files import load
 
 
@@ -108,15 +110,15 @@ ROWS = [(field, i, door) for field, rows in FIELDS.items() for i, row in enumera
 @pytest.fixture
 def place(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    plugins.ADAPTERS.register("of_the_body", Adapter("of_the_body", {"Net": "body:output"}), __file__)
+    ADAPTERS.register("of_the_body", Adapter("of_the_body", {"Net": "body:output"}), __file__)
     monkeypatch.setattr(Adapter, "matches", lambda self, generator: False)  # by name only
     (tmp_path / "half.py").write_text(
         "import sparse_plugin\n@sparse_plugin.register('half')\nclass Half(sparse_plugin.Constraint):\n"
         "    k: int\n    def project(self, gamma):\n        return gamma / 2\n"
     )
     yield tmp_path
-    plugins.ADAPTERS.unregister("of_the_body")
-    plugins.REGULARIZERS.unregister("half")
+    ADAPTERS.unregister("of_the_body")
+    REGULARIZERS.unregister("half")
     sys.modules.pop("sparse_plugin_user_half", None)
 
 
@@ -237,7 +239,7 @@ def test_a_field_that_hides_what_it_inherits_is_refused(field, monkeypatch):
     with pytest.raises(ConfigError, match=f"Gate has the field {field}"):
         sparse_plugin.register("gate")(kind)
     # An installed package need not use the decorator.
-    monkeypatch.setitem(plugins.REGULARIZERS._local, "gate", plugins.Plugin("gate", "a package", lambda: kind))
+    monkeypatch.setitem(REGULARIZERS._local, "gate", plugins.Plugin("gate", "a package", lambda: kind))
     with pytest.raises(ConfigError, match=f"Gate has the field {field}"):
         registry.get("gate")
 
@@ -300,4 +302,4 @@ def test_two_files_of_one_name_are_both_imported(tmp_path):
             assert registry.get(f"of_{folder}").__name__ == "Own"
     finally:
         for folder in ("a", "b"):
-            plugins.REGULARIZERS.unregister(f"of_{folder}")
+            REGULARIZERS.unregister(f"of_{folder}")

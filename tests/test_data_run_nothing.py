@@ -17,7 +17,7 @@ from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import CheckpointError, ConfigError, SparsePluginError
 from sparse_plugin.evaluate.sampling import Named, sampler
 from sparse_plugin.hosts import session
-from sparse_plugin.support.plugins import REGULARIZERS
+from sparse_plugin.registry import REGULARIZERS
 
 REGISTERS = """
 import pathlib

@@ -30,9 +30,11 @@ def test_python_in_the_readme(code, output):
 def test_a_cell_that_runs_twice(word, monkeypatch, capsys):
     """As in a notebook, where a cell is run again."""
     pytest.importorskip("dcgan_pytorch")
-    from sparse_plugin.support import plugins
+    from sparse_plugin.hosts.host import HOSTS
+from sparse_plugin.network.adapters import ADAPTERS
+from sparse_plugin.registry import REGULARIZERS
 
-    for table in (plugins.REGULARIZERS, plugins.ADAPTERS, plugins.HOSTS):
+    for table in (REGULARIZERS, ADAPTERS, HOSTS):
         monkeypatch.setattr(table, "_local", {})
     (cell,) = [code for code, _ in BLOCKS if word in code]
     printed = []
@@ -46,7 +48,7 @@ def test_the_readmes_regularizer_published_behind_an_entry_point(tmp_path, monke
     import torch
 
     import sparse_plugin
-    from sparse_plugin.support.plugins import REGULARIZERS
+    from sparse_plugin.registry import REGULARIZERS
 
     (code,) = [code for code, _ in BLOCKS if '@sparse_plugin.register("soft")' in code]
     info = tmp_path / "my_regularizers-1.dist-info"

@@ -20,7 +20,7 @@ from reference_runs import weights
 from sparse_plugin import attach
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.measurements.log import read
-from sparse_plugin.support.plugins import REGULARIZERS
+from sparse_plugin.registry import REGULARIZERS
 
 HALVES = """
 import sparse_plugin

@@ -10,9 +10,11 @@ from torch import nn
 
 import sparse_plugin
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.support import plugins
+from sparse_plugin.hosts.host import HOSTS
+from sparse_plugin.network.adapters import ADAPTERS
+from sparse_plugin.registry import REGULARIZERS
 
-TABLES = (plugins.REGULARIZERS, plugins.ADAPTERS, plugins.HOSTS)
+TABLES = (REGULARIZERS, ADAPTERS, HOSTS)
 
 
 class Net(nn.Sequential):
@@ -131,7 +133,7 @@ def test_two_packages_of_one_name_concern_who_asks_for_it(install, caplog):
     with pytest.raises(ConfigError, match=r"two regularizers 'l9', one from (one|other) 4.2 and one from (one|other) 4.2"):
         sparse_plugin.attach(Net(), "l9")
     with pytest.raises(ConfigError, match="two adapters 'mimicry'"):
-        plugins.ADAPTERS.check()
+        ADAPTERS.check()
 
 
 def test_metadata_that_cannot_be_read_concern_nobody_else(install, caplog):
@@ -139,7 +141,7 @@ def test_metadata_that_cannot_be_read_concern_nobody_else(install, caplog):
     install("mangled", "", "[sparse_plugin.adapters]\n= = =\nno equals sign\n[[[\n")
     install("fine", "from sparse_plugin import Adapter\nADAPTER = Adapter('fine', {})", "[sparse_plugin.adapters]\nfine = fine:ADAPTER\n")
     sparse_plugin.attach(Net(), "l0_inf", k=2, example_input=torch.randn(2, 4, 9, 9))
-    assert plugins.ADAPTERS.get("fine").name == "fine" and "mimicry" in plugins.ADAPTERS.all()
+    assert ADAPTERS.get("fine").name == "fine" and "mimicry" in ADAPTERS.all()
 
 
 SOFT = """
@@ -177,9 +179,9 @@ def test_what_is_published_with_its_decorator_is_one(install, first, tmp_path, c
     for _ in range(2):
         made = sparse_plugin.attach(Net(), "soft", threshold=0.5, example_input=torch.randn(2, 4, 9, 9)).regularizer
     assert str(made) == "soft(threshold=0.5)"
-    assert plugins.REGULARIZERS.all()["soft"].origin == "soft_package 4.2"
+    assert REGULARIZERS.all()["soft"].origin == "soft_package 4.2"
     sparse_plugin.enable(None, "soft")
-    assert not caplog.records and plugins.HOSTS.get("soft_nets") and plugins.ADAPTERS.get("soft_nets")
+    assert not caplog.records and HOSTS.get("soft_nets") and ADAPTERS.get("soft_nets")
 
 
 def test_a_package_that_registers_below_is_one_and_another_owner_is_not(install, tmp_path):

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 import sparse_plugin
 from sparse_plugin import Constraint, Penalty, registry
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.support import plugins
+from sparse_plugin.hosts.host import HOSTS
+from sparse_plugin.network.adapters import ADAPTERS
+from sparse_plugin.registry import REGULARIZERS
 from sparse_plugin.support.user_files import load
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
@@ -143,7 +145,7 @@ class TestRegistration:
     @pytest.fixture(autouse=True)
     def _forget(self):
         yield
-        plugins.REGULARIZERS.unregister("soft")
+        REGULARIZERS.unregister("soft")
 
     def test_by_decorator(self):
         @sparse_plugin.register("soft")
@@ -200,7 +202,7 @@ class TestRegistration:
         load(str(file))
         load(str(file))
         assert registry.create("soft", {}).threshold == 0.1
-        assert plugins.REGULARIZERS.all()["soft"].origin == str(file)
+        assert REGULARIZERS.all()["soft"].origin == str(file)
 
     def test_a_file_that_is_missing_or_fails(self, tmp_path):
         with pytest.raises(ConfigError, match="there is no such file"):

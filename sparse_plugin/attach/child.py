@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sparse_plugin.config import own_fields
 from sparse_plugin.errors import CheckpointError, shown
 from sparse_plugin.network.sites import CHILD
 from sparse_plugin.support.files import reason
@@ -83,18 +83,6 @@ def decode(state: Any) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise CheckpointError(f"the checkpoint's entry {KEY!r} holds {shown(found)}, not settings")
     return found
-
-
-def own_fields(found: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
-    """What of found, settings out of data, is the regularizer's own, which has these fields.
-
-    What a config says beside them (what is imported, patched, written) is never taken from data; any other key is left, to
-    be refused.
-    """
-    from sparse_plugin.config import SparsityConfig
-
-    aside = SparsityConfig.model_fields.keys() - {"regularizer", *fields}
-    return {key: value for key, value in found.items() if key not in aside}
 
 
 def kept_at(module: nn.Module) -> set[str]:

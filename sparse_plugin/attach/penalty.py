@@ -20,7 +20,7 @@ from torch import Tensor
 from wrapt import FunctionWrapper
 
 from sparse_plugin.errors import PenaltyError
-from sparse_plugin.hosts.instances import when_any_defined
+from sparse_plugin.support.subclasses import when_any_defined
 from sparse_plugin.registry.base import Penalty
 
 log = logging.getLogger("sparse_plugin")

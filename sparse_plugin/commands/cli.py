@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from sparse_plugin import __version__
+from sparse_plugin.support.version import __version__
 from sparse_plugin.errors import SparsePluginError
 from sparse_plugin.support import advice
 

@@ -19,7 +19,9 @@ from sparse_plugin.support.progress import busy
 )
 def list_(as_json: bool, kernels: bool, imports: tuple[str, ...]) -> None:
     """What is registered, and which package it came from."""
-    from sparse_plugin.support.plugins import ADAPTERS, HOSTS, REGULARIZERS
+    from sparse_plugin.hosts.host import HOSTS
+    from sparse_plugin.network.adapters import ADAPTERS
+    from sparse_plugin.registry import REGULARIZERS
     from sparse_plugin.support.user_files import load
 
     for name in imports:

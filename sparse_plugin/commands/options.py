@@ -98,7 +98,7 @@ def _refuse_fields_alone(mapping: dict[str, Any], assignments: tuple[str, ...]) 
     """Refuse a regularizer's field that is set where no regularizer is named."""
     from sparse_plugin.config import SparsityConfig
     from sparse_plugin.errors import ConfigError, one_of
-    from sparse_plugin.support.plugins import REGULARIZERS
+    from sparse_plugin.registry import REGULARIZERS
 
     for key in mapping.keys() - SparsityConfig.model_fields.keys():
         owners: dict[str, list[str]] = {}

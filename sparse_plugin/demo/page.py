@@ -13,7 +13,7 @@ from pathlib import Path
 import jinja2
 import torch
 
-from sparse_plugin import __version__
+from sparse_plugin.support.version import __version__
 from sparse_plugin.demo import pictures
 from sparse_plugin.demo.result import Result, crops, load
 from sparse_plugin.demo.training import Training

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from sparse_plugin import __version__
+from sparse_plugin.support.version import __version__
 from sparse_plugin.demo.training import Training, train
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.hosts.journal import say

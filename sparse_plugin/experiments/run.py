@@ -20,7 +20,7 @@ from sparse_plugin.experiments.elsewhere import complete
 from sparse_plugin.experiments.grid import Cell, Scale
 from sparse_plugin.experiments.paper import TABLES
 from sparse_plugin.experiments.statistics import least_p, pairs_needed
-from sparse_plugin.gans.trainer import DivergedError
+from sparse_plugin.errors import DivergedError
 from sparse_plugin.runs import checkpoints
 from sparse_plugin.runs.methods import VANILLA
 from sparse_plugin.runs.rundir import CONFIG, BusyError, RunDirectory

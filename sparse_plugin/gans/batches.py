@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Protocol
 
 import torch
@@ -12,6 +11,7 @@ from sparse_plugin.errors import ConfigError
 from sparse_plugin.gans.augment import flip
 from sparse_plugin.gans.games import Batch
 from sparse_plugin.gans.recipes import Recipe
+from sparse_plugin.runs.seeds import key
 
 
 class ImageSet(Protocol):
@@ -22,11 +22,6 @@ class ImageSet(Protocol):
 
     @property
     def labels(self) -> Tensor | None: ...
-
-
-def key(*parts: int | str) -> int:
-    """A random seed that is a function of parts, and different for different ones."""
-    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "big")
 
 
 def check(data: ImageSet, recipe: Recipe) -> int:

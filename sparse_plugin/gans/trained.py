@@ -16,7 +16,7 @@ from sparse_plugin.attach.attachment import Attachment, attach
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.data.images import to_uint8
 from sparse_plugin.errors import CheckpointError, ConfigError, shown
-from sparse_plugin.gans.batches import key
+from sparse_plugin.runs.seeds import key
 from sparse_plugin.gans.games import noise
 from sparse_plugin.gans.networks import build
 from sparse_plugin.gans.recipes import ARCHITECTURES, Recipe

@@ -16,7 +16,9 @@ from sparse_plugin.attach.plan import Plan
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import SparsePluginError
 from sparse_plugin.gans import trained
-from sparse_plugin.gans.batches import Batches, ImageSet, key
+from sparse_plugin.errors import DivergedError
+from sparse_plugin.gans.batches import Batches, ImageSet
+from sparse_plugin.runs.seeds import key
 from sparse_plugin.gans.games import Networks, Play, Role, noise
 from sparse_plugin.gans.networks import build, game
 from sparse_plugin.gans.recipes import Recipe
@@ -29,12 +31,6 @@ from sparse_plugin.support.precision import PRECISIONS
 
 # Samples of a grid.
 SHOWN = 64
-
-
-class DivergedError(SparsePluginError, ArithmeticError):
-    """A loss or a weight that is no longer a finite number."""
-
-    exit_code = 1
 
 
 @dataclass(frozen=True)

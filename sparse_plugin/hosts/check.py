@@ -16,7 +16,7 @@ from sparse_plugin.hosts.host import Host, identify
 from sparse_plugin.hosts.instances import generator_like
 from sparse_plugin.hosts.recognize import Recognition, classes, python_files, unparsable
 from sparse_plugin.support import advice
-from sparse_plugin.support.plugins import HOSTS
+from sparse_plugin.hosts.host import HOSTS
 from sparse_plugin.support.user_files import load
 
 if TYPE_CHECKING:

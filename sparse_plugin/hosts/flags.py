@@ -9,7 +9,7 @@ import yaml
 
 from sparse_plugin.config import load_yaml
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.support.plugins import REGULARIZERS
+from sparse_plugin.registry import REGULARIZERS
 
 if TYPE_CHECKING:
     from sparse_plugin.hosts.session import Session

@@ -2,21 +2,62 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sparse_plugin.errors import ConfigError, shown
 from sparse_plugin.hosts.recognize import Recognition, Source, import_root, recognize, source_file, unparsable
 from sparse_plugin.support import advice
-from sparse_plugin.support.plugins import HOSTS
+from sparse_plugin.support.plugins import Plugins, called_from
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from sparse_plugin.hosts.session import Session
+    from sparse_plugin.attach.attachment import Attachment
+    from sparse_plugin.config import SparsityConfig
+
+
+class Patcher(Protocol):
+    """What a process with the plugin switched on offers to a host patch."""
+
+    @property
+    def config(self) -> SparsityConfig:
+        """What is switched on."""
+
+    @property
+    def undo(self) -> list[Callable[[], None]]:
+        """What takes back everything that was done to this process, in the order in which it was done."""
+
+    def configure(self, mapping: Mapping[str, Any], source: str) -> None:
+        """Take settings that the host's own configuration holds."""
+
+    def attach_instances_of(self, spec: str, host: Host | None) -> None:
+        """Attach to every instance of the class "module:Class"."""
+
+    def after_factory(self, host: Host | None) -> Callable[..., Any]:
+        """A wrapt wrapper around a function that returns a generator."""
+
+    def wrap(self, parent: Any, attribute: str, wrapper: Callable[..., Any]) -> None:
+        """Put a wrapt wrapper around parent's attribute."""
+
+    def when_imported(self, module: str, then: Callable[[Any], None]) -> None:
+        """Call then(module) now, or when a module is imported."""
+
+    def add_penalty(self, share: float = 1.0) -> Callable[..., Any]:
+        """A wrapt wrapper around the host's loss, which adds the penalty."""
+
+    def with_penalty(self, loss: Any, instance: Any = None, share: float = 1.0) -> Any:
+        """A generator's loss with share of the penalty added."""
+
+    def attachments(self) -> list[Attachment]:
+        """Of the generators that were built and are alive."""
+
+    def log_to(self, handle: Attachment, host_dir: str | os.PathLike[str], every: int) -> None:
+        """Log the measurements of handle beside the host's own log."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +120,12 @@ class Host:
         """Whether a penalty reaches the generator's loss; else its gradient is added to that of Γ."""
         return bool(self.losses or self.patched_loss)
 
-    def prepare(self, session: Session) -> None:
+    def prepare(self, session: Patcher) -> None:
         """What this framework needs with the plugin disabled too: to be imported, to read a configuration that names the
         plugin. Undo with session.undo.
         """
 
-    def patch(self, session: Session) -> None:
+    def patch(self, session: Patcher) -> None:
         """What this framework needs beyond the tables above. Undo with session.undo."""
 
     def examples(self, root: Path) -> Iterator[Example]:
@@ -125,7 +166,7 @@ class Host:
         root = import_root(module)
         return root is not None and self._at(root) is not None
 
-    def install(self, session: Session) -> None:
+    def install(self, session: Patcher) -> None:
         """Apply the patch, now or when the framework is imported; where the config disables the plugin, prepare only."""
         self.prepare(session)
         for spec in self.generators:
@@ -138,7 +179,7 @@ class Host:
         for spec, share in self.losses.items():
             self.wrap(session, spec, session.add_penalty(share))
 
-    def wrap(self, session: Session, spec: str, wrapper: Callable[..., Any]) -> None:
+    def wrap(self, session: Patcher, spec: str, wrapper: Callable[..., Any]) -> None:
         """Wrap what "module:function" or "module:Class.method" names with a wrapt wrapper, now or when it is imported.
 
         Where another codebase has a module of this name, or a revision of this one has not the function, nothing is done.
@@ -154,6 +195,15 @@ class Host:
                 return
 
         session.when_imported(module, apply)
+
+
+HOSTS: Plugins[Host] = Plugins("host", ("install", "find"), "a Host object")
+
+
+def register_host(host: Host) -> Host:
+    """Register a host patch in this process, under its name. Returns it."""
+    HOSTS.register(getattr(host, "name", None), host, called_from())
+    return host
 
 
 def identify(folder: Path, name: str | None = None) -> list[tuple[Host, Recognition]]:

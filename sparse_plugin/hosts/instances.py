@@ -6,9 +6,11 @@ import functools
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from sparse_plugin.support.subclasses import below, on_subclass
 
 
 def named(spec: str, cls: type) -> bool:
@@ -48,16 +50,6 @@ def generator_like(name: str) -> bool:
 def looks_like_a_generator(cls: type) -> bool:
     """Whether cls has the name of a generator; torch and torchvision have classes of such names that make no images."""
     return generator_like(cls.__name__) and cls.__module__.partition(".")[0] not in ("torch", "torchvision")
-
-
-def when_any_defined(base: type, then: Callable[[type], None]) -> Callable[[], None]:
-    """Call then(cls) for every class below base: now for those that exist, else when they are defined.
-
-    Returns a function that stops waiting.
-    """
-    for cls in _below(base):
-        then(cls)
-    return _on_subclass(base, then)
 
 
 class Building(threading.local):
@@ -101,9 +93,9 @@ def after_construction(cls: Any, then: Callable[[Any], None], building: Building
     if "__init__" not in vars(cls):
         cls.__init__ = _inherited(cls)
         originals.append((cls, None))
-    for kind in (cls, *_below(cls)):
+    for kind in (cls, *below(cls)):
         wrap(kind)
-    stop = _on_subclass(cls, wrap)
+    stop = on_subclass(cls, wrap)
 
     def undo() -> None:
         stop()
@@ -121,34 +113,3 @@ def _inherited(cls: Any) -> Any:
         super(cls, self).__init__(*args, **kwargs)
 
     return __init__
-
-
-def _below(cls: type) -> Iterator[type]:
-    children: list[type] = cls.__subclasses__()
-    for child in children:
-        yield child
-        yield from _below(child)
-
-
-def _on_subclass(base: Any, then: Callable[[type], None]) -> Callable[[], None]:
-    own = vars(base).get("__init_subclass__")
-
-    def __init_subclass__(cls: Any, /, **kwargs: Any) -> None:
-        if own is not None:
-            own.__get__(None, cls)(**kwargs)
-        else:
-            super(base, cls).__init_subclass__(**kwargs)
-        then(cls)
-
-    hook: Any = classmethod(__init_subclass__)
-    base.__init_subclass__ = hook
-
-    def undo() -> None:
-        if vars(base).get("__init_subclass__") is not hook:
-            return  # somebody wrapped it after us; ours passes everything on
-        if own is not None:
-            base.__init_subclass__ = own
-        else:
-            del base.__init_subclass__
-
-    return undo

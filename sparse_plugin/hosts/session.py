@@ -26,11 +26,11 @@ from sparse_plugin.hosts.instances import (
     looks_like_a_generator,
     named,
     named_generator,
-    when_any_defined,
 )
 from sparse_plugin.hosts.journal import Journal, say, verdict
 from sparse_plugin.support import advice
-from sparse_plugin.support.plugins import HOSTS
+from sparse_plugin.support.subclasses import when_any_defined
+from sparse_plugin.hosts.host import HOSTS
 from sparse_plugin.support.user_files import load
 
 if TYPE_CHECKING:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sparse_plugin.errors import ConfigError, SparsePluginError, shown
-from sparse_plugin.support.plugins import ADAPTERS
+from sparse_plugin.support.plugins import Plugins, called_from
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from sparse_plugin.hosts.host import Host
     from sparse_plugin.network.sites import Site
 
 
 # The path of D1, or of D1's and further sites; or what tells it of a generator, where it depends on its size.
 Row = str | list[str] | Callable[["nn.Module"], str | list[str]]
+
+
+class Owner(Protocol):
+    """What tells whether a module that was imported is its own: a host."""
+
+    def owns(self, module: Any) -> bool: ...
 
 
 class Adapter:
@@ -31,7 +36,7 @@ class Adapter:
 
     follows_input = False
 
-    def __init__(self, name: str, table: Mapping[str, Row], host: Host | None = None) -> None:
+    def __init__(self, name: str, table: Mapping[str, Row], host: Owner | None = None) -> None:
         if not isinstance(table, Mapping):
             raise ConfigError(
                 f"the table of adapter {shown(name)} is {shown(table)}; give a mapping of classes to paths"
@@ -66,6 +71,15 @@ class Adapter:
                 if self.host is None or self.host.owns(sys.modules.get(cls.__module__)):
                     return row
         return None
+
+
+ADAPTERS: Plugins[Adapter] = Plugins("adapter", ("matches", "sites"), "an Adapter object")
+
+
+def register_adapter(adapter: Adapter) -> Adapter:
+    """Register an adapter in this process, under its name. Returns it."""
+    ADAPTERS.register(getattr(adapter, "name", None), adapter, called_from())
+    return adapter
 
 
 def find(generator: nn.Module, name: str | None) -> Adapter | None:

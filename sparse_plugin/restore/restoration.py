@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from sparse_plugin.attach.attachment import attach
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import CheckpointError, ConfigError
-from sparse_plugin.gans.batches import key
-from sparse_plugin.gans.trainer import DivergedError
+from sparse_plugin.runs.seeds import key
+from sparse_plugin.errors import DivergedError
 from sparse_plugin.restore.network import SkipNetwork
 from sparse_plugin.restore.pictures import Array
 from sparse_plugin.restore.result import Curves, Result

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.gans.batches import key
+from sparse_plugin.runs.seeds import key
 from sparse_plugin.restore.downsample import downsample
 from sparse_plugin.restore.network import Upsample
 

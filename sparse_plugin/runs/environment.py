@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from sparse_plugin import __version__
+from sparse_plugin.support.version import __version__
 from sparse_plugin.errors import OutputError
 from sparse_plugin.support.files import content, write
 

@@ -12,7 +12,7 @@ import yaml
 from sparse_plugin.config import SparsityConfig, load_yaml
 from sparse_plugin.errors import ConfigError, one_of
 from sparse_plugin.runs import sparsity
-from sparse_plugin.support.plugins import REGULARIZERS
+from sparse_plugin.registry import REGULARIZERS
 
 VANILLA = "vanilla"
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sparse_plugin import __version__
+from sparse_plugin.support.version import __version__
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.measurements.log import FILE as SPARSITY
 from sparse_plugin.runs import checkpoints

@@ -1,4 +1,4 @@
-"""What is registered: regularizers, adapters and hosts, each found by name.
+"""A table of what is registered, each found by name: one for every kind of thing that people add.
 
 All of them, the built-in ones included, come in through entry points of installed packages, or are registered in the
 running process by a decorator or a user's file.
@@ -13,13 +13,9 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, distributions, entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sparse_plugin.errors import ConfigError, one_of, shown
-
-if TYPE_CHECKING:
-    from sparse_plugin.hosts.host import Host
-    from sparse_plugin.network.adapters import Adapter
 
 log = logging.getLogger("sparse_plugin")
 T = TypeVar("T")
@@ -36,10 +32,15 @@ class Plugin(Generic[T]):
 
 
 class Plugins(Generic[T]):
-    """The plugins of one kind, by name. offers: the attributes that each must have, a regularizer as a class."""
+    """The plugins of one kind, by name: those of the entry points `sparse_plugin.KINDs`, and those registered in this process.
 
-    def __init__(self, kind: str, offers: tuple[str, ...]) -> None:
+    offers: the attributes that each must have. what: what each is, for people. classes: whether they are classes.
+    """
+
+    def __init__(self, kind: str, offers: tuple[str, ...], what: str, *, classes: bool = False) -> None:
         self.kind = kind
+        self.what = what
+        self.classes = classes
         self.offers = offers
         self._local: dict[str, Plugin[T]] = {}
         self._installed: dict[str, Plugin[T]] | None = None
@@ -127,10 +128,8 @@ class Plugins(Generic[T]):
         except BaseException as error:  # a package may do anything when it is imported, leaving the program included
             said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             raise ConfigError(f"{self.described(plugin.name)} does not import: {said}") from error
-        wants_class = self.kind == "regularizer"
-        if isinstance(value, type) is not wants_class or not all(hasattr(value, name) for name in self.offers):
-            what = "a class derived from Constraint or Penalty" if wants_class else f"{_ARTICLE[self.kind]} object"
-            raise ConfigError(f"{self.described(plugin.name)} is {value!r}, and it must be {what}")
+        if isinstance(value, type) is not self.classes or not all(hasattr(value, name) for name in self.offers):
+            raise ConfigError(f"{self.described(plugin.name)} is {value!r}, and it must be {self.what}")
         return value
 
     def _two(self, name: str, one: str, other: str, advice: str) -> str:
@@ -152,9 +151,6 @@ class Plugins(Generic[T]):
                 plugin = Plugin(entry.name, f"{other.origin} and {plugin.origin}", _refusing(said))
             found[entry.name] = plugin
         return found
-
-
-_ARTICLE = {"adapter": "an Adapter", "host": "a Host"}
 
 
 def _refusing(said: str) -> Callable[[], Any]:
@@ -218,24 +214,7 @@ def caller_origin(cls: type) -> str:
     return getattr(sys.modules.get(cls.__module__), "__file__", None) or cls.__module__
 
 
-def _called_from() -> str:
-    """The file, else the module, whose code registers an object."""
+def called_from() -> str:
+    """The file, else the module, whose code called the function that asks."""
     names = sys._getframe(2).f_globals
     return str(names.get("__file__") or names.get("__name__"))
-
-
-REGULARIZERS: Plugins[Any] = Plugins("regularizer", ("named", "model_fields"))
-ADAPTERS: Plugins[Adapter] = Plugins("adapter", ("matches", "sites"))
-HOSTS: Plugins[Host] = Plugins("host", ("install", "find"))
-
-
-def register_adapter(adapter: Adapter) -> Adapter:
-    """Register an adapter in this process, under its name. Returns it."""
-    ADAPTERS.register(getattr(adapter, "name", None), adapter, _called_from())
-    return adapter
-
-
-def register_host(host: Host) -> Host:
-    """Register a host patch in this process, under its name. Returns it."""
-    HOSTS.register(getattr(host, "name", None), host, _called_from())
-    return host
