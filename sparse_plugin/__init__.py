@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from sparse_plugin.attach.attachment import attach as attach
     from sparse_plugin.config import SparsityConfig as SparsityConfig
     from sparse_plugin.errors import SparsePluginError as SparsePluginError
+    from sparse_plugin.hosts.enable import disable as disable
+    from sparse_plugin.hosts.enable import enable as enable
     from sparse_plugin.hosts.host import Host as Host
-    from sparse_plugin.hosts.session import disable as disable
-    from sparse_plugin.hosts.session import enable as enable
+    from sparse_plugin.hosts.host import register_host as register_host
     from sparse_plugin.network.adapters import Adapter as Adapter
+    from sparse_plugin.network.adapters import register_adapter as register_adapter
     from sparse_plugin.network.detection import detect as detect
     from sparse_plugin.network.sites import Site as Site
     from sparse_plugin.registry import Constraint as Constraint
     from sparse_plugin.registry import Penalty as Penalty
     from sparse_plugin.registry import register as register
-    from sparse_plugin.network.adapters import register_adapter as register_adapter
-    from sparse_plugin.hosts.host import register_host as register_host
 
 # Names are resolved on first use, so that `import sparse_plugin` and `--help` import neither torch nor pydantic.
 _HOME = {
@@ -39,9 +39,9 @@ _HOME = {
     "atoms": "attach.atoms",
     "attach": "attach.attachment",
     "detect": "network.detection",
-    "disable": "hosts.session",
+    "disable": "hosts.enable",
     "effective_atoms": "attach.atoms",
-    "enable": "hosts.session",
+    "enable": "hosts.enable",
     "register": "registry",
     "register_adapter": "network.adapters",
     "register_host": "hosts.host",

@@ -38,10 +38,10 @@ def _quiet_environment(monkeypatch, tmp_path):
 @pytest.fixture(autouse=True)
 def _off_afterwards():
     yield
-    from sparse_plugin.hosts import session
+    from sparse_plugin.hosts import enable
     from sparse_plugin.support import advice
 
-    session.disable()
+    enable.disable()
     advice.speak_to("attach")  # a command that ran in this process speaks in flags until it ends
 
 

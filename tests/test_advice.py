@@ -13,7 +13,8 @@ import sparse_plugin
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import AttachmentError, CheckpointError, PenaltyError, SiteError
-from sparse_plugin.hosts import session
+from sparse_plugin.hosts import current, enable
+from sparse_plugin.hosts.session import Session
 from sparse_plugin.support import advice
 
 
@@ -44,11 +45,12 @@ def launched(monkeypatch):
     def start(**settings):
         config = SparsityConfig.from_mapping(settings, "the launcher", waiting=True)
         undo.append(advice.speak_to("command"))
-        session._current = session.Session(config, launched=True)
-        session._current.start()
+        session = Session(config, launched=True)
+        current.put(session)
+        session.start()
 
     yield start
-    session.disable()
+    enable.disable()
     for back in reversed(undo):
         back()
 
@@ -78,7 +80,7 @@ def test_who_gave_a_command_reads_flags(launched):
         TwoMakers().forward(Z)
     assert FLAG.replace("path", "out") in str(told.value) and "example_input" not in str(told.value)
     # A script that attaches by itself is one that calls Python, all the same.
-    session.disable()
+    enable.disable()
     with pytest.raises(SiteError) as told:
         sparse_plugin.attach(TwoMakers(), "l0_inf", k=2, example_input=Z)
     assert PYTHON in str(told.value)
@@ -115,7 +117,7 @@ def test_penalties_that_never_reach_a_loss(launched):
     with pytest.raises(PenaltyError, match="--set sparse.delivery=gradient") as told:
         step()
     assert "attachment.penalty()" not in str(told.value)
-    session.disable()
+    enable.disable()
     enabled("l1", **settings)
     with pytest.raises(PenaltyError, match='ask for it with delivery="gradient"'):
         step()
@@ -200,7 +202,7 @@ def test_dictionaries_that_come_from_a_checkpoint_after_the_optimizer(launched, 
     weights, state = checkpoint
 
     def resumed(**settings):
-        session.disable()
+        enable.disable()
         launched(generator=f"{__name__}:Painter", **settings)
         generator = Painter()
         optimizer = torch.optim.Adam(generator.parameters())

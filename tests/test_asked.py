@@ -11,10 +11,10 @@ from torch import nn
 import sparse_plugin
 from sparse_plugin import Adapter, Attachment, Constraint, Penalty, Site, SparsityConfig, attach, registry
 from sparse_plugin.errors import AttachmentError, ConfigError
-from sparse_plugin.registry.base import RESERVED
-from sparse_plugin.hosts.host import HOSTS
 from sparse_plugin.network.adapters import ADAPTERS
 from sparse_plugin.registry import REGULARIZERS
+from sparse_plugin.registry.base import RESERVED
+from sparse_plugin.support.plugins import Plugin
 from sparse_plugin.support.user_files import load
 
 
@@ -239,7 +239,7 @@ def test_a_field_that_hides_what_it_inherits_is_refused(field, monkeypatch):
     with pytest.raises(ConfigError, match=f"Gate has the field {field}"):
         sparse_plugin.register("gate")(kind)
     # An installed package need not use the decorator.
-    monkeypatch.setitem(REGULARIZERS._local, "gate", plugins.Plugin("gate", "a package", lambda: kind))
+    monkeypatch.setitem(REGULARIZERS._local, "gate", Plugin("gate", "a package", lambda: kind))
     with pytest.raises(ConfigError, match=f"Gate has the field {field}"):
         registry.get("gate")
 

@@ -132,7 +132,7 @@ def test_an_interpreter_without_the_plugin_stops_at_once(folder):
     (folder / "hide").mkdir()
     (folder / "hide" / "sparse_plugin.py").write_text("raise ModuleNotFoundError('no sparse_plugin here')\n")
     hidden = ["env", f"PYTHONPATH={{boot}}{os.pathsep}{folder / 'hide'}", sys.executable, "train.py"]
-    from sparse_plugin.hosts.launch import BOOT
+    from sparse_plugin.hosts.environment import BOOT
 
     command = [word.format(boot=BOOT) for word in hidden]
     done = sparse_plugin(*ON, *command, cwd=folder)

@@ -16,7 +16,7 @@ from sparse_plugin.attach.child import encode
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import CheckpointError, ConfigError, SparsePluginError
 from sparse_plugin.evaluate.sampling import Named, sampler
-from sparse_plugin.hosts import session
+from sparse_plugin.hosts import current, enable
 from sparse_plugin.registry import REGULARIZERS
 
 REGISTERS = """
@@ -117,10 +117,10 @@ def test_a_checkpoint_under_the_launcher(file, monkeypatch):
     """A host's sampling script, which loads a checkpoint that names a file to import."""
     monkeypatch.setenv("SPARSE_PLUGIN_CONFIG", json.dumps({"generator": "generators:Residual"}))
     monkeypatch.setattr("sys.excepthook", lambda *error: None)
-    session.boot()
+    enable.boot()
     generator = Residual()
     generator.load_state_dict(torch.load(checkpoint("c.pth", settings(file))))
-    config = session.current().config
+    config = current.session().config
     assert str(Attachment.of(generator).regularizer) == "l0_inf(k=2)"
     assert config.flat() == {"regularizer": "l0_inf", "k": 2, "generator": "generators:Residual"}
     assert not Path("elsewhere").exists()

@@ -15,9 +15,9 @@ import sparse_plugin
 from sparse_plugin import Attachment, SparsityConfig, attach, registry
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import ConfigError
+from sparse_plugin.registry import REGULARIZERS
 from sparse_plugin.restore.network import SkipNetwork
 from sparse_plugin.runs.methods import methods
-from sparse_plugin.registry import REGULARIZERS
 
 NAMES = {"l0": {"k": 0.25}, "l0_inf": {"k": 0.25}, "ml_csc": {"k": 0.25}, "l1": {"weight": 10.0}}
 

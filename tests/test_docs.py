@@ -31,8 +31,8 @@ def test_a_cell_that_runs_twice(word, monkeypatch, capsys):
     """As in a notebook, where a cell is run again."""
     pytest.importorskip("dcgan_pytorch")
     from sparse_plugin.hosts.host import HOSTS
-from sparse_plugin.network.adapters import ADAPTERS
-from sparse_plugin.registry import REGULARIZERS
+    from sparse_plugin.network.adapters import ADAPTERS
+    from sparse_plugin.registry import REGULARIZERS
 
     for table in (REGULARIZERS, ADAPTERS, HOSTS):
         monkeypatch.setattr(table, "_local", {})

@@ -16,11 +16,10 @@ from reference_runs import CASES, Killed, dataset, dies, log, same, sparse, trai
 from torch import nn
 
 import sparse_plugin
-from sparse_plugin.errors import ConfigError
+from sparse_plugin.errors import ConfigError, DivergedError
 from sparse_plugin.gans import recipe, trained
 from sparse_plugin.gans.batches import Batches
 from sparse_plugin.gans.train import run
-from sparse_plugin.errors import DivergedError
 from sparse_plugin.gans.trainer import Trainer, _average
 from sparse_plugin.measurements.log import read
 from sparse_plugin.runs import checkpoints

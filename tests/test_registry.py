@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 import sparse_plugin
 from sparse_plugin import Constraint, Penalty, registry
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.hosts.host import HOSTS
-from sparse_plugin.network.adapters import ADAPTERS
 from sparse_plugin.registry import REGULARIZERS
 from sparse_plugin.support.user_files import load
 

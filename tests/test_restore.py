@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from restore_images import SMALL, photograph
 
 from sparse_plugin import SparsityConfig
-from sparse_plugin.errors import CheckpointError, ConfigError, SiteError
-from sparse_plugin.errors import DivergedError
+from sparse_plugin.errors import CheckpointError, ConfigError, DivergedError, SiteError
 from sparse_plugin.measurements.log import read
 from sparse_plugin.restore import Denoise, Inpaint, Interrupted, Upscale, add_noise, restore
 from sparse_plugin.restore.downsample import downsample, kernel

@@ -20,8 +20,8 @@ from torch import Tensor
 from wrapt import FunctionWrapper
 
 from sparse_plugin.errors import PenaltyError
-from sparse_plugin.support.subclasses import when_any_defined
 from sparse_plugin.registry.base import Penalty
+from sparse_plugin.support.subclasses import when_any_defined
 
 log = logging.getLogger("sparse_plugin")
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from sparse_plugin.support.version import __version__
 from sparse_plugin.errors import SparsePluginError
 from sparse_plugin.support import advice
+from sparse_plugin.support.version import __version__
 
 
 class _Group(click.Group):

@@ -13,10 +13,10 @@ from pathlib import Path
 import jinja2
 import torch
 
-from sparse_plugin.support.version import __version__
 from sparse_plugin.demo import pictures
 from sparse_plugin.demo.result import Result, crops, load
 from sparse_plugin.demo.training import Training
+from sparse_plugin.support.version import __version__
 
 # Samples of each generator: what is measured, and what is shown of it.
 MEASURED, SHOWN = 256, 40

@@ -13,7 +13,7 @@ from torch import Tensor
 from sparse_plugin.attach.atoms import atoms
 from sparse_plugin.attach.attachment import Attachment
 from sparse_plugin.demo.training import Training
-from sparse_plugin.hosts.session import disable, enable
+from sparse_plugin.hosts.enable import disable, enable
 from sparse_plugin.measurements.gamma import Measurement
 
 

@@ -7,11 +7,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from sparse_plugin.support.version import __version__
 from sparse_plugin.demo.training import Training, train
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.hosts.journal import say
 from sparse_plugin.support.files import make_folder, write
+from sparse_plugin.support.version import __version__
 
 PAGE, PICTURE, MARK = "index.html", "demo.png", "demo.json"
 SCRIPT = Path(__file__).with_name("train.py")

@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sparse_plugin.errors import ConfigError, one_of
+from sparse_plugin.errors import ConfigError, DivergedError, one_of
 from sparse_plugin.evaluate import outcome
 from sparse_plugin.evaluate.outcome import Outcome
 from sparse_plugin.experiments import grid, records, table
@@ -20,7 +20,6 @@ from sparse_plugin.experiments.elsewhere import complete
 from sparse_plugin.experiments.grid import Cell, Scale
 from sparse_plugin.experiments.paper import TABLES
 from sparse_plugin.experiments.statistics import least_p, pairs_needed
-from sparse_plugin.errors import DivergedError
 from sparse_plugin.runs import checkpoints
 from sparse_plugin.runs.methods import VANILLA
 from sparse_plugin.runs.rundir import CONFIG, BusyError, RunDirectory

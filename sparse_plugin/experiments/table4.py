@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sparse_plugin.errors import ConfigError, one_of
+from sparse_plugin.errors import ConfigError, DivergedError, one_of
 from sparse_plugin.experiments import records, restored, table4_report
 from sparse_plugin.experiments.table4_report import Outcome
-from sparse_plugin.errors import DivergedError
 from sparse_plugin.runs import sparsity
 from sparse_plugin.runs.methods import Method, methods
 from sparse_plugin.runs.rundir import BusyError

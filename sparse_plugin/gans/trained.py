@@ -16,7 +16,6 @@ from sparse_plugin.attach.attachment import Attachment, attach
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.data.images import to_uint8
 from sparse_plugin.errors import CheckpointError, ConfigError, shown
-from sparse_plugin.runs.seeds import key
 from sparse_plugin.gans.games import noise
 from sparse_plugin.gans.networks import build
 from sparse_plugin.gans.recipes import ARCHITECTURES, Recipe
@@ -24,6 +23,7 @@ from sparse_plugin.measurements.gamma import Measurement, mean
 from sparse_plugin.network.probe import undisturbed
 from sparse_plugin.runs import checkpoints
 from sparse_plugin.runs.rundir import CONFIG, RunDirectory
+from sparse_plugin.runs.seeds import key
 from sparse_plugin.support.device import device_of
 from sparse_plugin.support.files import reason, understood
 from sparse_plugin.support.progress import SHORT, Counting

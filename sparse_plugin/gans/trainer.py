@@ -14,11 +14,9 @@ from sparse_plugin.attach import hooks
 from sparse_plugin.attach.attachment import Attachment, regularize
 from sparse_plugin.attach.plan import Plan
 from sparse_plugin.config import SparsityConfig
-from sparse_plugin.errors import SparsePluginError
-from sparse_plugin.gans import trained
 from sparse_plugin.errors import DivergedError
+from sparse_plugin.gans import trained
 from sparse_plugin.gans.batches import Batches, ImageSet
-from sparse_plugin.runs.seeds import key
 from sparse_plugin.gans.games import Networks, Play, Role, noise
 from sparse_plugin.gans.networks import build, game
 from sparse_plugin.gans.recipes import Recipe
@@ -27,6 +25,7 @@ from sparse_plugin.registry.base import Penalty
 from sparse_plugin.runs import checkpoints
 from sparse_plugin.runs.parallel import Processes
 from sparse_plugin.runs.rundir import RunDirectory
+from sparse_plugin.runs.seeds import key
 from sparse_plugin.support.precision import PRECISIONS
 
 # Samples of a grid.

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.hosts.host import Host, identify
+from sparse_plugin.hosts.host import HOSTS, Host, identify
 from sparse_plugin.hosts.instances import generator_like
 from sparse_plugin.hosts.recognize import Recognition, classes, python_files, unparsable
 from sparse_plugin.support import advice
-from sparse_plugin.hosts.host import HOSTS
 from sparse_plugin.support.user_files import load
 
 if TYPE_CHECKING:

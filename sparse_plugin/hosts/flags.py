@@ -12,12 +12,12 @@ from sparse_plugin.errors import ConfigError
 from sparse_plugin.registry import REGULARIZERS
 
 if TYPE_CHECKING:
-    from sparse_plugin.hosts.session import Session
+    from sparse_plugin.hosts.host import Patcher
 
 _PREFIX = "sparse_"
 
 
-def add(parser: argparse.ArgumentParser, session: Session) -> None:
+def add(parser: argparse.ArgumentParser, session: Patcher) -> None:
     """Give parser `--sparse NAME` and a flag for every field of the registered regularizers, and take what it parses.
 
     The host's namespace comes out as without them. What is not valid ends the program as the parser's own errors do.

@@ -10,9 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sparse_plugin.config import SparsityConfig
+from sparse_plugin.hosts.host import HOSTS
 from sparse_plugin.support import advice
 from sparse_plugin.support.files import append, lines
-from sparse_plugin.hosts.host import HOSTS
 
 STATUS = "SPARSE_PLUGIN_STATUS"  # a folder where every process says what happened in it
 _MARK = "run"  # a file of that folder, which is there for as long as nobody empties it

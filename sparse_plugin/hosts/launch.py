@@ -7,42 +7,19 @@ when they are imported. The command runs as a child whose exit code, signals and
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 
-from sparse_plugin.config import ENVIRONMENT, SparsityConfig
+from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.hosts.command import checked, not_started
+from sparse_plugin.hosts.environment import default_run_dir, environment
 from sparse_plugin.hosts.host import identify
 from sparse_plugin.hosts.journal import STATUS, gathered, gathering, say, verdict
-from sparse_plugin.hosts.session import default_run_dir
-
-BOOT = Path(__file__).parent / "boot"
+from sparse_plugin.hosts.supervise import die_of, supervise
 
 # The command succeeded and nothing was regularized.
 NOTHING_ATTACHED = 3
-
-# Sent to the launcher, they are the command's; not every system has each.
-_PASSED_ON = [
-    getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
-    if hasattr(signal, name)
-]
-
-
-def environment(config: SparsityConfig, run_dir: str | None) -> dict[str, str]:
-    """The variables that switch the plugin on in a Python process."""
-    path = [str(BOOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {
-        "SPARSE_PLUGIN_BOOT": "1",
-        ENVIRONMENT: config.to_environment(),
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)),
-        **({"SPARSE_PLUGIN_RUN_DIR": os.path.abspath(run_dir)} if run_dir else {}),
-    }
 
 
 def run(command: Sequence[str], config: SparsityConfig) -> int:
@@ -63,7 +40,7 @@ def run(command: Sequence[str], config: SparsityConfig) -> int:
         # The command itself knows by our process id that it is the one that must have the plugin.
         on = {**environment(config, run_dir), STATUS: str(folder), "SPARSE_PLUGIN_BOOT": str(os.getpid())}
         try:
-            code = _supervise(command, {**os.environ, **on})
+            code = supervise(command, {**os.environ, **on})
         except OSError as error:
             raise ConfigError(not_started(command, error)) from None
         events = gathered(folder)
@@ -73,7 +50,7 @@ def run(command: Sequence[str], config: SparsityConfig) -> int:
     if text and code == 0:  # what failed did not get as far as to be judged
         say(text)
     if code < 0:
-        _die_of(-code)
+        die_of(-code)
     return NOTHING_ATTACHED if failed and code == 0 else code
 
 
@@ -99,69 +76,3 @@ def _check_host(command: list[str], config: SparsityConfig) -> None:
     for host, recognition in identify(folder, config.host):
         if recognition.root == folder and (lost := host.lost(recognition)):
             raise ConfigError(lost)
-
-
-def _supervise(command: list[str], env: dict[str, str]) -> int:
-    """Run command as a child and wait; signals sent to this process are the child's. Returns the code, or -signal."""
-    if not hasattr(signal, "sigwaitinfo"):  # macOS, Windows
-        return _wait(subprocess.Popen(command, env=env))
-    waited_for = {*_PASSED_ON, signal.SIGCHLD}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)
-    try:
-        child = subprocess.Popen(command, env=env, preexec_fn=_child(mask), close_fds=False)
-        while child.poll() is None:
-            info = signal.sigwaitinfo(waited_for)
-            # What the terminal sends goes to the whole foreground group, the child included; the rest came to us alone.
-            if info.si_signo != signal.SIGCHLD and info.si_code <= 0:
-                child.send_signal(info.si_signo)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    return child.returncode
-
-
-def _wait(child: subprocess.Popen[bytes]) -> int:
-    """Wait for child where nobody tells who sent a signal: an interrupt is the terminal's, which sends it to the child too."""
-    with _handled(lambda number: None if number == signal.SIGINT else child.send_signal(number)):
-        return child.wait()
-
-
-@contextmanager
-def _handled(handle: Callable[[int], None]) -> Iterator[None]:
-    before = {}
-    for number in _PASSED_ON:
-        with suppress(ValueError, OSError):  # not in the main thread
-            before[number] = signal.signal(number, lambda number, frame: handle(number))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _child(mask: set[signal.Signals | int]) -> Callable[[], None]:
-    """What the child does before it becomes the command: our signal mask back, and no life after our death."""
-    try:
-        import ctypes
-
-        prctl = ctypes.CDLL(None).prctl
-    except (ImportError, OSError, AttributeError, TypeError):
-        prctl = None
-
-    def prepare() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        if prctl is not None:
-            prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-    return prepare
-
-
-def _die_of(number: int) -> None:
-    """End as the child did, without a second core file."""
-    sys.stdout.flush()
-    with suppress(ImportError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(OSError, ValueError):  # those that nobody can catch have no handler to be reset
-        signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)

@@ -1,23 +1,21 @@
-"""One process with the plugin switched on: `enable()` in a notebook, or a process that the launcher started."""
+"""One process with the plugin switched on."""
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
-import time
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from types import FunctionType, TracebackType
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from wrapt import FunctionWrapper, resolve_path
 
 from sparse_plugin.config import ENVIRONMENT, SparsityConfig
-from sparse_plugin.errors import AttachmentError, CheckpointError, ConfigError, SiteError, SparsePluginError, shown
+from sparse_plugin.errors import CheckpointError, ConfigError, SiteError, SparsePluginError
+from sparse_plugin.hosts.host import HOSTS
 from sparse_plugin.hosts.importing import when_imported
 from sparse_plugin.hosts.instances import (
     Building,
@@ -27,10 +25,9 @@ from sparse_plugin.hosts.instances import (
     named,
     named_generator,
 )
-from sparse_plugin.hosts.journal import Journal, say, verdict
+from sparse_plugin.hosts.journal import Journal, say
 from sparse_plugin.support import advice
 from sparse_plugin.support.subclasses import when_any_defined
-from sparse_plugin.hosts.host import HOSTS
 from sparse_plugin.support.user_files import load
 
 if TYPE_CHECKING:
@@ -38,8 +35,6 @@ if TYPE_CHECKING:
 
     from sparse_plugin.attach.attachment import Attachment
     from sparse_plugin.hosts.host import Host
-
-_current: Session | None = None
 
 
 class Session:
@@ -379,155 +374,3 @@ def _train_inserted(generator: nn.Module, handle: Attachment) -> None:
         if isinstance(optimizer, Optimizer):
             # Into its group, so that the host's schedules and the layout of its checkpoints stay as they are.
             optimizer.param_groups[0]["params"].extend(added)
-
-
-def enable(
-    host: str | None = None,
-    regularizer: str | None = None,
-    /,
-    *,
-    config: str | os.PathLike[str] | SparsityConfig | None = None,
-    **settings: Any,
-) -> Session:
-    """Switch the plugin on in this process and in those that it starts, as `sparse-plugin run` does for a script.
-
-    host: the only host to patch, or None for every installed one. regularizer and settings: as in a config file's
-    `sparse` section, as in `enable("mimicry", "l0_inf", k=16)`; or config: a file's path, or a SparsityConfig.
-    Generators are attached when they are built after this call. Raises ConfigError for settings, AttachmentError where it is
-    on already.
-    """
-    global _current
-    config = _config(host, regularizer, config, settings)
-    made = config.build()
-    if config.host is not None:
-        HOSTS.get(config.host)
-    if _current is not None and _current.active:
-        if _current.config.flat() == config.flat():
-            return _current
-        raise AttachmentError(
-            f"sparse_plugin is on already, with {_told(_current.config)}, and this asks for {_told(config)}; "
-            + ("leave one of them out" if _current.launched else "call sparse_plugin.disable() first")
-        )
-    if not config.enabled:
-        say(f"{made} is disabled; running without it")
-    from sparse_plugin.hosts.launch import environment
-
-    session = Session(config, default_run_dir=config.run_dir or default_run_dir())
-    variables = environment(config, session.default_run_dir)
-    session.undo.append(advice.speak_to("enable"))
-    session.undo.append(_set_environment(variables))
-    session.start()
-    _current = session
-    return session
-
-
-def _config(
-    host: str | None,
-    regularizer: str | None,
-    config: str | os.PathLike[str] | SparsityConfig | None,
-    settings: Mapping[str, Any],
-) -> SparsityConfig:
-    """What the arguments of `enable` ask for."""
-    if config is not None and (regularizer is not None or settings):
-        raise ConfigError("give a config or a regularizer with its settings, not both")
-    if isinstance(config, (str, os.PathLike)):
-        config = SparsityConfig.from_file(config)
-    if config is not None and not isinstance(config, SparsityConfig):
-        raise ConfigError(f"config is {shown(config)}; give a file's path or a SparsityConfig")
-    if config is None:
-        if regularizer is None:
-            raise ConfigError('no regularizer is named; write enable("mimicry", "l0_inf", k=16), for instance')
-        config = SparsityConfig.from_mapping({"regularizer": regularizer, **settings})
-    if host is not None:
-        if config.host not in (None, host):
-            raise ConfigError(f"the host is {host!r}, and the config names {config.host!r}; give one of them")
-        config = config.with_(host=host)
-    return config
-
-
-def _told(config: SparsityConfig) -> str:
-    """All that a config sets, for people."""
-    flat = config.flat()
-    name = flat.pop("regularizer", "no regularizer")
-    return f"{name}({', '.join(f'{key}={value}' for key, value in flat.items())})"
-
-
-def _set_environment(variables: Mapping[str, str]) -> Callable[[], None]:
-    """Set variables for the processes that this one starts. Returns a function that sets them back as they were."""
-    before = {key: os.environ.get(key) for key in variables}
-    os.environ.update(variables)
-
-    def restore() -> None:
-        from sparse_plugin.hosts.launch import BOOT
-
-        for key, value in before.items():
-            now = os.environ.get(key)
-            if key == "PYTHONPATH" and now is not None and now != variables[key]:  # changed since, by somebody else
-                value = os.pathsep.join(path for path in now.split(os.pathsep) if path != str(BOOT))
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
-
-    return restore
-
-
-def disable() -> None:
-    """Switch off what `enable` switched on. Generators that were attached stay so; detach them one by one."""
-    global _current
-    if _current is not None:
-        session, _current = _current, None
-        session.stop()
-
-
-@atexit.register
-def _at_exit() -> None:
-    """Say at the end of the process, where no launcher does, that nothing was regularized."""
-    if _current is not None and _current.active and not _current.launched:
-        text, _ = verdict(_current.journal.events, _current.config)
-        if text:
-            say(text)
-
-
-def default_run_dir() -> str:
-    """Where measurements go when neither the user nor the host says: a new folder for every run."""
-    return str(Path("sparse_runs") / time.strftime("%Y%m%d-%H%M%S"))
-
-
-def boot() -> None:
-    """Start a session from the environment that the launcher set; called in every process of the run."""
-    global _current
-    advice.speak_to("command")
-    config = SparsityConfig.from_environment()
-    if config is None:
-        return
-    session = _current = Session(config, os.environ.get("SPARSE_PLUGIN_RUN_DIR"), launched=True)
-    previous = sys.excepthook
-
-    def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        text = _mistake(error)
-        if text and session.active:
-            say(text)
-            session.journal.note("mistake", text)
-        else:
-            previous(kind, error, trace)
-
-    sys.excepthook = excepthook
-    atexit.register(session.journal.close)
-    session.journal.note("on", sys.executable)
-    session.start()
-
-
-def _mistake(error: BaseException) -> str:
-    """The sentence of one of our errors, or of one that ended a process which torch spawned; else ""."""
-    if isinstance(error, SparsePluginError):
-        return str(error)
-    if type(error).__name__ != "ProcessRaisedException":
-        return ""
-    lines = [line for line in str(error).splitlines() if line.startswith("sparse_plugin.errors.")]
-    return lines[-1].partition(": ")[2] if lines else ""
-
-
-def current() -> Session | None:
-    """The session of this process, if the plugin is switched on."""
-    return _current if _current is not None and _current.active else None

@@ -14,7 +14,7 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
 from sparse_plugin.attach.child import KEY, decode, kept_at, place, places, sentence
 from sparse_plugin.errors import CheckpointError, ConfigError
-from sparse_plugin.hosts import session
+from sparse_plugin.hosts import current
 from sparse_plugin.support import advice
 
 _waiting: weakref.WeakSet[nn.Module] = weakref.WeakSet()
@@ -27,7 +27,7 @@ class Remember:
     def __call__(self, module: nn.Module, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Attach the settings in state_dict. Raises CheckpointError where they do not fit the generator."""
         del rest
-        now = session.current()
+        now = current.session()
         keys = {key[len(prefix) :] for key in state_dict if key.startswith(prefix) and key.endswith(KEY)}
         if now is None or not keys or kept_at(module):
             return
@@ -90,7 +90,7 @@ def watch(generator: nn.Module) -> None:
     """
     global _guard
     generator.register_load_state_dict_pre_hook(Remember())  # type: ignore[no-untyped-call]
-    now = session.current()
+    now = current.session()
     if now is None or not now.config.enabled:
         return
     _waiting.add(generator)
@@ -107,7 +107,7 @@ def _forget() -> None:
 
 
 def _refuse_to_train(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-    now = session.current()
+    now = current.session()
     if now is None or not _waiting:
         return
     trained = {id(p) for group in optimizer.param_groups for p in group["params"]}

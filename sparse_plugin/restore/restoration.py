@@ -22,9 +22,7 @@ from torch import Tensor, nn
 
 from sparse_plugin.attach.attachment import attach
 from sparse_plugin.config import SparsityConfig
-from sparse_plugin.errors import CheckpointError, ConfigError
-from sparse_plugin.runs.seeds import key
-from sparse_plugin.errors import DivergedError
+from sparse_plugin.errors import CheckpointError, ConfigError, DivergedError
 from sparse_plugin.restore.network import SkipNetwork
 from sparse_plugin.restore.pictures import Array
 from sparse_plugin.restore.result import Curves, Result
@@ -32,6 +30,7 @@ from sparse_plugin.restore.scores import psnr, ssim
 from sparse_plugin.restore.stopping import Stopping
 from sparse_plugin.restore.tasks import Task
 from sparse_plugin.runs import checkpoints
+from sparse_plugin.runs.seeds import key
 from sparse_plugin.support.precision import PRECISIONS
 
 # The share of the past in the averaged output, as in the official denoising; which gives the first output, a grey one,

@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.runs.seeds import key
 from sparse_plugin.restore.downsample import downsample
 from sparse_plugin.restore.network import Upsample
+from sparse_plugin.runs.seeds import key
 
 # By which a large image can be restored from a small one.
 FACTORS = (2, 3, 4, 6, 8)

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from sparse_plugin.support.version import __version__
 from sparse_plugin.errors import OutputError
 from sparse_plugin.support.files import content, write
+from sparse_plugin.support.version import __version__
 
 log = logging.getLogger("sparse_plugin")
 

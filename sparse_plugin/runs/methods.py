@@ -11,8 +11,8 @@ import yaml
 
 from sparse_plugin.config import SparsityConfig, load_yaml
 from sparse_plugin.errors import ConfigError, one_of
-from sparse_plugin.runs import sparsity
 from sparse_plugin.registry import REGULARIZERS
+from sparse_plugin.runs import sparsity
 
 VANILLA = "vanilla"
 

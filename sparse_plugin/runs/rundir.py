@@ -19,13 +19,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sparse_plugin.support.version import __version__
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.measurements.log import FILE as SPARSITY
 from sparse_plugin.runs import checkpoints
 from sparse_plugin.runs.lease import FILE as LEASE
 from sparse_plugin.runs.lease import STALE, Lease
 from sparse_plugin.support.files import content, lines, make_folder, reason, understood, unwritten, write
+from sparse_plugin.support.version import __version__
 
 
 class BusyError(ConfigError):

@@ -22,7 +22,7 @@ def _boot() -> None:
 
 def _start() -> None:
     try:
-        from sparse_plugin.hosts.session import boot
+        from sparse_plugin.hosts.enable import boot
     except Exception as error:
         sys.stderr.write("sparse_plugin: not on in %s: %s: %s\n" % (sys.executable, type(error).__name__, error))  # noqa: UP031
         # A tool in another environment that the run calls may go on; the command itself is what was to be regularized.
