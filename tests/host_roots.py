@@ -1,4 +1,4 @@
-"""Where the code of a host is: a real checkout under $SPARSE_PLUGIN_HOSTS if it has one, else the stand-in in tests/hosts."""
+"""Where the code of a host is: a real checkout under $SPARSE_PLUGIN_HOSTS if it has one, else the stand-in in tests/stand_ins."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 # The hosts' folders and scripts that the running test has driven.
 driven: set[str] = set()
 
-STAND_INS = Path(__file__).parent / "hosts"
+STAND_INS = Path(__file__).parent / "stand_ins"
 
 
 def is_real(name: str) -> bool:

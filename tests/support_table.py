@@ -2,7 +2,7 @@
 
 make support HOSTS=/folder/of/checkouts      # folders named owner+repository, each with what it requires installed
 
-ARGS="tests/test_hosts.py ..." runs these files of tests instead of all that drive hosts; the table names them.
+ARGS="tests/patches/test_hosts.py ..." runs these files of tests instead of all that drive hosts; the table names them.
 """
 
 import json
@@ -18,7 +18,7 @@ README = HERE.parent / "README.md"
 START, END = "<!-- made by `make support` -->\n", "<!-- end -->"
 
 
-FILES = [*sorted(HERE.glob("test_hosts*.py")), HERE / "test_check.py", HERE / "test_mimicry.py"]
+FILES = [*sorted((HERE / "patches").glob("test_hosts*.py")), HERE / "hosts" / "test_check.py", HERE / "patches" / "test_mimicry.py"]
 
 
 def main(folder, *files):

@@ -1,6 +1,6 @@
 """Official code, unmodified: its own entry scripts with the plugin on.
 
-The hosts are stand-ins under tests/hosts, or real checkouts in the folder that SPARSE_PLUGIN_HOSTS names. The drivers
+The hosts are stand-ins under tests/stand_ins, or real checkouts in the folder that SPARSE_PLUGIN_HOSTS names. The drivers
 start a host's own script on the CPU and measure it below its modules; they know nothing of the plugin.
 """
 
@@ -16,7 +16,7 @@ import pytest
 import yaml
 from host_roots import driven, root
 
-HERE = Path(__file__).parent / "hosts"
+HERE = Path(__file__).parents[1] / "stand_ins"
 BIGGAN, DIFFAUG, MSGAN = (
     root("ajbrock+BigGAN-PyTorch"),
     root("mit-han-lab+data-efficient-gans") / "DiffAugment-biggan-cifar",

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from sparse_plugin.commands.cli import cli
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))}
 # A block of Python, and the indented output under it, if any.

@@ -60,7 +60,7 @@ def test_interpreted_kernels_are_the_definition():
 def test_kernels_compile_ahead_of_time(generation, tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     (tmp_path / "aot.py").write_text(AHEAD_OF_TIME)
-    environment |= {"TRITON_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(HERE.parent)}
+    environment |= {"TRITON_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(HERE.parents[1])}
     command = [sys.executable, str(tmp_path / "aot.py"), str(generation)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

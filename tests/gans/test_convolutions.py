@@ -10,7 +10,7 @@ import encoder_decoders
 import generators
 import pytest
 import torch
-from test_reference_networks import ALL, inputs, made
+from test_networks import ALL, inputs, made
 from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode

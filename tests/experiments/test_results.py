@@ -331,7 +331,7 @@ def test_what_a_run_was_made_with_is_kept(tmp_path, monkeypatch):
 def test_the_code_of_a_checkout_is_that_of_the_package():
     from pathlib import Path
 
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     assert environment.code(root) == environment.code()
 
 

@@ -53,11 +53,11 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(arch, tmp_path, monke
 
 
 LONGER = {"batch": 8, "steps": 60, "checkpoint_every": 5, "sample_every": 60, "log_every": 5, "seed": 5}
-SCRIPT = """
+SCRIPT = f"""
 import sys
 sys.path.insert(0, sys.argv[1])
-from test_reference_train import CASES, LONGER, train
-print(train("dcgan", sys.argv[2], CASES["dcgan"], **LONGER))
+from reference_runs import CASES, train
+print(train("dcgan", sys.argv[2], CASES["dcgan"], **{LONGER}))
 """
 
 
@@ -66,7 +66,7 @@ def test_sigkill_and_resume(tmp_path):
     folder = tmp_path / "parts" / "checkpoints"
 
     def start():
-        command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(folder.parent)]
+        command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parents[1]), str(folder.parent)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     killed = []
@@ -106,7 +106,7 @@ import torch.distributed as dist
 
 there, folder, *archs = sys.argv[1:]
 sys.path.insert(0, there)
-from test_reference_train import CASES, train
+from reference_runs import CASES, train
 
 dist.init_process_group("gloo")
 first = dist.get_rank() == 0
@@ -129,7 +129,7 @@ def test_two_processes_take_the_steps_that_one_takes_with_two_accumulated_passes
     script.write_text(TORCHRUN)
     equal, others = ("dcgan", "wgan_gp", "msgan"), ("ssgan", "diffcrbiggan")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    command += [str(Path(__file__).parent), str(folder), *equal, *others]
+    command += [str(Path(__file__).parents[1]), str(folder), *equal, *others]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Grad strides" not in done.stderr

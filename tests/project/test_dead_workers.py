@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 # The distribution that `make test` asks for.
 OPTIONS = shlex.split(re.search(r"pytest (-n auto [^$\n]*)\$\(ARGS\)", (ROOT / "Makefile").read_text())[1])
 
