@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import sparse_plugin
-from sparse_plugin.attach.identities import AddGradient, Held, Passage
-from sparse_plugin.attach.penalty import Counter
+from sparse_plugin.attachment.identities import AddGradient, Held, Passage
+from sparse_plugin.attachment.penalty import Counter
 from sparse_plugin.projections import project_global, project_needles
 from sparse_plugin.registry import create
 

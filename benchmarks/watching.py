@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import sparse_plugin
-from sparse_plugin.attach import hooks
-from sparse_plugin.attach.lineage import Made
-from sparse_plugin.attach.vigil import Begins, Ends
+from sparse_plugin.attachment import hooks
+from sparse_plugin.attachment.lineage import Made
+from sparse_plugin.attachment.vigil import Begins, Ends
 
 CALLS = 2000
 STEPS = 3

@@ -20,7 +20,7 @@ from sparse_plugin.network.adapters import Adapter
 if TYPE_CHECKING:
     from torch import nn
 
-    from sparse_plugin.attach.attachment import Attachment
+    from sparse_plugin.attachment.handle import Attachment
     from sparse_plugin.hosts.host import Patcher
 
 # D1 is called c5, c6 or c7 after the resolution; its input follows a BatchNorm and a ReLU.
@@ -85,7 +85,7 @@ class Mimicry(Host):
     def patch(self, session: Patcher) -> None:
         def trainer_built(wrapped: Any, trainer: Any, args: Any, kwargs: Any) -> None:
             wrapped(*args, **kwargs)
-            from sparse_plugin.attach.attachment import Attachment
+            from sparse_plugin.attachment.handle import Attachment
 
             handle = Attachment.of(trainer.netG)
             if handle is not None:

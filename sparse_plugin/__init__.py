@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from sparse_plugin.support.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from sparse_plugin.attach.atoms import atoms as atoms
-    from sparse_plugin.attach.atoms import effective_atoms as effective_atoms
-    from sparse_plugin.attach.attachment import Attachment as Attachment
-    from sparse_plugin.attach.attachment import attach as attach
+    from sparse_plugin.attachment.atoms import atoms as atoms
+    from sparse_plugin.attachment.atoms import effective_atoms as effective_atoms
+    from sparse_plugin.attachment.attach import attach as attach
+    from sparse_plugin.attachment.handle import Attachment as Attachment
     from sparse_plugin.config import SparsityConfig as SparsityConfig
     from sparse_plugin.errors import SparsePluginError as SparsePluginError
     from sparse_plugin.hosts.enable import disable as disable
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 # Names are resolved on first use, so that `import sparse_plugin` and `--help` import neither torch nor pydantic.
 _HOME = {
     "Adapter": "network.adapters",
-    "Attachment": "attach.attachment",
+    "Attachment": "attachment.handle",
     "Constraint": "registry",
     "Host": "hosts.host",
     "Penalty": "registry",
     "Site": "network.sites",
     "SparsePluginError": "errors",
     "SparsityConfig": "config",
-    "atoms": "attach.atoms",
-    "attach": "attach.attachment",
+    "atoms": "attachment.atoms",
+    "attach": "attachment.attach",
     "detect": "network.detection",
     "disable": "hosts.enable",
-    "effective_atoms": "attach.atoms",
+    "effective_atoms": "attachment.atoms",
     "enable": "hosts.enable",
     "register": "registry",
     "register_adapter": "network.adapters",

@@ -1,1 +1,1 @@
-"""The commands, one module each: `sparse_plugin.commands.NAME` holds a click command of that name."""
+"""The command line, one module a command."""

@@ -17,7 +17,7 @@ def strip(checkpoint: str, output: str) -> None:
 
     The generator's samples then come from a representation that is not projected.
     """
-    from sparse_plugin.attach.strip import strip_file
+    from sparse_plugin.attachment.strip import strip_file
 
     with busy(f"reading {checkpoint}"):
         found = strip_file(checkpoint, output)

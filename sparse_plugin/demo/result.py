@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparse_plugin.attach.atoms import atoms
-from sparse_plugin.attach.attachment import Attachment
+from sparse_plugin.attachment.atoms import atoms
+from sparse_plugin.attachment.handle import Attachment
 from sparse_plugin.demo.training import Training
 from sparse_plugin.hosts.enable import disable, enable
 from sparse_plugin.measurements.gamma import Measurement

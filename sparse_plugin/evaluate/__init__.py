@@ -1,0 +1,1 @@
+"""Measuring: a run, a checkpoint of anybody's, a folder of images."""

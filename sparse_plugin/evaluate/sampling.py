@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin.attach.attachment import attach
-from sparse_plugin.attach.child import KEY, decode, kept_at, place, places, sentence
-from sparse_plugin.attach.strip import read
+from sparse_plugin.attachment.attach import attach
+from sparse_plugin.attachment.child import KEY, decode, kept_at, place, places, sentence
+from sparse_plugin.attachment.strip import read
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.data import DataError, to_uint8
 from sparse_plugin.errors import CheckpointError, ConfigError

@@ -11,8 +11,9 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from sparse_plugin.attach.atoms import atoms, effective_atoms
-from sparse_plugin.attach.attachment import Attachment, attach
+from sparse_plugin.attachment.atoms import atoms, effective_atoms
+from sparse_plugin.attachment.attach import attach
+from sparse_plugin.attachment.handle import Attachment
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.gans.trained import Trained, load
 from sparse_plugin.support.plot_style import style

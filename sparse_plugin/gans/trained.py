@@ -12,7 +12,8 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from sparse_plugin.attach.attachment import Attachment, attach
+from sparse_plugin.attachment.attach import attach
+from sparse_plugin.attachment.handle import Attachment
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.data.images import to_uint8
 from sparse_plugin.errors import CheckpointError, ConfigError, shown

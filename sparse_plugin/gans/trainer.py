@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin.attach import hooks
-from sparse_plugin.attach.attachment import Attachment, regularize
-from sparse_plugin.attach.plan import Plan
+from sparse_plugin.attachment import hooks
+from sparse_plugin.attachment.attach import regularize
+from sparse_plugin.attachment.handle import Attachment
+from sparse_plugin.attachment.plan import Plan
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import DivergedError
 from sparse_plugin.gans import trained

@@ -159,7 +159,8 @@ def _row(name: str, build: Any) -> dict[str, Any]:
 
 def _sites(generator: nn.Module, inputs: tuple[Any, ...]) -> Iterator[dict[str, Any]]:
     """Attach as a run would, check by a forward pass, and say where each Γ is, its shape, and how dense it is."""
-    from sparse_plugin.attach.attachment import Attachment, attach
+    from sparse_plugin.attachment.attach import attach
+    from sparse_plugin.attachment.handle import Attachment
     from sparse_plugin.errors import SiteError
 
     try:

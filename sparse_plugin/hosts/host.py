@@ -17,7 +17,7 @@ from sparse_plugin.support.plugins import Plugins, called_from
 if TYPE_CHECKING:
     from torch import nn
 
-    from sparse_plugin.attach.attachment import Attachment
+    from sparse_plugin.attachment.handle import Attachment
     from sparse_plugin.config import SparsityConfig
 
 

@@ -33,7 +33,7 @@ from sparse_plugin.support.user_files import load
 if TYPE_CHECKING:
     from torch import nn
 
-    from sparse_plugin.attach.attachment import Attachment
+    from sparse_plugin.attachment.handle import Attachment
     from sparse_plugin.hosts.host import Host
 
 
@@ -226,7 +226,7 @@ class Session:
 
     def built(self, generator: nn.Module, host: Host | None) -> None:
         """A generator was built: attach, unless it holds one that is attached already."""
-        from sparse_plugin.attach.attachment import Attachment
+        from sparse_plugin.attachment.handle import Attachment
         from sparse_plugin.hosts import waiting
 
         if not self.active or Attachment.of(generator) is not None:
@@ -240,15 +240,15 @@ class Session:
 
     def attach(self, generator: nn.Module) -> Attachment:
         """Attach to a generator that was built in this session."""
-        from sparse_plugin.attach import attachment
-        from sparse_plugin.attach.plan import Plan
+        from sparse_plugin.attachment.attach import regularize
+        from sparse_plugin.attachment.plan import Plan
         from sparse_plugin.registry.base import Penalty
 
         self._listen()
         plan, host = Plan.of(self.config), self._generators.get(generator)
         if self.config.delivery is None and host is not None and host.knows_loss:
             plan = replace(plan, delivery="loss")
-        handle = attachment.regularize(generator, plan)
+        handle = regularize(generator, plan)
         if isinstance(handle.regularizer, Penalty):
             self.journal.note("penalty", str(handle.regularizer))
         if not handle.sites:
@@ -257,7 +257,7 @@ class Session:
         return handle
 
     def _listen(self) -> None:
-        from sparse_plugin.attach import hooks, standing
+        from sparse_plugin.attachment import hooks, standing
 
         listeners: list[tuple[list[Any], Callable[[Any], None]]] = [
             (standing.placed, self._on_placed),
@@ -274,7 +274,7 @@ class Session:
 
         Raises CheckpointError where the plugin is disabled.
         """
-        from sparse_plugin.attach.child import sentence
+        from sparse_plugin.attachment.child import sentence
 
         if not self.config.enabled:
             raise CheckpointError(
@@ -291,7 +291,7 @@ class Session:
 
     def attachments(self) -> list[Attachment]:
         """Of the generators that were built in this session and are alive."""
-        from sparse_plugin.attach.attachment import Attachment
+        from sparse_plugin.attachment.handle import Attachment
 
         return [handle for generator in list(self._generators) if (handle := Attachment.of(generator)) is not None]
 
@@ -330,9 +330,9 @@ class Session:
     def _on_placed(self, generator: nn.Module) -> None:
         if generator not in self._generators:
             return
-        from sparse_plugin.attach import hooks
-        from sparse_plugin.attach.attachment import Attachment
-        from sparse_plugin.attach.plan import MEASURE_EVERY
+        from sparse_plugin.attachment import hooks
+        from sparse_plugin.attachment.handle import Attachment
+        from sparse_plugin.attachment.plan import MEASURE_EVERY
         from sparse_plugin.network.sites import own_kernel
 
         handle = Attachment(generator)

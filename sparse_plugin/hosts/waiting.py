@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
-from sparse_plugin.attach.child import KEY, decode, kept_at, place, places, sentence
+from sparse_plugin.attachment.child import KEY, decode, kept_at, place, places, sentence
 from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.hosts import current
 from sparse_plugin.support import advice

@@ -1,0 +1,1 @@
+"""What is measured of Γ, and how it is logged."""

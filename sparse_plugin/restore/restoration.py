@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin.attach.attachment import attach
+from sparse_plugin.attachment.attach import attach
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import CheckpointError, ConfigError, DivergedError
 from sparse_plugin.restore.network import SkipNetwork

@@ -1,0 +1,1 @@
+"""A run directory: its lease, checkpoints, seeds, environment, what a method is called."""

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from generators import Residual
 
 from sparse_plugin import SparsityConfig, attach
-from sparse_plugin.attach.child import KEY, encode
+from sparse_plugin.attachment.child import KEY, encode
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.config import assign
 from sparse_plugin.errors import SparsePluginError
@@ -162,7 +162,7 @@ def test_assignments():
 
 
 def test_settings_of_checkpoints(tmp_path):
-    from sparse_plugin.attach.child import decode
+    from sparse_plugin.attachment.child import decode
 
     passed = []
     for where, rng in rounds("checkpoints"):

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from generators import Residual
 
 from sparse_plugin import Attachment, SparsityConfig, attach
-from sparse_plugin.attach.child import encode
+from sparse_plugin.attachment.child import encode
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import CheckpointError, ConfigError, SparsePluginError
 from sparse_plugin.evaluate.sampling import Named, sampler

@@ -127,7 +127,7 @@ def test_the_head_of_dcgan_is_that_of_the_papers_appendix():
     assert isinstance(head, nn.ConvTranspose2d) and attachment.sites[0].path == "synthesis"
     assert (head.in_channels, head.out_channels) == (128, 3)
     assert (head.kernel_size, head.stride, head.padding) == ((4, 4), (2, 2), (1, 1))
-    assert sparse_plugin.attach.atoms(generator).shape == (128, 3, 4, 4)
+    assert sparse_plugin.atoms(generator).shape == (128, 3, 4, 4)
     assert sparse_plugin.effective_atoms(generator).shape == (128, 3, 8, 8)
     assert attachment.measure(*inputs("dcgan"))[0].needle_density.shape == (16, 16)
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import optimizer
 
 import sparse_plugin
-from sparse_plugin.attach import hooks, standing
+from sparse_plugin.attachment import hooks, standing
 from sparse_plugin.errors import AttachmentError, ConfigError
 from sparse_plugin.support import advice, plugins
 

@@ -13,8 +13,8 @@ import torch
 from generators import Residual
 
 from sparse_plugin import SparsityConfig, attach
-from sparse_plugin.attach.child import encode
-from sparse_plugin.attach.strip import strip_file
+from sparse_plugin.attachment.child import encode
+from sparse_plugin.attachment.strip import strip_file
 from sparse_plugin.errors import CheckpointError, ConfigError, OutputError
 from sparse_plugin.support import files
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparse_plugin.attach import penalty as deliveries
+from sparse_plugin.attachment import penalty as deliveries
 from sparse_plugin.errors import PenaltyError
 from sparse_plugin.registry.base import Penalty
 from sparse_plugin.support import advice

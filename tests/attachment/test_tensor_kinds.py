@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 import sparse_plugin
 from sparse_plugin import Attachment
-from sparse_plugin.attach import hooks, verify
+from sparse_plugin.attachment import hooks, verify
 from sparse_plugin.errors import GammaError, PenaltyError, SiteError
 from sparse_plugin.projections import project_global, project_needles
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from sparse_plugin.attach import hooks, optimizer_steps
-from sparse_plugin.attach.child import Inserted
-from sparse_plugin.attach.penalty import follow_loss_scaling
-from sparse_plugin.attach.plan import Plan
+from sparse_plugin.attachment import hooks, optimizer_steps
+from sparse_plugin.attachment.child import Inserted
+from sparse_plugin.attachment.penalty import follow_loss_scaling
+from sparse_plugin.attachment.plan import Plan
 from sparse_plugin.errors import SiteError
 from sparse_plugin.measurements.log import Recorder
 from sparse_plugin.network import sites

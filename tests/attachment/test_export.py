@@ -16,7 +16,7 @@ from torch import nn
 from torch.export import Dim
 
 import sparse_plugin
-from sparse_plugin.attach import hooks, verify
+from sparse_plugin.attachment import hooks, verify
 from sparse_plugin.errors import SiteError, SparsePluginError
 from sparse_plugin.projections import eager, project_global, project_needles, standard
 from sparse_plugin.projections.dispatch import _specimen

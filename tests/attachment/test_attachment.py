@@ -14,7 +14,7 @@ from torch.amp.grad_scaler import GradScaler
 
 import sparse_plugin
 from sparse_plugin import Attachment, attach
-from sparse_plugin.attach import optimizer_steps
+from sparse_plugin.attachment import optimizer_steps
 from sparse_plugin.errors import AttachmentError, CheckpointError, ConfigError, SiteError
 
 REGULARIZERS = [("l1", {"weight": 0.1}), ("l0", {"k": 0.1}), ("l0_inf", {"k": 2}), ("ml_csc", {"k": 3})]
@@ -330,8 +330,8 @@ class TestFirstPass:
         generator.forward(noise())
         generator.forward(noise())
         assert seen == [2, 2]
-        from sparse_plugin.attach.hooks import find
-        from sparse_plugin.attach.verify import Watch
+        from sparse_plugin.attachment.hooks import find
+        from sparse_plugin.attachment.verify import Watch
 
         assert all(hook.first.done for _, _, hook in find(generator, Watch))
 

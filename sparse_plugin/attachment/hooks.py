@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin.attach.identities import AddGradient, AddTerm, Held, Hold, Passage
-from sparse_plugin.attach.penalty import Counter, follow_loss_scaling, say_once, value
+from sparse_plugin.attachment.identities import AddGradient, AddTerm, Held, Hold, Passage
+from sparse_plugin.attachment.penalty import Counter, follow_loss_scaling, say_once, value
 from sparse_plugin.errors import PenaltyError, SiteError
 from sparse_plugin.measurements.gamma import Reduction, reduce
 from sparse_plugin.measurements.log import Recorder

@@ -9,7 +9,7 @@ from torch.amp import GradScaler
 from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 
 from sparse_plugin import attach
-from sparse_plugin.attach import penalty
+from sparse_plugin.attachment import penalty
 
 Z = torch.randn(4, 6, 1, 1, generator=torch.Generator().manual_seed(0))
 

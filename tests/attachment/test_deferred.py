@@ -12,8 +12,8 @@ from torch import nn
 
 import sparse_plugin
 from sparse_plugin import Attachment
-from sparse_plugin.attach import hooks
-from sparse_plugin.attach.first_call import DEFERRED
+from sparse_plugin.attachment import hooks
+from sparse_plugin.attachment.first_call import DEFERRED
 from sparse_plugin.errors import CheckpointError, SiteError
 
 K = 2

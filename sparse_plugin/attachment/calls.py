@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin.attach import hooks
+from sparse_plugin.attachment import hooks
 from sparse_plugin.errors import ForwardError
 from sparse_plugin.network import probe
 from sparse_plugin.support import capture

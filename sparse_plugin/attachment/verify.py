@@ -12,9 +12,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin.attach import frames
-from sparse_plugin.attach.consumed import Consumed
-from sparse_plugin.attach.hooks import SiteHook, find, remove
+from sparse_plugin.attachment import frames
+from sparse_plugin.attachment.consumed import Consumed
+from sparse_plugin.attachment.hooks import SiteHook, find, remove
 from sparse_plugin.errors import SiteError
 from sparse_plugin.network.sites import (
     CHILD,

@@ -12,8 +12,8 @@ from typing import Any
 from torch import nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
-from sparse_plugin.attach.hooks import SiteHook, runtime
-from sparse_plugin.attach.penalty import say_once
+from sparse_plugin.attachment.hooks import SiteHook, runtime
+from sparse_plugin.attachment.penalty import say_once
 from sparse_plugin.errors import AttachmentError, PenaltyError
 from sparse_plugin.network.sites import CHILD
 from sparse_plugin.network.wrappers import plain

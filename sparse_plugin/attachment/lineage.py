@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin.attach import hooks
+from sparse_plugin.attachment import hooks
 from sparse_plugin.network.sites import image_of, makes
 from sparse_plugin.support import capture
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from sparse_plugin.attach.hooks import SiteHook, muted, remove
+from sparse_plugin.attachment.hooks import SiteHook, muted, remove
 from sparse_plugin.errors import SiteError
 from sparse_plugin.network.probe import undisturbed
 from sparse_plugin.network.sites import CHILD, convolution, repeats

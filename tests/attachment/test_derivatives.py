@@ -11,7 +11,7 @@ from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
 import sparse_plugin
-from sparse_plugin.attach import hooks, verify
+from sparse_plugin.attachment import hooks, verify
 from sparse_plugin.errors import PenaltyError
 from sparse_plugin.projections import project_global, project_needles
 from sparse_plugin.registry.base import Penalty
@@ -227,7 +227,7 @@ def test_second_order_training_takes_the_penalty_once(delivery):
 
 
 def test_a_path_length_s_gradient_is_not_the_loss_s(caplog, monkeypatch):
-    monkeypatch.setattr("sparse_plugin.attach.penalty._said", set())
+    monkeypatch.setattr("sparse_plugin.attachment.penalty._said", set())
     net, _, _, _ = penalized()
     plain, penalty = Net(), Quartic()
     slopes = []

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 import sparse_plugin
-from sparse_plugin.attach import hooks
+from sparse_plugin.attachment import hooks
 from sparse_plugin.errors import SiteError
 
 K = 2

@@ -13,10 +13,10 @@ from typing import Any
 
 from torch import nn
 
-from sparse_plugin.attach import hooks, loading, placement
-from sparse_plugin.attach.calls import looking
-from sparse_plugin.attach.child import Inserted
-from sparse_plugin.attach.plan import Plan
+from sparse_plugin.attachment import hooks, loading, placement
+from sparse_plugin.attachment.calls import looking
+from sparse_plugin.attachment.child import Inserted
+from sparse_plugin.attachment.plan import Plan
 from sparse_plugin.errors import SiteError
 from sparse_plugin.network.sites import CHILD, image_makers, kernel_owners, out_channels
 from sparse_plugin.support import advice, capture

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from sparse_plugin.attach import frames, growth, hooks, lineage, standing
-from sparse_plugin.attach.calls import Call, looking
-from sparse_plugin.attach.consumed import Consumed
-from sparse_plugin.attach.plan import Plan
-from sparse_plugin.attach.verify import FirstPass, KnownBy, watch
+from sparse_plugin.attachment import frames, growth, hooks, lineage, standing
+from sparse_plugin.attachment.calls import Call, looking
+from sparse_plugin.attachment.consumed import Consumed
+from sparse_plugin.attachment.plan import Plan
+from sparse_plugin.attachment.verify import FirstPass, KnownBy, watch
 from sparse_plugin.errors import SiteError
 from sparse_plugin.network import detection, probe
 from sparse_plugin.network.sites import Site, climb, convolution, images_of, kernel_owners, out_channels

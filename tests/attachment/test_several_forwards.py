@@ -6,7 +6,7 @@ from generators import Residual, noise
 from torch import nn
 
 from sparse_plugin import SparsityConfig, attach
-from sparse_plugin.attach.penalty import _said
+from sparse_plugin.attachment.penalty import _said
 from sparse_plugin.hosts.session import Session
 
 WEIGHT = 0.7

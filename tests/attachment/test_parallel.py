@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sparse_plugin import Attachment, attach
-from sparse_plugin.attach.hooks import runtime
+from sparse_plugin.attachment.hooks import runtime
 from sparse_plugin.errors import PenaltyError
 
 REGULARIZERS = [("l1", {"weight": 0.5}), ("l0", {"k": 0.1}), ("l0_inf", {"k": 2}), ("ml_csc", {"k": 3})]

@@ -10,8 +10,8 @@ from generators import Plain, Residual
 from torch import nn
 
 import sparse_plugin
-from sparse_plugin.attach import hooks
-from sparse_plugin.attach.vigil import TRACES, Head
+from sparse_plugin.attachment import hooks
+from sparse_plugin.attachment.vigil import TRACES, Head
 from sparse_plugin.errors import CheckpointError, SiteError
 
 K = 2

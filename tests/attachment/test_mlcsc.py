@@ -7,7 +7,7 @@ from torch import nn
 
 import sparse_plugin
 from sparse_plugin import Attachment, attach, effective_atoms
-from sparse_plugin.attach import atoms
+from sparse_plugin.attachment import atoms
 from sparse_plugin.errors import AttachmentError, SiteError
 from sparse_plugin.network.synthesis import kernel
 from sparse_plugin.registry.dictionaries import Dictionaries

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sparse_plugin.attach.child import KEY, sentence, strip
+from sparse_plugin.attachment.child import KEY, sentence, strip
 from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.support.files import writing
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sparse_plugin.attach.attachment import Attachment
+from sparse_plugin.attachment.handle import Attachment
 from sparse_plugin.errors import AttachmentError
 from sparse_plugin.network.synthesis import Kernel
 from sparse_plugin.registry.dictionaries import Dictionary

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from sparse_plugin.attach import loading, standing, vigil
-from sparse_plugin.attach.plan import Plan
-from sparse_plugin.attach.verify import KnownBy
+from sparse_plugin.attachment import loading, standing, vigil
+from sparse_plugin.attachment.plan import Plan
+from sparse_plugin.attachment.verify import KnownBy
 from sparse_plugin.errors import SiteError
 from sparse_plugin.measurements.log import Recorder
 from sparse_plugin.network import adapters, detection, sites

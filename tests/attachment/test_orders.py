@@ -11,8 +11,8 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn.parallel import DataParallel
 
 from sparse_plugin import Attachment, Site, attach
-from sparse_plugin.attach import atoms, hooks
-from sparse_plugin.attach.penalty import _said
+from sparse_plugin.attachment import atoms, hooks
+from sparse_plugin.attachment.penalty import _said
 from sparse_plugin.errors import AttachmentError, SiteError
 
 
