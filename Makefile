@@ -7,23 +7,27 @@ PIP = $(BIN)/pip --disable-pip-version-check install --quiet
 # One thread: two on a busy machine can be many times slower.
 export OMP_NUM_THREADS = 1
 
-.PHONY: demo test lint types wheel support results bench gpu wheels clean
+.PHONY: demo test lint types ships wheel support results bench gpu wheels clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sparse-plugin demo
 
 # worksteal: with loadfile, a run whose worker died may never end.
+# ROOM=attachment: the tests of that room and of all that may import it.
 test: $(VENV)/.test
-	$(BIN)/pytest -n auto --dist worksteal $(ARGS)
+	$(BIN)/pytest -n auto --dist worksteal $(if $(ROOM),$$($(BIN)/python .ci/rooms.py $(ROOM) || echo no-such-room)) $(ARGS)
 
-lint: $(VENV)/.test
+lint: $(VENV)/.test ships
 	$(BIN)/ruff check .
+	cd build/ships && PYTHONPATH=../../.ci ../../$(BIN)/lint-imports ../../pyproject.toml
 
-# Types are checked on what ships, so that the mapped folders are seen under their real names.
-types: $(VENV)/.test
+types: $(VENV)/.test ships
+	cd build/ships && ../../$(BIN)/mypy --config-file ../../pyproject.toml
+
+# What ships, in which the mapped folders are seen under their real names.
+ships: $(VENV)/.test
 	rm -rf build
-	$(PIP) --no-deps --target build/typecheck .
-	cd build/typecheck && ../../$(BIN)/mypy --config-file ../../pyproject.toml
+	$(PIP) --no-deps --target build/ships .
 
 # The wheel alone, in an environment that has never seen the checkout.
 wheel: $(VENV)/.test
