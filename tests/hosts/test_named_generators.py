@@ -11,6 +11,7 @@ from torch import nn
 import sparse_plugin
 from sparse_plugin.errors import SiteError
 from sparse_plugin.hosts import instances
+from sparse_plugin.hosts.host import HOSTS
 from sparse_plugin.support import advice
 
 IMPL = """
@@ -128,7 +129,7 @@ def test_a_host_names_its_generators_so_too(package):
 
         assert attached(their_art.Painter())
     finally:
-        sparse_plugin.support.plugins.HOSTS.unregister("their_art")
+        HOSTS.unregister("their_art")
 
 
 def test_the_script_by_its_own_name(monkeypatch, tmp_path):

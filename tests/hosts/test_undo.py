@@ -11,7 +11,8 @@ from torch.optim import optimizer
 import sparse_plugin
 from sparse_plugin.attachment import hooks, standing
 from sparse_plugin.errors import AttachmentError, ConfigError
-from sparse_plugin.support import advice, plugins
+from sparse_plugin.hosts.host import HOSTS
+from sparse_plugin.support import advice
 
 
 class Mine(nn.Module):
@@ -43,7 +44,7 @@ def host():
 
     yield register
     for name in names:
-        plugins.HOSTS.unregister(name)
+        HOSTS.unregister(name)
 
 
 def fails(self, session):
@@ -69,7 +70,7 @@ def test_a_host_that_fails_leaves_nothing(host, methods, error, named, monkeypat
     with pytest.raises(error):
         sparse_plugin.enable(named, "l0_inf", k=2)
     assert traces() == before
-    plugins.HOSTS.unregister("broken")
+    HOSTS.unregister("broken")
     sparse_plugin.enable("mimicry", "l0_inf", k=2)
     sparse_plugin.disable()
     assert traces() == before
