@@ -10,12 +10,13 @@ import copy
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from sparse_plugin.attachment import events
 from sparse_plugin.attachment.identities import AddGradient, AddTerm, Held, Hold, Passage
 from sparse_plugin.attachment.penalty import Counter, follow_loss_scaling, say_once, value
 from sparse_plugin.errors import PenaltyError, SiteError
@@ -51,12 +52,6 @@ class Runtime:
         self.taken = 0  # how often the penalty was taken since the last step of the generator's optimizer
         self.held = Held()
         self.ran = 0  # forwards with gradients since the penalty was taken, or the generator's optimizer stepped
-
-
-# Called once a hook, when it takes effect: Γ is projected, or its penalty reaches a loss.
-effective: list[Callable[[SiteHook], None]] = []
-# Called once a hook, when its generator runs with gradients or is trained, so that a penalty is due.
-penalizable: list[Callable[[SiteHook], None]] = []
 
 
 # Threads in which a generator is being looked at: nothing is counted, judged, or added to a loss.
@@ -263,16 +258,14 @@ class SiteHook(capture.Unscriptable):
         now = runtime(self)
         if not now.penalizable:
             now.penalizable = True
-            for tell in penalizable:
-                tell(self)
+            events.penalizable.announce(self)
 
     def took_effect(self) -> None:
         """Tell the listeners, once, that Γ is regularized."""
         now = runtime(self)
         if not now.effective:
             now.effective = True
-            for tell in effective:
-                tell(self)
+            events.effective.announce(self)
 
     def penalty(self, loss: Tensor | None = None) -> Tensor:
         """The penalty to be added to the generator's loss, of every Γ that it was computed from, or, without it, of the latest;

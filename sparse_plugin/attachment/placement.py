@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from sparse_plugin.attachment import loading, standing, vigil
+from sparse_plugin.attachment import events, loading, standing, vigil
 from sparse_plugin.attachment.plan import Plan
 from sparse_plugin.attachment.verify import KnownBy
 from sparse_plugin.errors import SiteError
@@ -70,6 +70,5 @@ def install(
     watch = vigil.keep(generator, placed, plan, known_by)
     loading.follow(generator)
     forget_compiled()
-    for tell in standing.placed:
-        tell(generator)
+    events.placed.announce(generator)
     return watch

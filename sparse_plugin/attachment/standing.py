@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
@@ -17,9 +16,6 @@ from sparse_plugin.measurements.log import Recorder
 from sparse_plugin.network import sites
 from sparse_plugin.network.sites import CHILD, Site
 from sparse_plugin.registry.base import Constraint, Penalty, Regularizer
-
-# Called with every generator whose hooks have just been placed: at attach, at the first call, or where D1 changed.
-placed: list[Callable[[nn.Module], None]] = []
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sparse_plugin.attachment import frames, growth, hooks, lineage, standing
+from sparse_plugin.attachment import events, frames, growth, hooks, lineage, standing
 from sparse_plugin.attachment.calls import Call, looking
 from sparse_plugin.attachment.consumed import Consumed
 from sparse_plugin.attachment.plan import Plan
@@ -208,8 +208,7 @@ class Vigil:
         Consumed.place(generator, hook)
         self._mark(generator, hook.site)
         hooks.remove(generator.get_submodule(path), Head)
-        for tell in standing.placed:
-            tell(generator)
+        events.placed.announce(generator)
         return hook
 
     def _mark(self, generator: nn.Module, site: Site) -> None:

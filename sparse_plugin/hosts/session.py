@@ -7,7 +7,6 @@ import sys
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -257,17 +256,16 @@ class Session:
         return handle
 
     def _listen(self) -> None:
-        from sparse_plugin.attachment import hooks, standing
+        from sparse_plugin.attachment import events
 
-        listeners: list[tuple[list[Any], Callable[[Any], None]]] = [
-            (standing.placed, self._on_placed),
-            (hooks.effective, self._on_effective),
-            (hooks.penalizable, self._on_penalizable),
+        listeners: list[tuple[events.Event[Any], Callable[[Any], None]]] = [
+            (events.placed, self._on_placed),
+            (events.effective, self._on_effective),
+            (events.penalizable, self._on_penalizable),
         ]
-        for told, tell in listeners:
-            if tell not in told:
-                told.append(tell)
-                self.undo.append(partial(told.remove, tell))
+        for event, tell in listeners:
+            if tell not in event:
+                self.undo.append(event.subscribe(tell))
 
     def from_checkpoint(self, generator: nn.Module, settings: Mapping[str, Any]) -> Attachment:
         """Attach what a checkpoint, which is being loaded into generator, was trained with.

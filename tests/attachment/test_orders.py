@@ -11,7 +11,8 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn.parallel import DataParallel
 
 from sparse_plugin import Attachment, Site, attach
-from sparse_plugin.attachment import atoms, hooks
+from sparse_plugin.attachment import events, hooks
+from sparse_plugin.attachment.atoms import atoms
 from sparse_plugin.attachment.penalty import _said
 from sparse_plugin.errors import AttachmentError, SiteError
 
@@ -269,7 +270,7 @@ def test_deferred_and_compiled():
 
 def test_what_was_compiled_counts_as_regularized_and_is_not_logged_in_silence(tmp_path, caplog):
     seen = []
-    hooks.effective.append(seen.append)
+    unsubscribe = events.effective.subscribe(seen.append)
     try:
         for name in ("l0_inf", "l1"):
             generator = G()
@@ -285,7 +286,7 @@ def test_what_was_compiled_counts_as_regularized_and_is_not_logged_in_silence(tm
             assert "is not logged while training" in caplog.text
             caplog.clear()
     finally:
-        hooks.effective.remove(seen.append)
+        unsubscribe()
 
 
 def test_compiled_optimizers_and_all_orders_of_ml_csc():

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import optimizer
 
 import sparse_plugin
-from sparse_plugin.attachment import hooks, standing
+from sparse_plugin.attachment import events
 from sparse_plugin.errors import AttachmentError, ConfigError
 from sparse_plugin.hosts.host import HOSTS
 from sparse_plugin.support import advice
@@ -27,7 +27,7 @@ def traces():
         "environment": dict(os.environ),
         "finders": list(sys.meta_path),
         "inits": (Mine.__init__, vars(nn.Module).get("__init_subclass__"), vars(Mine).get("__init_subclass__")),
-        "listeners": (list(standing.placed), list(hooks.effective), list(hooks.penalizable)),
+        "listeners": [list(event._listeners) for event in events.ALL],
         "steps": len(optimizer._global_optimizer_pre_hooks),
         "reader": advice.reader(),
     }
