@@ -7,7 +7,7 @@ PIP = $(BIN)/pip --disable-pip-version-check install --quiet
 # One thread: two on a busy machine can be many times slower.
 export OMP_NUM_THREADS = 1
 
-.PHONY: demo test lint types ships wheel support results bench gpu wheels clean
+.PHONY: demo test lint types ships wheel compat support results bench gpu wheels clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sparse-plugin demo
@@ -34,6 +34,11 @@ wheel: $(VENV)/.test
 	rm -rf build dist
 	$(BIN)/python -m build --quiet --wheel
 	$(BIN)/python tests/wheel_check.py dist/*.whl
+
+# The core rooms' tests on the oldest supported Python with every requirement at its lower bound, and on the newest
+# Python that torch has wheels for: PAIR=oldest or newest for one of them, PYTHON for another interpreter.
+compat:
+	python3 tests/compat.py $(PAIR) $(if $(filter command environment,$(origin PYTHON)),--python $(PYTHON)) $(if $(ARGS),-- $(ARGS))
 
 # The README's table of hosts, from real checkouts in the folder HOSTS.
 support: $(VENV)/.test
