@@ -14,6 +14,7 @@ from sparse_plugin.errors import SparsePluginError
 
 KINDS = {
     "l0_inf": {"k": 2},
+    "l0_channel": {"k": 0.25},
     "l1": {"weight": 5.0},
     "l1 by loss": {"weight": 5.0, "delivery": "loss"},
     "ml_csc": {"k": 3},

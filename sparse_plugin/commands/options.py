@@ -26,7 +26,7 @@ def config_options(command: Any) -> Any:
         click.option(
             "--set", "assignments", multiple=True, metavar="sparse.KEY=VALUE", help="Set one key, as in sparse.k=16."
         ),
-        click.option("--sparse", metavar="NAME", help="The regularizer: l1, l0, l0_inf, ml_csc, or a registered one."),
+        click.option("--sparse", metavar="NAME", help="The regularizer: l1, l0, l0_inf, l0_channel, ml_csc, or a registered one."),
         click.option("--config", "config_file", metavar="FILE", help="A YAML or TOML file with a section `sparse`."),
     ):
         command = option(command)

@@ -9,8 +9,8 @@ from typing import Any
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.evaluate.outcome import Outcome, read
 
-# Vanilla first, then as in the paper's figure 4a; others after them.
-_ORDER = ("vanilla", "l1", "l0", "l0_inf", "ml_csc")
+# Vanilla first, then as in the paper's figure 4a; what the paper has not, and others, after them.
+_ORDER = ("vanilla", "l1", "l0", "l0_inf", "ml_csc", "l0_channel")
 
 # What runs of one architecture must have in common to stand side by side.
 COMPARED = ("size", "width", "batch", "steps", "accumulation", "precision")

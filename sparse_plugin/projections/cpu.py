@@ -13,12 +13,15 @@ import os
 import torch
 from torch import Tensor
 
-from sparse_plugin.projections import compiler, eager
+from sparse_plugin.projections import compiler, eager, maps
 
 # Below this many entries waking other threads costs more than they save.
 _SERIAL = 32768
 # The counts of a needle are kept in 16 bits.
 _CHANNELS = 32767
+# The longest channel map that is faster as a needle than as a sample, measured: contiguous, and with channels last, where a
+# sample would have to be copied.
+_LINED, _SCATTERED = 4096, 16384
 _INFINITY = {
     torch.float16: 0x7C00,
     torch.bfloat16: 0x7F80,
@@ -82,6 +85,9 @@ class CpuKernels:
             *self._threads(gamma),
         )
         return out
+
+    def channels(self, gamma: Tensor, k: int) -> Tensor:
+        return maps.channels(self, gamma, k, _SCATTERED if _channels_last(gamma) else _LINED)
 
     def mask(self, grad: Tensor, projected: Tensor) -> Tensor:
         out = torch.empty_like(projected)

@@ -27,6 +27,7 @@ class Kernels(Protocol):
 
     def needles(self, gamma: Tensor, k: int) -> Tensor: ...
     def samples(self, gamma: Tensor, k: int) -> Tensor: ...
+    def channels(self, gamma: Tensor, k: int) -> Tensor: ...
     def mask(self, grad: Tensor, projected: Tensor) -> Tensor: ...
 
 
@@ -105,6 +106,15 @@ def samples(gamma: Tensor, k: int) -> Tensor:
     return _kernels(gamma.device.type).samples(gamma, k)
 
 
+def channels(gamma: Tensor, k: int) -> Tensor:
+    """`project_channels` for 0 <= k, never aliasing Γ."""
+    if k == 0 or gamma.numel() == 0:
+        return torch.zeros_like(gamma)
+    if k >= gamma.shape[2:].numel():
+        return gamma.clone()
+    return _kernels(gamma.device.type).channels(gamma, k)
+
+
 def mask(grad: Tensor, projected: Tensor) -> Tensor:
     """grad * (projected != 0), in the memory format of `projected`."""
     if projected.numel() == 0:
@@ -145,7 +155,7 @@ def disagreement(kernels: Kernels, device: str) -> str:
         for shape in ((2, 12, 9, 9), (1, 16, 20, 16)):
             gamma = _specimen(shape, dtype, device)
             for k in (1, 5, 11):
-                for name in ("needles", "samples"):
+                for name in ("needles", "samples", "channels"):
                     expected = getattr(eager, name)(gamma, k)
                     if not _same(getattr(kernels, name)(gamma, k), expected):
                         return f"{name} of {dtype}, shape {shape}, k = {k}"

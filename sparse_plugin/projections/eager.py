@@ -26,6 +26,19 @@ def samples(gamma: Tensor, k: int) -> Tensor:
     return _select(gamma, largest(gamma.flatten(1).abs(), k, dim=1).view(gamma.shape))
 
 
+def channels(gamma: Tensor, k: int) -> Tensor:
+    """Keep the k entries of largest magnitude of every channel map of every sample.
+
+    gamma: (N, C, ...), 0 <= k <= the positions of a map. Returns the same shape, dtype and memory format.
+    """
+    return _select(gamma, largest(maps(gamma).abs(), k, dim=2).view(gamma.shape))
+
+
+def maps(gamma: Tensor) -> Tensor:
+    """Γ as (N, C, positions), of which there is one where Γ is (N, C); a view wherever one can be."""
+    return gamma.unsqueeze(-1).flatten(2)
+
+
 def mask(grad: Tensor, projected: Tensor) -> Tensor:
     """The gradient where the projection kept a non-zero, +0 elsewhere: grad * (projected != 0), in one pass.
 

@@ -1,4 +1,4 @@
-"""The two entries: they check what they are given, resolve k, and hand Γ to the operators.
+"""The entries: they check what they are given, resolve k, and hand Γ to the operators.
 
 In a program that is exported they write them out in standard operators.
 """
@@ -61,6 +61,27 @@ def project_global(gamma: Tensor, k: int | float) -> Tensor:
     if count >= size:
         return gamma
     return operators.samples(gamma, count)
+
+
+def project_channels(gamma: Tensor, k: int | float) -> Tensor:
+    """Keep the k largest coefficients of every channel map of every sample, at whatever positions they are.
+
+    P(Γ) = argmin ‖Γ - Γ'‖₂  s.t.  every channel map of every sample of Γ' has at most k non-zeros
+
+    gamma: (N, C, ...), 2-D to 5-D, fp64, fp32, bf16 or fp16, in any memory format; k: a count, or a fraction in (0, 1]
+    of the positions of a map (H·W). Everything else is as for `project_needles`, with ties going to the lowest index of
+    the map in the order (h, w), whatever the memory format.
+
+    Source: TopKGen's operator (Li et al., NeurIPS 2023, arXiv 2310.18894, few-shot image synthesis).
+    """
+    _check(gamma)
+    if exporting():
+        return standard.channels(gamma, k)
+    size = gamma.shape[2:].numel()
+    count = resolve_k(k, size)
+    if count >= size:
+        return gamma
+    return operators.channels(gamma, count)
 
 
 def _check(gamma: Tensor) -> None:

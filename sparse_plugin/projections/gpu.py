@@ -12,6 +12,8 @@ bytes for an fp32 entry, of which the reads after the first come from the second
 reads blocks of 2048 entries, and as many of them as give 1024 programs in all at most. Beside the result it takes 256
 counters for each sample and pass, and a few bytes. Nothing waits for the GPU.
 
+Channel maps are needles of (N, positions, C) up to 8192 positions, and samples of (N·C, positions) above.
+
 The gradient reads both its inputs once and writes once: 12 bytes for an fp32 entry.
 """
 
@@ -23,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparse_plugin.projections import eager
+from sparse_plugin.projections import eager, maps
 
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 _NAN = {
@@ -106,6 +108,9 @@ class TritonKernels:
                 **constants,
             )
         return out
+
+    def channels(self, gamma: Tensor, k: int) -> Tensor:
+        return maps.channels(self, gamma, k, _CHANNELS)
 
     def mask(self, grad: Tensor, projected: Tensor) -> Tensor:
         out = torch.empty_like(projected)

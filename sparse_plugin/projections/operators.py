@@ -1,6 +1,6 @@
 """The operators of `torch.ops.sparse_plugin`: what compilation, export, vmap and autocast know of the projections.
 
-    project_needles(gamma, k)    project_samples(gamma, k)    mask_gradient(grad, projected)
+    project_needles(gamma, k)    project_samples(gamma, k)    project_channels(gamma, k)    mask_gradient(grad, projected)
 
 None aliases its input, and each returns fresh memory in the memory format of Γ. Autocast leaves them alone: a
 projection selects, so it runs in the type that its input has. `mask_gradient`
@@ -31,6 +31,7 @@ def _define(name: str, signature: str, implementation: Callable[..., Tensor]) ->
 
 needles = _define("project_needles", "Tensor gamma, SymInt k", dispatch.needles)
 samples = _define("project_samples", "Tensor gamma, SymInt k", dispatch.samples)
+channels = _define("project_channels", "Tensor gamma, SymInt k", dispatch.channels)
 mask = _define("mask_gradient", "Tensor grad, Tensor projected", dispatch.mask)
 
 
@@ -57,7 +58,7 @@ def _mask_rule(
     return mask(*sides), 0
 
 
-for _name, _operator in (("project_needles", needles), ("project_samples", samples)):
+for _name, _operator in (("project_needles", needles), ("project_samples", samples), ("project_channels", channels)):
     _full = f"sparse_plugin::{_name}"
     _of_projection, _of_mask = derivatives.kernels(_operator, mask)
     _LIBRARY.impl(_name, _of_projection, "Autograd")

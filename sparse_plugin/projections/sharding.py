@@ -20,17 +20,18 @@ def register_for(gamma: Tensor) -> None:
     from torch.distributed.tensor import Replicate, Shard
     from torch.distributed.tensor.experimental import register_sharding
 
-    def rule(first: int, *others: Any) -> Any:
-        """Samples are independent, and so are positions from dimension `first` on; anything else is gathered."""
+    def rule(apart: slice, *others: Any) -> Any:
+        """Samples are independent, and so are the dimensions `apart`; anything else is gathered."""
 
         def strategies(gamma: Any, *rest: Any) -> Any:
-            placements = [Replicate(), Shard(0), *(Shard(dim) for dim in range(first, gamma.ndim))]
+            placements = [Replicate(), Shard(0), *(Shard(dim) for dim in range(gamma.ndim)[apart])]
             return [([place], [place, *(place if other else None for other in others)]) for place in placements]
 
         return strategies
 
     operators = torch.ops.sparse_plugin
-    register_sharding(operators.project_needles.default)(rule(2, False))
-    register_sharding(operators.project_samples.default)(rule(99, False))
-    register_sharding(operators.mask_gradient.default)(rule(1, True))
+    register_sharding(operators.project_needles.default)(rule(slice(2, None), False))
+    register_sharding(operators.project_samples.default)(rule(slice(0), False))
+    register_sharding(operators.project_channels.default)(rule(slice(1, 2), False))
+    register_sharding(operators.mask_gradient.default)(rule(slice(1, None), True))
     _registered = True

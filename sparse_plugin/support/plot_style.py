@@ -13,9 +13,12 @@ INK, FAINT = "#1f2328", "#d5d9de"
 MAP = "magma"
 
 # Distinct to all kinds of colour vision (Okabe and Ito); what is not named takes the rest in turn.
-_NAMED = {"vanilla": "#6b7280", "l1": "#E69F00", "l0": "#56B4E9", "l0_inf": "#D55E00", "ml_csc": "#009E73"}
-_OTHERS = ("#CC79A7", "#0072B2", "#F0E442", "#000000")
-_TITLES = {"l1": "L1", "l0": "L0", "l0_inf": "L0,∞", "ml_csc": "ML"}
+_NAMED = {
+    **{"vanilla": "#6b7280", "l1": "#E69F00", "l0": "#56B4E9", "l0_inf": "#D55E00", "ml_csc": "#009E73"},
+    "l0_channel": "#0072B2",
+}
+_OTHERS = ("#CC79A7", "#F0E442", "#000000")
+_TITLES = {"l1": "L1", "l0": "L0", "l0_inf": "L0,∞", "l0_channel": "L0 a channel", "ml_csc": "ML"}
 
 
 @contextmanager

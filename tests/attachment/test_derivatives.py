@@ -13,11 +13,11 @@ from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vjp,
 import sparse_plugin
 from sparse_plugin.attachment import hooks, verify
 from sparse_plugin.errors import PenaltyError
-from sparse_plugin.projections import project_global, project_needles
+from sparse_plugin.projections import project_channels, project_global, project_needles
 from sparse_plugin.registry.base import Penalty
 
 WEIGHT = 3.0
-both = pytest.mark.parametrize("project", [project_needles, project_global])
+both = pytest.mark.parametrize("project", [project_needles, project_global, project_channels])
 
 
 class Quartic(Penalty):
@@ -116,16 +116,19 @@ def test_projections_under_transforms(project, transform):
 def test_transforms_of_projections_inside_a_compiled_graph(dynamic):
     gamma = torch.randn(2, 5, 2, 2)
 
-    def both(g):
-        return jvp(lambda g: project_needles(g, 2), (g,), (torch.ones_like(g),)), grad(
-            lambda g: project_global(g, 9).square().sum()
-        )(g)
+    def all_three(g):
+        return (
+            jvp(lambda g: project_needles(g, 2), (g,), (torch.ones_like(g),)),
+            jvp(lambda g: project_channels(g, 2), (g,), (torch.ones_like(g),)),
+            grad(lambda g: project_global(g, 9).square().sum())(g),
+            grad(lambda g: project_channels(g, 3).square().sum())(g),
+        )
 
-    compiled = torch.compile(both, backend="aot_eager", fullgraph=True, dynamic=dynamic)
-    same(compiled(gamma), both(gamma))
+    compiled = torch.compile(all_three, backend="aot_eager", fullgraph=True, dynamic=dynamic)
+    same(compiled(gamma), all_three(gamma))
 
 
-@pytest.mark.parametrize("regularizer, settings", [("l0_inf", {"k": 3}), ("l0", {"k": 0.3}), ("ml_csc", {"k": [2, 3]})])
+@pytest.mark.parametrize("regularizer, settings", [("l0_inf", {"k": 3}), ("l0", {"k": 0.3}), ("l0_channel", {"k": 0.3}), ("ml_csc", {"k": [2, 3]})])
 def test_forward_and_reverse_mode_of_constrained_generators_agree(regularizer, settings):
     net = Net()
     sparse_plugin.attach(net, regularizer, **settings, example_input=Z)

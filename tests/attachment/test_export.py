@@ -18,7 +18,7 @@ from torch.export import Dim
 import sparse_plugin
 from sparse_plugin.attachment import hooks, verify
 from sparse_plugin.errors import SiteError, SparsePluginError
-from sparse_plugin.projections import eager, project_global, project_needles, standard
+from sparse_plugin.projections import eager, project_channels, project_global, project_needles, standard
 from sparse_plugin.projections.dispatch import _specimen
 from sparse_plugin.registry.base import Constraint
 
@@ -44,6 +44,8 @@ CONSTRAINTS = {
     "l0_inf_fraction": ("l0_inf", {"k": 0.2}),
     "l0": ("l0", {"k": 40}),
     "l0_fraction": ("l0", {"k": 0.1}),
+    "l0_channel": ("l0_channel", {"k": 3}),
+    "l0_channel_fraction": ("l0_channel", {"k": 0.2}),
     "ml_csc": ("ml_csc", {"k": [2, 5]}),
     "ml_csc_l0": ("ml_csc", {"k": 30, "constraint": "l0"}),
     "a user's": (Halved(), {}),
@@ -175,11 +177,12 @@ class Alone(nn.Module):
     [
         *(
             (p, "legacy", t)
-            for p in (project_needles, project_global)
+            for p in (project_needles, project_global, project_channels)
             for t in (torch.float32, torch.float16, torch.float64)
         ),
         (project_needles, "dynamo", torch.float32),
         (project_global, "dynamo", torch.float16),
+        (project_channels, "dynamo", torch.float32),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
@@ -199,11 +202,17 @@ def test_standard_operators_are_the_kernels_bit_for_bit(dtype, k):
     for shape in ((2, 12, 9, 9), (0, 12, 3, 3), (3, 12)):
         gamma = _specimen(shape, dtype, "cpu") if shape[0] else torch.empty(shape, dtype=dtype)
         bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[gamma.element_size()]
-        for project, written in ((project_needles, standard.needles), (project_global, standard.samples)):
+        for project, written in (
+            (project_needles, standard.needles),
+            (project_global, standard.samples),
+            (project_channels, standard.channels),
+        ):
+            if isinstance(k, float) and k < 1 and project is project_channels and len(shape) == 2:
+                continue  # of one position there is no such fraction
             assert torch.equal(project(gamma, k).view(bits), written(gamma, k).view(bits))
 
 
-@pytest.mark.parametrize("name", ["l0_inf", "l0", "l0_fraction", "l0_inf_fraction"])
+@pytest.mark.parametrize("name", ["l0_inf", "l0", "l0_fraction", "l0_inf_fraction", "l0_channel", "l0_channel_fraction"])
 def test_images_of_any_size_are_exported_too(name):
     """A fully convolutional generator: a fraction of Γ is counted where the size is known, when the program runs."""
     net = nn.Sequential(nn.Conv2d(2, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 3, padding=1)).eval()

@@ -30,7 +30,7 @@ class G(nn.Module):
 
 
 Z = torch.randn(4, 6, 1, 1, generator=torch.Generator().manual_seed(1))
-KINDS = {"l0_inf": {"k": 2}, "l0": {"k": 0.25}, "l1": {"weight": 5.0}, "ml_csc": {"k": 3}}
+KINDS = {"l0_inf": {"k": 2}, "l0": {"k": 0.25}, "l0_channel": {"k": 0.25}, "l1": {"weight": 5.0}, "ml_csc": {"k": 3}}
 COMPILE = {"backend": "eager"}
 
 
@@ -103,6 +103,8 @@ CELLS += [
     ("l1", a_part_by_method, Z),
     ("ml_csc", by_method, Z),
     ("l0", in_a_function, None),
+    ("l0_channel", by_function, None),
+    ("l0_channel", by_method, Z),
 ]
 
 

@@ -29,6 +29,8 @@ def said(caplog):
         ("l0_inf", {"k": 128}, True, "k = 128 keeps all 8 coefficients of a needle"),
         ("l0", {"k": 200}, False, "k = 200 keeps all 200 coefficients of a sample"),
         ("l0", {"k": 10**6}, False, "keeps all 200 coefficients of a sample"),
+        ("l0_channel", {"k": 25}, False, "k = 25 keeps all 25 coefficients of a channel map"),
+        ("l0_channel", {"k": 10**6}, False, "keeps all 25 coefficients of a channel map"),
         ("ml_csc", {"k": [2, 9]}, True, "at level 2, k = 9 keeps all 8 coefficients of a needle;"),
         (
             "ml_csc",
@@ -56,6 +58,8 @@ def test_said_once(name, settings, at_attach, why, caplog):
         ("l0_inf", {"k": 1.0}),
         ("l0", {"k": 199}),
         ("l0", {"k": 1.0}),
+        ("l0_channel", {"k": 24}),
+        ("l0_channel", {"k": 1.0}),
         ("ml_csc", {"k": [7, 1.0]}),
         ("l1", {"weight": 0.0}),
     ],

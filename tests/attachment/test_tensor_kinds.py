@@ -13,11 +13,11 @@ import sparse_plugin
 from sparse_plugin import Attachment
 from sparse_plugin.attachment import hooks, verify
 from sparse_plugin.errors import GammaError, PenaltyError, SiteError
-from sparse_plugin.projections import project_global, project_needles
+from sparse_plugin.projections import project_channels, project_global, project_needles
 
 Z = torch.randn(2, 6, 1, 1, generator=torch.Generator().manual_seed(1))
-both = pytest.mark.parametrize("project", [project_needles, project_global])
-SETTINGS = {"l0_inf": {"k": 3}, "l0": {"k": 40}, "ml_csc": {"k": 3}, "l1": {"weight": 1.0}}
+both = pytest.mark.parametrize("project", [project_needles, project_global, project_channels])
+SETTINGS = {"l0_inf": {"k": 3}, "l0": {"k": 40}, "l0_channel": {"k": 3}, "ml_csc": {"k": 3}, "l1": {"weight": 1.0}}
 every = pytest.mark.parametrize("name", list(SETTINGS))
 
 
@@ -162,7 +162,7 @@ def test_dtensors_are_projected_shard_by_shard_where_they_can_be(mesh):
     from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
     gamma = torch.randn(2, 5, 3, 3)
-    for project, apart in ((project_needles, (0, 2, 3)), (project_global, (0,))):
+    for project, apart in ((project_needles, (0, 2, 3)), (project_global, (0,)), (project_channels, (0, 1))):
         for placed in (Replicate(), Shard(0), Shard(1), Shard(2), Shard(3)):
             sharded = distribute_tensor(gamma, mesh, [placed]).requires_grad_()
             out = project(sharded, 2)

@@ -37,7 +37,7 @@ KEYS = [
     "k ",
     "ü",
 ]
-NAMES = ["l0", "l0_inf", "l1", "ml_csc", "l2", "L0", "", "os", "l0\n", "__class__"]
+NAMES = ["l0", "l0_inf", "l0_channel", "l1", "ml_csc", "l2", "L0", "", "os", "l0\n", "__class__"]
 WORDS = [
     *NAMES,
     "out",

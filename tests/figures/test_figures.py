@@ -87,6 +87,8 @@ def test_atoms_of_one_run(runs, tmp_path):
 def test_methods_keep_their_colours():
     found = colours(["vanilla", "l0_inf-k=0.25", "l0_inf-k=0.5", "mine"])
     assert len(set(found.values())) == 4 and colours(["l0_inf-k=0.25"]) == {"l0_inf-k=0.25": found["l0_inf-k=0.25"]}
+    assert colours(["mine", "l0_channel-k=0.25"])["l0_channel-k=0.25"] == colours(["l0_channel-k=0.1"])["l0_channel-k=0.1"]
+    assert title("l0_channel-k=0.25") == "L0 a channel\nk 0.25"
     assert title("l1-weight=0.1") == "L1\nλ 0.1" and title("vanilla") == "vanilla"
 
 

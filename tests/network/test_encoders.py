@@ -299,11 +299,11 @@ def test_gradients_pass_where_gamma_is_kept():
     assert bool((output.grad[gamma != 0] != 0).all())
 
 
-@pytest.mark.parametrize("name", ["l0", "l0_inf"])
+@pytest.mark.parametrize("name", ["l0", "l0_inf", "l0_channel"])
 def test_one_k_for_each_scale(name):
     network, x = Pooled(), image()
     with sparse_plugin.attach(network, name, k=[0.5, 4, 0.1], adapter="encoder_scales", example_input=x) as attachment:
-        sizes = [6, 8, 10] if name == "l0_inf" else [6 * 256, 8 * 64, 10 * 16]
+        sizes = {"l0_inf": [6, 8, 10], "l0": [6 * 256, 8 * 64, 10 * 16], "l0_channel": [256, 64, 16]}[name]
         most = [resolve_k(k, size) / size for k, size in zip([0.5, 4, 0.1], sizes, strict=True)]
         measured = attachment.measure(x)
         assert [m.level for m in measured] == [1, 2, 3]

@@ -105,7 +105,7 @@ def test_it_is_listed_with_its_package(installed):
     rows = json.loads(run(installed, "list", "--json").stdout)
     theirs = {(r["kind"], r["name"]) for r in rows if r["from"] == "their-sparsity 3.1"}
     assert theirs == {("regularizer", "topk_space"), ("adapter", "their_nets"), ("host", "their_nets")}
-    assert {"l1", "l0", "l0_inf", "ml_csc", "mimicry"} <= {
+    assert {"l1", "l0", "l0_inf", "l0_channel", "ml_csc", "mimicry"} <= {
         r["name"] for r in rows if r["from"].startswith("sparse-plugin")
     }
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sparse_plugin.errors import ConfigError, GammaError, SparsePluginError
-from sparse_plugin.projections import check_k, project_global, project_needles, resolve_k
+from sparse_plugin.projections import check_k, project_channels, project_global, project_needles, resolve_k
 from sparse_plugin.projections.entry import operators
 
 # The Triton kernels run on the CPU in Triton's interpreter, which has to be asked for before Triton is imported:
@@ -26,7 +26,7 @@ PATHS = [
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 INFINITY = {torch.float16: 0x7C00, torch.bfloat16: 0x7F80, torch.float32: 0x7F800000, torch.float64: 0x7FF << 52}
-PROJECTIONS = {"needles": project_needles, "global": project_global}
+PROJECTIONS = {"needles": project_needles, "global": project_global, "channels": project_channels}
 
 
 def bits(tensor):
@@ -34,20 +34,21 @@ def bits(tensor):
 
 
 def expected(gamma, k, over):
-    """The definition: a stable sort by magnitude, NaN on top, of needles or of samples in the order of their index."""
+    """The definition: a stable sort by magnitude, NaN on top, of needles, samples or channel maps in the order of their index."""
     raw = bits(gamma)
     sign = np.int64(1) << (8 * gamma.element_size() - 1) if gamma.element_size() < 8 else np.iinfo(np.int64).min
     key = np.minimum(raw & ~sign if gamma.element_size() == 8 else raw & (sign - 1), INFINITY[gamma.dtype] + 1)
-    if over == "global":
-        key = key.reshape(len(key), -1)
-    order = np.argsort(-key, axis=1, kind="stable")
+    if over != "needles":
+        key = key.reshape(*key.shape[: 1 if over == "global" else 2], -1)
+    axis = 2 if over == "channels" else 1
+    order = np.argsort(-key, axis=axis, kind="stable")
     kept = np.zeros(key.shape, bool)
-    np.put_along_axis(kept, order[:, :k], True, axis=1)
+    np.put_along_axis(kept, order.take(range(k), axis), True, axis=axis)
     return np.where(kept.reshape(raw.shape), raw, 0)
 
 
 def size_of(gamma, over):
-    return gamma.shape[1] if over == "needles" else gamma.shape[1:].numel()
+    return {"needles": gamma.shape[1], "global": gamma.shape[1:].numel(), "channels": gamma.shape[2:].numel()}[over]
 
 
 def check(gamma, k, over):
@@ -165,8 +166,9 @@ def test_large_tensors_on_several_threads(shape, kind, threads, monkeypatch):
             gamma = draw_values(kind, shape, dtype, 3)
             for layout in (gamma, gamma.to(memory_format=torch.channels_last)):
                 check(layout, shape[1] // 4, "needles")
-                for k in (1, int(0.25 * gamma[0].numel()), int(0.6 * gamma[0].numel())):
-                    check(layout, k, "global")
+                for over in ("global", "channels"):
+                    for k in (1, size_of(gamma, over) // 4, size_of(gamma, over) * 3 // 5):
+                        check(layout, k, over)
     finally:
         torch.set_num_threads(before)
 
@@ -192,6 +194,15 @@ def test_a_bracket_that_misses_the_threshold_is_redone(threads, monkeypatch):
 def test_more_channels_than_the_kernel_counts(monkeypatch):
     monkeypatch.setenv("SPARSE_PLUGIN_KERNEL", "c")
     check(draw_values("quantised", (1, 40000), torch.float32, 5), 9000, "needles")
+
+
+@pytest.mark.parametrize("positions", [(64, 64), (64, 65), (128, 128), (127, 130), (182, 182)])
+@pytest.mark.parametrize("layout", ["contiguous", "channels last", "transposed"])
+def test_channel_maps_of_every_size(positions, layout, monkeypatch):
+    """On both sides of the sizes from which the C path takes a channel map as a sample instead of a needle."""
+    monkeypatch.setenv("SPARSE_PLUGIN_KERNEL", "c")
+    gamma = lay_out(layout, (1, 3, *positions), lambda s: draw_values("quantised", s, torch.float32, 7))
+    check(gamma, gamma.shape[2:].numel() // 4, "channels")
 
 
 @pytest.mark.parametrize("project", PROJECTIONS.values())

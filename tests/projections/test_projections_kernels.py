@@ -150,7 +150,7 @@ def test_without_a_working_compiler_the_reference_runs_and_one_warning_says_why(
 
 def test_a_kernel_that_disagrees_is_not_used(monkeypatch, caplog):
     class Wrong:
-        needles, mask = staticmethod(eager.needles), staticmethod(eager.mask)
+        needles, channels, mask = map(staticmethod, (eager.needles, eager.channels, eager.mask))
 
         @staticmethod
         def samples(gamma, k):

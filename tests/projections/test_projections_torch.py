@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from sparse_plugin.projections import project_global, project_needles
+from sparse_plugin.projections import project_channels, project_global, project_needles
 
-PROJECTIONS = [project_needles, project_global]
+PROJECTIONS = [project_needles, project_global, project_channels]
 both = pytest.mark.parametrize("project", PROJECTIONS)
 
 
@@ -30,7 +30,7 @@ class Projected(nn.Module):
 
 @both
 def test_operators_pass_opcheck(project):
-    name = {project_needles: "project_needles", project_global: "project_samples"}[project]
+    name = {project_global: "project_samples"}.get(project, project.__name__)
     operator = getattr(torch.ops.sparse_plugin, name).default
     gamma = torch.randn(2, 6, 4, 5)
     for layout in (gamma, gamma.to(memory_format=torch.channels_last), gamma.transpose(2, 3), gamma[:, :, :, ::2]):

@@ -68,10 +68,13 @@ def test_kernels_compile_ahead_of_time(generation, tmp_path):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_on_a_gpu(monkeypatch):
-    from sparse_plugin.projections import dispatch, eager, project_global, project_needles
+    from sparse_plugin.projections import dispatch, eager, project_channels, project_global, project_needles
 
     assert dispatch.PATHS["cuda"].kernels() is not None, dispatch.PATHS["cuda"].why
     gamma = torch.randn(4, 96, 33, 31, device="cuda")
     for layout in (gamma, gamma.to(memory_format=torch.channels_last), gamma.transpose(2, 3)):
         assert torch.equal(project_needles(layout, 24), eager.needles(layout, 24))
         assert torch.equal(project_global(layout, 0.25), eager.samples(layout, round(0.25 * gamma[0].numel())))
+        assert torch.equal(project_channels(layout, 100), eager.channels(layout, 100))
+    large = torch.randn(2, 3, 101, 99, device="cuda")
+    assert torch.equal(project_channels(large, 0.25), eager.channels(large, 2499))

@@ -20,10 +20,9 @@ DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 def slow(gamma, k, dims):
     """The definition: sort magnitudes, NaN first, ties by lowest index, and keep the first k of every group."""
     flat = gamma.clone()
-    out = torch.zeros_like(flat)
-    groups = flat.movedim(1, -1).reshape(-1, flat.shape[1]) if dims == "needle" else flat.reshape(len(flat), -1)
-    result = out.movedim(1, -1).reshape(-1, flat.shape[1]) if dims == "needle" else out.reshape(len(flat), -1)
-    result = result.clone()
+    moved = flat.movedim(1, -1) if dims == "needle" else flat
+    groups = moved.reshape({"needle": (-1, flat.shape[1]), "sample": (len(flat), -1)}.get(dims, (-1, positions(flat))))
+    result = torch.zeros_like(groups)
     for row, into in zip(groups, result, strict=True):
 
         def order(i, row=row):
@@ -33,8 +32,20 @@ def slow(gamma, k, dims):
         for i in sorted(range(len(row)), key=order)[:k]:
             into[i] = row[i]
     if dims == "needle":
-        return result.reshape(flat.movedim(1, -1).shape).movedim(-1, 1)
+        return result.reshape(moved.shape).movedim(-1, 1)
     return result.reshape(flat.shape)
+
+
+def positions(gamma):
+    return gamma.shape[2:].numel()
+
+
+# Which entries compete, and how many they are.
+GROUPS = {
+    "l0_inf": ("needle", lambda gamma: gamma.shape[1]),
+    "l0": ("sample", lambda gamma: gamma[0].numel()),
+    "l0_channel": ("channel map", positions),
+}
 
 
 def same_bits(a, b):
@@ -60,7 +71,8 @@ def representations(draw):
 @settings(max_examples=150, deadline=None)
 @given(representations(), st.data())
 def test_projections_are_the_definition(gamma, data):
-    for name, dims, size in (("l0_inf", "needle", gamma.shape[1]), ("l0", "sample", gamma[0].numel())):
+    for name, (dims, counted) in GROUPS.items():
+        size = counted(gamma)
         k = data.draw(st.sampled_from([0, 1, max(0, size - 1), size, size + 1]))
         projected = registry.create(name, {"k": k}).project(gamma)
         assert same_bits(projected, slow(gamma, min(k, size), dims))
@@ -68,7 +80,18 @@ def test_projections_are_the_definition(gamma, data):
         assert registry.create(name, {"k": k}).holds(projected)
 
 
-@pytest.mark.parametrize("name", ["l0", "l0_inf"])
+@settings(max_examples=60, deadline=None)
+@given(representations(), st.data())
+def test_what_holds_is_what_no_group_exceeds(gamma, data):
+    """Asked of Γ as it is, not of what was projected: one non-zero too many in one group is seen."""
+    for name, (_, counted) in GROUPS.items():
+        k = data.draw(st.integers(0, counted(gamma)))
+        nonzero = (gamma != 0).movedim(1, -1) if name == "l0_inf" else (gamma != 0)
+        groups = nonzero.reshape(-1, counted(gamma))
+        assert registry.create(name, {"k": k}).holds(gamma) == bool((groups.sum(1) <= k).all())
+
+
+@pytest.mark.parametrize("name", list(GROUPS))
 @pytest.mark.parametrize("shape", [(2, 6), (2, 6, 3), (2, 6, 3, 2), (1, 4, 2, 2, 2)])
 def test_gradients_pass_on_the_support_only(name, shape):
     gamma = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3)).requires_grad_()
@@ -78,6 +101,15 @@ def test_gradients_pass_on_the_support_only(name, shape):
     out = constraint.project(gamma)
     (grad,) = torch.autograd.grad(out.sum(), gamma)
     assert torch.equal(grad, (out != 0).double())
+
+
+def test_channels_compete_in_one_and_positions_in_the_other():
+    """A Γ with one loud channel: `l0_inf` keeps it everywhere and nothing else, `l0_channel` keeps as much of every channel."""
+    gamma = torch.rand(1, 4, 3, 3) + 1
+    gamma[:, 2] += 10
+    kept = {name: (registry.create(name, {"k": k}).project(gamma) != 0).sum((2, 3))[0].tolist() for name, k in (
+        ("l0_inf", 1), ("l0_channel", 3), ("l0", 9))}  # fmt: skip
+    assert kept == {"l0_inf": [0, 0, 9, 0], "l0_channel": [3, 3, 3, 3], "l0": [0, 0, 9, 0]}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -96,6 +128,9 @@ def test_k_counts_or_is_a_fraction():
     with pytest.raises(ConfigError, match="k is the fraction 0.01, and of 8 coefficients that is less than one"):
         needles(0.01)
     assert int((registry.create("l0", {"k": 0.25}).project(gamma) != 0).sum()) == 2 * 32
+    assert (registry.create("l0_channel", {"k": 0.25}).project(gamma) != 0).sum((2, 3)).eq(4).all()
+    with pytest.raises(ConfigError, match="k is the fraction 0.05, and of 16 coefficients that is less than one"):
+        registry.create("l0_channel", {"k": 0.05}).project(gamma)
 
 
 @pytest.mark.parametrize(
@@ -104,10 +139,13 @@ def test_k_counts_or_is_a_fraction():
         (
             "l0inf",
             {"k": 1},
-            r"there is no regularizer 'l0inf'; there are .*l0, l0_inf, l1, ml_csc.* Did you mean 'l0_inf'\?",
+            r"there is no regularizer 'l0inf'; there are .*l0, l0_channel, l0_inf, l1, ml_csc.* Did you mean 'l0_inf'\?",
         ),
         ("l0_inf", {"kk": 1}, r"l0_inf: there is no field 'kk'.*Did you mean 'k'"),
         ("l0_inf", {}, r"field 'k' is missing: give k, the coefficients that each needle keeps"),
+        ("l0_channel", {}, r"field 'k' is missing: give k, the coefficients that each channel map keeps"),
+        ("l0_channel", {"k": 1.5}, "k is the float 1.5"),
+        ("l0_chanel", {"k": 1}, r"Did you mean 'l0_channel'\?"),
         ("l0_inf", {"k": -1}, "k is -1, a negative count"),
         ("l0_inf", {"k": 16.0}, "write 16 for 16 coefficients"),
         ("l0_inf", {"k": "16"}, "'16', of type str"),
