@@ -1,15 +1,16 @@
 """All that a GPU is needed for, in order: `python benchmarks/gpu --device cuda`, or `make gpu`.
 
-    correct       both projections and all deliveries against the reference on the CPU, bit for bit
-    speed         l0_inf and l0 beside topk, relu and a copy, and their block sizes
+    correct       all projections and all deliveries against the reference on the CPU, bit for bit
+    speed         l0_inf, l0 and l0_channel beside topk, relu and a copy, the goals, and block sizes
     steps         a step of DCGAN, SNGAN, BigGAN and an iteration of Deep Image Prior, plugin on and off
     trainers      steps a second of the reference trainers: eager, compiled, float32, bfloat16; the hours of the paper's scale
     pairs         the first runs of table 1's DCGAN at full width, paired by seed
     restoration   table 4's first images at 512 pixels
 
-Each is a process of its own that is given ten minutes; what it came to is written at once, to OUT/STEP.json, and OUT/summary.md is
-made anew. The same command again goes on: it repeats what failed, and what is resumable is resumed. --quick is for trying all of it out on
-any machine in a minute or two: its numbers say nothing.
+Each is a process of its own that is given ten minutes; what it came to is written when it is had, row by row, to OUT/STEP.json, and
+OUT/summary.md is made anew. Runs of the tables leave their lines in OUT/runs.jsonl, for `sparse-plugin results`. The same command
+again goes on: it repeats what failed, and what is resumable is resumed. --quick is for trying all of it out on any machine in a
+minute or two: its numbers say nothing.
 """
 
 from __future__ import annotations
@@ -43,16 +44,20 @@ def alone(step: str, options: argparse.Namespace) -> None:
     from sparse_plugin.runs import environment
 
     begin = time.time()
-    try:
-        found: dict[str, Any] = getattr(import_module(STEPS[step]), step)(options)
-    except Exception:
-        found = {"done": False, "lines": ["failed:", "", "```", traceback.format_exc().strip(), "```"]}
     made_with = environment.describe(torch.device(options.device))
-    _write(
-        options.out,
-        step,
-        {**found, "seconds": round(time.time() - begin, 1), "made_with": made_with, "quick": options.quick},
-    )
+    so_far: dict[str, Any] = {"lines": []}
+
+    def note(found: dict[str, Any]) -> None:
+        so_far.update({"done": False, **found})
+        about = {"seconds": round(time.time() - begin, 1), "made_with": made_with, "quick": options.quick}
+        _write(options.out, step, {**so_far, **about})
+
+    note({})
+    try:
+        note(getattr(import_module(STEPS[step]), step)(options, note))
+    except Exception:
+        told = ["", "failed:", "", "```", traceback.format_exc().strip(), "```"]
+        note({"done": False, "lines": [*so_far["lines"], *told]})
 
 
 def _write(out: Path, step: str, found: dict[str, Any]) -> None:
@@ -117,13 +122,10 @@ def main() -> int:
             code = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--alone", step], timeout=LIMIT).returncode
         except subprocess.TimeoutExpired:
             code = None
-        if code:  # died, of a kernel or the memory
+        if code != 0:  # its time was over, or it died, of a kernel or the memory
             why = "took longer than its ten minutes" if code is None else f"its process ended with {code}"
-            _write(
-                options.out,
-                step,
-                {"done": False, "lines": [why], "seconds": LIMIT, "made_with": {}, "quick": options.quick},
-            )
+            before = _read(options.out, step) or {"lines": [], "seconds": 0, "made_with": {}, "quick": options.quick}
+            _write(options.out, step, {**before, "done": False, "lines": [*before["lines"], "", why]})
         (options.out / "summary.md").write_text(summary(options.out), encoding="utf-8")
     print(summary(options.out))
     return int(not all((found := _read(options.out, step)) and found["done"] for step in options.only or STEPS))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from kernels import Note, unsaid
 
 from sparse_plugin import SparsityConfig
 from sparse_plugin.data import Images
@@ -37,17 +38,18 @@ def _trainer(arch: str, options: argparse.Namespace, method: str | None, precisi
         return Trainer(chosen, images, config, sparse, RunDirectory(Path(tempfile.mkdtemp())), group)
 
 
-def _timed(step: Callable[[], object], device: str, count: int) -> float:
-    """Median seconds, the first two left out."""
-    taken = []
+def _timed(candidates: dict[str, Callable[[], object]], device: str, count: int) -> dict[str, float]:
+    """Median seconds of each, in turn, so that what else the machine does falls on all alike; the first two left out."""
+    taken: dict[str, list[float]] = {name: [] for name in candidates}
     for turn in range(count + 2):
-        begin = time.perf_counter()
-        step()
-        if device.startswith("cuda"):
-            torch.cuda.synchronize()
-        if turn >= 2:
-            taken.append(time.perf_counter() - begin)
-    return statistics.median(taken)
+        for name, step in candidates.items():
+            begin = time.perf_counter()
+            step()
+            if device.startswith("cuda"):
+                torch.cuda.synchronize()
+            if turn >= 2:
+                taken[name].append(time.perf_counter() - begin)
+    return {name: statistics.median(seconds) for name, seconds in taken.items()}
 
 
 def _stepping(trainer: Trainer) -> Callable[[], None]:
@@ -71,30 +73,35 @@ def _prior(options: argparse.Namespace, method: str | None) -> Callable[[], obje
     return lambda: made.step(False)
 
 
-def steps(options: argparse.Namespace) -> dict[str, Any]:
+def steps(options: argparse.Namespace, note: Note = unsaid) -> dict[str, Any]:
     """Seconds a step without and with each regularizer, in turn, in float32."""
     count = 3 if options.quick else 25
     archs = ("dcgan",) if options.quick else ("dcgan", "sngan", "biggan")
     makes: dict[str, Callable[[str | None], Callable[[], object]]] = {
         recipe(arch).title: lambda method, arch=arch: _stepping(_trainer(arch, options, method)) for arch in archs
     }
-    makes["Deep Image Prior, 512 pixels"] = lambda method: _prior(options, None if method == "l1" else method)
+    prior = "Deep Image Prior, 512 pixels"
+    makes[prior] = lambda method: _prior(options, method)
     rows, table = [], []
     for title, make in makes.items():
-        found = {str(method): _timed(make(method), options.device, count) for method in (None, *METHODS)}
-        if title.startswith("Deep"):
-            del found["l1"]
+        asked = [method for method in (None, *METHODS) if (title, method) != (prior, "l1")]
+        found = _timed({str(method): make(method) for method in asked}, options.device, count)
         rows.append({"step": title, "seconds": found})
         off = found["None"]
         table.append([title, f"{1e3 * off:.2f}", *(f"{found[m] / off:.3f}" if m in found else "" for m in METHODS)])
-    heading = ["", "off, ms a step", *(f"{name}, on / off" for name in METHODS)]
-    return {"done": True, "lines": [f"Medians of {count} steps.", "", files.markdown(heading, table)], "rows": rows}
+        heading = ["", "off, ms a step", *(f"{name}, on / off" for name in METHODS)]
+        told = {"lines": [f"Medians of {count} steps.", "", files.markdown(heading, table)], "rows": rows}
+        note(told)
+    return {"done": True, **told}
 
 
-def trainers(options: argparse.Namespace) -> dict[str, Any]:
+def trainers(options: argparse.Namespace, note: Note = unsaid) -> dict[str, Any]:
     """Steps a second of every recipe, as it is and compiled, and the hours of a run at the paper's scale."""
     count = 2 if options.quick else 15
-    rows, table = [], []
+    rows: list[dict[str, Any]] = []
+    table = []
+    variants = ("float32", "float32, compiled", "bfloat16", "bfloat16, compiled")
+    heading = ["", *variants, "fastest", "hours of the recipe's steps"]
     begin = time.time()
     for arch in ("dcgan", "wgan_gp") if options.quick else ARCHITECTURES:
         found: dict[str, float | str] = {}
@@ -107,23 +114,19 @@ def trainers(options: argparse.Namespace) -> dict[str, Any]:
                     player.module.compile()
                 name = f"{precision}{', compiled' if compiled else ''}"
                 try:
-                    found[name] = 1 / _timed(_stepping(trainer), options.device, count)
+                    found[name] = 1 / _timed({name: _stepping(trainer)}, options.device, count)[name]
                 except Exception as error:  # what inductor cannot do
                     found[name] = f"{type(error).__name__}: {str(error)[:200]}"
+        row: dict[str, Any] = {"arch": arch, "steps a second": found}
         speeds = {name: value for name, value in found.items() if isinstance(value, float)}
-        fastest = max(speeds, key=lambda name: speeds[name])
-        hours = recipe(arch).steps / speeds[fastest] / 3600
-        rows.append({"arch": arch, "steps a second": found, "fastest": fastest, "hours of the recipe's steps": hours})
-        cells = [f"{v:.3g}" if isinstance(v := found.get(n), float) else "" for n in (
-            "float32", "float32, compiled", "bfloat16", "bfloat16, compiled")]  # fmt: skip
-        table.append([recipe(arch).title, *cells, fastest, f"{hours:.2g}"])
-    heading = [
-        "",
-        "float32",
-        "float32, compiled",
-        "bfloat16",
-        "bfloat16, compiled",
-        "fastest",
-        "hours of the recipe's steps",
-    ]
-    return {"done": True, "lines": ["Steps a second.", "", files.markdown(heading, table)], "rows": rows}
+        cells = [f"{v:.3g}" if isinstance(v := found.get(n, ""), float) else v and "failed" for n in variants]
+        if speeds:
+            fastest = max(speeds, key=lambda name: speeds[name])
+            hours = recipe(arch).steps / speeds[fastest] / 3600
+            row |= {"fastest": fastest, "hours of the recipe's steps": hours}
+            cells += [fastest, f"{hours:.2g}"]
+        rows.append(row)
+        table.append([recipe(arch).title, *cells, *[""] * (len(heading) - 1 - len(cells))])
+        told = {"lines": ["Steps a second.", "", files.markdown(heading, table)], "rows": rows}
+        note(told)
+    return {"done": all("fastest" in row for row in rows), **told}
