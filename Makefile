@@ -7,7 +7,7 @@ PIP = $(BIN)/pip --disable-pip-version-check install --quiet
 # One thread: two on a busy machine can be many times slower.
 export OMP_NUM_THREADS = 1
 
-.PHONY: demo test lint types ships wheel compat support results bench gpu wheels clean
+.PHONY: demo test lint types ships wheel compat docs support results bench gpu wheels clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sparse-plugin demo
@@ -39,6 +39,13 @@ wheel: $(VENV)/.test
 # Python that torch has wheels for: PAIR=oldest or newest for one of them, PYTHON for another interpreter.
 compat:
 	python3 tests/compat.py $(PAIR) $(if $(filter command environment,$(origin PYTHON)),--python $(PYTHON)) $(if $(ARGS),-- $(ARGS))
+
+# The site, in site/: whatever it warns of fails. Its reference is of what ships, under the real names.
+docs: $(VENV)/.docs
+	rm -rf build site
+	$(PIP) --no-deps --target build/docs .
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo site/index.html
 
 # The README's table of hosts, from real checkouts in the folder HOSTS.
 support: $(VENV)/.test
@@ -86,5 +93,9 @@ $(VENV)/.test: pyproject.toml tests/third_party.txt tests/third_party_deps.txt |
 	$(PIP) --no-deps -r tests/third_party.txt
 	touch $@
 
+$(VENV)/.docs: pyproject.toml | $(VENV)/.demo
+	$(PIP) -e ".[docs]"
+	touch $@
+
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RESULTS = [ROOT / "README.md", ROOT / "docs" / "results.md"]
 # Of no use to anybody who measures.
 LOUD = re.compile(
@@ -54,7 +54,7 @@ def faults(text, results):
     return found
 
 
-@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_word_goes_beyond_the_rule(path):
     assert faults(path.read_text(encoding="utf-8"), path in RESULTS) == []
 
