@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.hosts.host import Example, Host
-from sparse_plugin.hosts.journal import say
 from sparse_plugin.hosts.recognize import Source
 from sparse_plugin.network.adapters import Adapter
+from sparse_plugin.support.console import say
 
 if TYPE_CHECKING:
     from torch import nn

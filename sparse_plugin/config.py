@@ -227,10 +227,14 @@ class SparsityConfig(BaseModel):
         twin._made = self._made
         return twin
 
+    def said(self) -> dict[str, Any]:
+        """Its own fields that have not their default value, the regularizer's settings aside."""
+        return self.model_dump(mode="json", exclude_defaults=True, exclude={"settings"})
+
     def flat(self) -> dict[str, Any]:
         """As `from_mapping` reads it, without what has its default value."""
-        own = self.model_dump(mode="json", exclude_defaults=True, exclude={"settings", "regularizer"})
-        named = {} if self.regularizer is None else {"regularizer": self.regularizer}
+        own = self.said()
+        named = {key: own.pop(key) for key in ("regularizer",) if key in own}
         return {**named, **self.settings, **own}
 
     def to_environment(self) -> str:

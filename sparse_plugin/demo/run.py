@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sparse_plugin.demo.training import Training, train
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.hosts.journal import say
+from sparse_plugin.support.console import say
 from sparse_plugin.support.files import make_folder, write
 from sparse_plugin.support.version import __version__
 

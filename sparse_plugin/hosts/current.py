@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.hosts.journal import Journal
+from sparse_plugin.hosts.undo import Undo
 
 
 class Running(Protocol):
     """What others ask of a session."""
 
-    active: bool
     launched: bool
-    config: SparsityConfig
     journal: Journal
-    undo: list[Callable[[], None]]
+    undo: Undo
+
+    @property
+    def active(self) -> bool:
+        """Whether it is on."""
+
+    @property
+    def config(self) -> SparsityConfig:
+        """What is asked for, by now."""
 
     def stop(self) -> None:
         """Take every patch back."""

@@ -14,9 +14,10 @@ from sparse_plugin.errors import AttachmentError, ConfigError, SparsePluginError
 from sparse_plugin.hosts import current
 from sparse_plugin.hosts.environment import default_run_dir, environment, set_environment
 from sparse_plugin.hosts.host import HOSTS
-from sparse_plugin.hosts.journal import say, verdict
+from sparse_plugin.hosts.journal import verdict
 from sparse_plugin.hosts.session import Session
 from sparse_plugin.support import advice
+from sparse_plugin.support.console import say
 
 
 def enable(
@@ -48,11 +49,12 @@ def enable(
         )
     if not config.enabled:
         say(f"{made} is disabled; running without it")
-    session = Session(config, default_run_dir=config.run_dir or default_run_dir())
-    variables = environment(config, session.default_run_dir)
-    session.undo.append(advice.speak_to("enable"))
-    session.undo.append(set_environment(variables))
-    session.start()
+    run_dir = config.run_dir or default_run_dir()
+    session = Session(config, run_dir)
+    with session.undo.attempt():
+        session.undo.append(advice.speak_to("enable"))
+        session.undo.append(set_environment(environment(config, run_dir)))
+        session.start()
     current.put(session)
     return session
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sparse_plugin.errors import ConfigError, shown
 from sparse_plugin.hosts.recognize import Recognition, Source, import_root, recognize, source_file, unparsable
+from sparse_plugin.hosts.undo import Undo
 from sparse_plugin.support import advice
 from sparse_plugin.support.plugins import Plugins, called_from
 
@@ -29,8 +30,8 @@ class Patcher(Protocol):
         """What is switched on."""
 
     @property
-    def undo(self) -> list[Callable[[], None]]:
-        """What takes back everything that was done to this process, in the order in which it was done."""
+    def undo(self) -> Undo:
+        """What takes back everything that is done to this process: `undo.append(function)` for what a patch does itself."""
 
     def configure(self, mapping: Mapping[str, Any], source: str) -> None:
         """Take settings that the host's own configuration holds."""

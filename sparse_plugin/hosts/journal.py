@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from sparse_plugin.config import SparsityConfig
@@ -18,12 +17,6 @@ STATUS = "SPARSE_PLUGIN_STATUS"  # a folder where every process says what happen
 _MARK = "run"  # a file of that folder, which is there for as long as nobody empties it
 
 LOST = "lost"  # the kind of event that stands for all those that can no longer be read
-
-
-def say(text: str) -> None:
-    """One line on stderr; nothing where there is no such stream any more."""
-    with suppress(OSError, ValueError, AttributeError):
-        print(f"sparse_plugin: {text}", file=sys.stderr, flush=True)
 
 
 class Journal:

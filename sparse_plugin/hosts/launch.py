@@ -15,8 +15,9 @@ from sparse_plugin.errors import ConfigError
 from sparse_plugin.hosts.command import checked, not_started
 from sparse_plugin.hosts.environment import default_run_dir, environment
 from sparse_plugin.hosts.host import identify
-from sparse_plugin.hosts.journal import STATUS, gathered, gathering, say, verdict
+from sparse_plugin.hosts.journal import STATUS, gathered, gathering, verdict
 from sparse_plugin.hosts.supervise import die_of, supervise
+from sparse_plugin.support.console import say
 
 # The command succeeded and nothing was regularized.
 NOTHING_ATTACHED = 3

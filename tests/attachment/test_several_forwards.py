@@ -71,10 +71,9 @@ def test_one_joint_forward_is_the_same():
 def test_a_host_that_computes_its_loss_for_each_forward():
     """Each call takes half of the penalty, of the forward that it judges."""
     session = Session(SparsityConfig.from_mapping({"regularizer": "l1", "weight": WEIGHT, "delivery": "loss"}))
-    session.active = True
+    session.request.active = True
     generator = make()
-    session._generators[generator] = None
-    session.attach(generator)
+    session.built(generator, None)
     judged = session.add_penalty(0.5)
     images = [generator(noise(4, seed)) for seed in range(2)]
     loss = sum(judged(critic, None, (image,), {}) for image in images)

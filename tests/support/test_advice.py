@@ -154,7 +154,7 @@ def test_how_a_setting_is_spelt(key, value, python, command):
 
 
 # Where one kind of reader alone ever is.
-OF_THE_COMMAND_LINE = ("commands/", "advice.py", "command.py", "checking.py", "flags.py", "demo/", "config_text.py", "evaluation.py")
+OF_THE_COMMAND_LINE = ("commands/", "advice.py", "command.py", "hosts/check.py", "flags.py", "demo/", "config_text.py", "evaluation.py")
 SPELT = re.compile(r"\b(sites|delivery|adapter|generator|example_input|accumulation|imports)=|--(set|generator|host|import|site)\b")
 
 

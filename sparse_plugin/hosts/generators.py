@@ -1,0 +1,130 @@
+"""What a generator that was built gets: its regularizer, the checkpoint's where that names one, and a place for its log."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from sparse_plugin.errors import CheckpointError
+from sparse_plugin.hosts.host import Host
+from sparse_plugin.hosts.reporting import Reporter
+from sparse_plugin.hosts.request import Request
+from sparse_plugin.hosts.undo import Undo
+from sparse_plugin.support.console import say
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from sparse_plugin.attachment.handle import Attachment
+
+
+class Generators:
+    """The generators that were built while the plugin was on, as long as they live, each with its host, if one is known."""
+
+    def __init__(self, request: Request, reporter: Reporter, undo: Undo) -> None:
+        self._request = request
+        self._reporter = reporter
+        self._undo = undo
+        self._hosts: weakref.WeakKeyDictionary[nn.Module, Host | None] = weakref.WeakKeyDictionary()
+
+    def __contains__(self, generator: nn.Module) -> bool:
+        return generator in self._hosts
+
+    def built(self, generator: nn.Module, host: Host | None) -> None:
+        """A generator was built: attach, unless it holds one that is attached already."""
+        from sparse_plugin.attachment.handle import Attachment
+        from sparse_plugin.hosts import waiting
+
+        if not self._request.active or Attachment.of(generator) is not None:
+            return
+        self._hosts[generator] = host
+        if self._request.config.regularizer is None or not self._request.config.enabled:
+            waiting.watch(generator)
+            self._reporter.waiting(generator)
+            return
+        self._attach(generator)
+
+    def from_checkpoint(self, generator: nn.Module, settings: Mapping[str, Any]) -> Attachment:
+        """Attach what a checkpoint, which is being loaded into generator, was trained with.
+
+        Raises CheckpointError where the plugin is disabled.
+        """
+        from sparse_plugin.attachment.child import sentence
+
+        if not self._request.config.enabled:
+            raise CheckpointError(
+                f"this checkpoint was trained with {sentence(dict(settings))} and the plugin is disabled; run with it enabled, "
+                "or take it out of the checkpoint with `sparse-plugin strip`"
+            )
+        self._request.adopt(settings)
+        say(f"the checkpoint was trained with {self._request.config.build()}, which is attached again")
+        return self._attach(generator)
+
+    def attachments(self) -> list[Attachment]:
+        """Of those that are alive."""
+        from sparse_plugin.attachment.handle import Attachment
+
+        return [handle for generator in list(self._hosts) if (handle := Attachment.of(generator)) is not None]
+
+    def log_to(self, handle: Attachment, host_dir: str | os.PathLike[str], every: int) -> None:
+        """Log the measurements of handle beside the host's own log, unless the config says where or how often."""
+        config = self._request.config
+        chosen = every if config.measure_every is None else config.measure_every
+        handle.log_to(config.run_dir or host_dir, chosen)
+
+    def _attach(self, generator: nn.Module) -> Attachment:
+        from sparse_plugin.attachment.attach import regularize
+        from sparse_plugin.attachment.plan import Plan
+
+        self._listen()
+        config, host = self._request.config, self._hosts.get(generator)
+        plan = Plan.of(config)
+        if config.delivery is None and host is not None and host.knows_loss:
+            plan = replace(plan, delivery="loss")
+        handle = regularize(generator, plan)
+        self._reporter.attached(generator, handle)
+        _train_inserted(generator, handle)
+        return handle
+
+    def _listen(self) -> None:
+        from sparse_plugin.attachment import events
+
+        listeners: list[tuple[events.Event[Any], Callable[[Any], None]]] = [
+            (events.placed, self._placed),
+            (events.effective, self._reporter.effective),
+            (events.penalizable, self._reporter.penalizable),
+        ]
+        for event, tell in listeners:
+            if tell not in event:
+                self._undo.append(event.subscribe(tell))
+
+    def _placed(self, generator: nn.Module) -> None:
+        if generator not in self._hosts:
+            return
+        from sparse_plugin.attachment import hooks
+        from sparse_plugin.attachment.handle import Attachment
+        from sparse_plugin.attachment.plan import MEASURE_EVERY
+
+        handle, host = Attachment(generator), self._hosts[generator]
+        for _, _, hook in hooks.find(generator, hooks.SiteHook):
+            hooks.runtime(hook).loss_is_known = host is not None and host.knows_loss
+        if handle.recorder is None and self._request.default_run_dir:
+            every = self._request.config.measure_every
+            handle.log_to(self._request.default_run_dir, MEASURE_EVERY if every is None else every)
+        self._reporter.placed(handle)
+
+
+def _train_inserted(generator: nn.Module, handle: Attachment) -> None:
+    """Hand inserted dictionaries to an optimizer that the generator's own constructor made."""
+    added = handle.parameters()
+    if not added:
+        return
+    from torch.optim import Optimizer
+
+    for optimizer in vars(generator).values():
+        if isinstance(optimizer, Optimizer):
+            # Into its group, so that the host's schedules and the layout of its checkpoints stay as they are.
+            optimizer.param_groups[0]["params"].extend(added)

@@ -1,0 +1,60 @@
+"""Telling people, and the journal, what became of the generators that were built."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from sparse_plugin.hosts.journal import Journal
+from sparse_plugin.registry.base import Penalty
+from sparse_plugin.support.console import say
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from sparse_plugin.attachment.handle import Attachment
+
+
+class Reporter:
+    """Says once what was attached where; the journal has it as often as it happened."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._said: set[str] = set()
+
+    def waiting(self, generator: nn.Module) -> None:
+        """A generator was built, and no regularizer is named yet."""
+        self._journal.note("waiting", type(generator).__name__)
+
+    def attached(self, generator: nn.Module, handle: Attachment) -> None:
+        """A generator has a regularizer, though Γ may be looked for in its first call only."""
+        if isinstance(handle.regularizer, Penalty):
+            self._journal.note("penalty", str(handle.regularizer))
+        if not handle.sites:
+            self._attached(f"{handle.regularizer} waits for the first call of {type(generator).__name__}")
+
+    def placed(self, handle: Attachment) -> None:
+        """A generator's Γ is found, and hooked."""
+        from sparse_plugin.network.sites import own_kernel
+
+        places = []
+        for site in handle.sites:
+            module = handle.generator.get_submodule(site.path)
+            kernel = own_kernel(module)
+            size = " " + "x".join(map(str, kernel.shape)) if kernel is not None else ""
+            places.append(f"the {site} ({type(module).__name__}{size})")
+        self._attached(f"{handle.regularizer} attached to {type(handle.generator).__name__} at {', '.join(places)}")
+
+    def effective(self, hook: Any) -> None:
+        """A hook has taken effect."""
+        self._journal.note("effective", str(hook.site))
+
+    def penalizable(self, hook: Any) -> None:
+        """A hook's generator is trained, so that a penalty is due."""
+        self._journal.note("penalizable", str(hook.site))
+
+    def _attached(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            say(f"{text} [process {os.getpid()}]")
+        self._journal.note("attached", text)
