@@ -1,6 +1,7 @@
 """One thread, and the package as it is installed."""
 
 import os
+from functools import cache
 
 # Two torch threads on a busy machine can be many times slower than one. Set before torch is imported anywhere.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -23,6 +24,22 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
+    for item in items:
+        if "patches" in item.path.parts:
+            item.add_marker(pytest.mark.host)
+        if item.get_closest_marker("gpu") and not _gpu():
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA GPU"))
+    _check_names(items)
+
+
+@cache
+def _gpu():
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _check_names(items):
     """Workers must find the same tests, so no name may hold the address of an object."""
     named = [item.nodeid for item in items if " at 0x" in item.nodeid]
     if named:

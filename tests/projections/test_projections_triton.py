@@ -66,7 +66,7 @@ def test_kernels_compile_ahead_of_time(generation, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.gpu
 def test_on_a_gpu(monkeypatch):
     from sparse_plugin.projections import dispatch, eager, project_channels, project_global, project_needles
 
