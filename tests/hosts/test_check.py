@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 from click.testing import CliRunner
+from drives import BIGGAN, DIFFAUG, DIP, MSGAN, STUDIO, STYLEGAN
 from host_roots import driven, is_real, root
-from test_hosts import BIGGAN, DIFFAUG, DIP, MSGAN, STUDIO, STYLEGAN
-from test_launch import sparse_plugin
+from launched import sparse_plugin
 
 from sparse_plugin.commands.cli import cli
 

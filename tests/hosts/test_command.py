@@ -5,7 +5,7 @@ import stat
 import sys
 
 import pytest
-from test_launch import sparse_plugin
+from launched import sparse_plugin
 
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError

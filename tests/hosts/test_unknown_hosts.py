@@ -1,7 +1,7 @@
 """Scripts that no patch knows: their generators are found by the names of their classes when they are built."""
 
 import pytest
-from test_launch import script, sparse_plugin
+from launched import script, sparse_plugin
 
 QUARTER = ("run", "--sparse", "l0_inf", "--set", "sparse.k=2", "--", "python", "train.py")
 

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from test_hosts import DIP, Drive, drive
+from drives import DIP, Drive, drive
 
 HOST = Drive(DIP, "dip")
 QUARTER = ["--sparse", "l0_inf", "--set", "sparse.k=0.25"]

@@ -1,8 +1,8 @@
 """Official code without a loss function of its own to patch: StyleGAN2 in NVIDIA's layout, and scripts."""
 
 import pytest
+from drives import STYLEGAN, Drive, drive
 from host_roots import root
-from test_hosts import STYLEGAN, Drive, drive
 
 QUARTER = ["--sparse", "l0_inf", "--set", "sparse.k=0.25"]
 SCRIPTS = {

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 import yaml
+from drives import HOSTS, STAND_INS, drive
 from host_roots import is_real
-from test_hosts import HERE, HOSTS, drive
 
 STUDIO = HOSTS["studiogan"]
 BACKBONES = {
@@ -136,7 +136,7 @@ def configure(folder, sections, *options):
     """The host's Configurations on a file with these sections, with the plugin on."""
     (folder / "given.yaml").write_text(yaml.safe_dump(sections))
     (folder / "script.py").write_text(
-        f"import sys\nsys.path.insert(0, {str(HERE)!r})\nimport drive_common as drive\n"
+        f"import sys\nsys.path.insert(0, {str(STAND_INS)!r})\nimport drive_common as drive\n"
         f"sys.argv = ['script.py', {str(STUDIO.root)!r}]\ndrive.start()\n"
         "drive.stub('wandb', 'seaborn', 'kornia', 'timm', 'sklearn', 'cv2')\n"
         "from packaging.version import parse\ndrive.module('pkg_resources', parse_version=parse)\n"
