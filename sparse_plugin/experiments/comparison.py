@@ -103,12 +103,8 @@ def _group(records: Sequence[Record]) -> Group | None:
         if control is not None and (record.method, control) not in asked:
             asked.append((record.method, control))
     changes = [_change(made, *pair) for pair in asked]
-    judged = iter(statistics.judged([change for change in changes if change is not None]))
-    compared = (
-        Compared(*pair, next(judged) if change is not None else None)
-        for pair, change in zip(asked, changes, strict=True)
-    )
-    return replace(made, compared=tuple(compared))
+    judged = zip(asked, statistics.judged(changes), strict=True)
+    return replace(made, compared=tuple(Compared(*pair, change) for pair, change in judged))
 
 
 def control_of(sparse: dict[str, Any] | None) -> str | None:

@@ -17,6 +17,8 @@ RULE = (
     "better or worse: p, corrected by Holm over all comparisons of the table, is below 0.05 and the 95 % interval of the "
     "mean paired change lies on one side of zero; everything else is not told apart"
 )
+# Heading of the smallest corrected p that the pairs of a comparison allow.
+LEAST = "least p, Holm"
 
 
 def title(group: Group) -> str:
@@ -59,7 +61,7 @@ def markdown(group: Group) -> str:
 
 def comparisons(group: Group) -> str:
     """The table of the primary metric; a method's control has a row even where there is no run of it."""
-    heading = ["", "runs", "mean ± deviation", "pairs", "change, %", "95 % interval", "p", "p, Holm", "verdict"]
+    heading = ["", "runs", "mean ± deviation", "pairs", "change, %", "95 % interval", "p", "p, Holm", LEAST, "verdict"]
     heading += [*(["paper's FID, %"] if _papers(group, "l0") is not None else []), "non-zeros of Γ, %"]
     rows = [_row(group, method, None) for method in group.methods if method == VANILLA]
     rows += [_row(group, found.method, found) for found in group.compared]
@@ -72,9 +74,8 @@ def comparisons(group: Group) -> str:
 
 def _row(group: Group, method: str, found: Compared | None) -> list[str]:
     values = [group.primary(record) for record in group.of(method)]
-    name = method if found is None or found.base == VANILLA else f"{method} against {found.base}"
-    cells = [name, str(len(values)), _spread(values)]
-    cells += [""] * 6 if found is None else changed(found.change)
+    cells = [method if found is None else named(found), str(len(values)), _spread(values)]
+    cells += [""] * 7 if found is None else changed(found.change)
     if _papers(group, "l0") is not None:
         paper = None if found is None or found.base != VANILLA else _papers(group, method)
         cells.append("" if paper is None else f"{paper:+.1f}")
@@ -83,11 +84,13 @@ def _row(group: Group, method: str, found: Compared | None) -> list[str]:
 
 
 def changed(change: Change | None, digits: int = 1) -> list[str]:
-    """The cells of a comparison, None where it has no pairs: pairs, mean change, interval, p, corrected p, verdict."""
+    """The cells of a comparison, None where it has no pairs: pairs, mean change, interval, p, corrected p, the least that it can
+    be with so many pairs, verdict.
+    """
     if change is None:
-        return ["0", "", "", "", "", "not told apart"]
+        return ["0", "", "", "", "", "1", "not told apart"]
     cells = [str(change.pairs), f"{change.mean:+.{digits}f}", bounds(change, digits)]
-    return [*cells, f"{change.p:.2g}", f"{change.adjusted:.2g}", change.verdict]
+    return [*cells, f"{change.p:.2g}", f"{change.adjusted:.2g}", f"{change.least:.2g}", change.verdict]
 
 
 def bounds(change: Change, digits: int = 1) -> str:
@@ -185,23 +188,34 @@ def made_with(runs: Iterable[Sequence[Mapping[str, Any]]]) -> list[str]:
 
 
 def power(compared: Iterable[Compared]) -> str:
-    """What the number of pairs allows to be said at all."""
-    several = [found.change.pairs if found.change else 0 for found in compared]
-    if not several:
+    """Which comparisons have too few pairs to be told apart, whatever the runs came to: from the numbers of pairs alone."""
+    names: dict[tuple[int, float], list[str]] = {}
+    for found in compared:
+        key = (found.change.pairs, found.change.least) if found.change else (0, 1.0)
+        names.setdefault(key, []).append(named(found))
+    if not names:
         return "no method to compare yet"
-    count, needed = max(several), statistics.pairs_needed(len(several))
-    least = statistics.least_p(count, len(several)) if count else 1.0
-    if count >= needed:
-        return f"the smallest corrected p that {count} pairs can have among {len(several)} comparisons is {least:.2g}"
-    return (
-        f"{count} pair{'' if count == 1 else 's'} so far: among {len(several)} comparisons no corrected p can be below "
-        f"{least:.2g}, so that nothing can be told apart before {needed} pairs"
-    )
+    count = sum(map(len, names.values()))
+    short = [least >= statistics.LEVEL for _, least in names]
+    told = []
+    for (pairs, least), several in sorted(names.items(), reverse=True):
+        text = f"with {pairs} pair{'' if pairs == 1 else 's'} the smallest possible Holm-adjusted p"
+        text += f" of {', '.join(dict.fromkeys(several))}" if len(names) > 1 else ""
+        text += f" among {count} comparison{'' if count == 1 else 's'} is {least:.2g}"
+        told.append(text + (": not to be told apart yet" if least >= statistics.LEVEL and not all(short) else ""))
+    nothing = f": nothing can be told apart before {statistics.pairs_needed(count)} pairs" if all(short) else ""
+    return "; ".join(told) + nothing
+
+
+def named(found: Compared) -> str:
+    """A comparison: the method, and against what where that is not vanilla."""
+    return found.method if found.base == VANILLA else f"{found.method} against {found.base}"
 
 
 def sentences(group: Group) -> str:
     """A group in two sentences: what was compared, and what was found."""
     config = group.config
+    power_of = power(group.compared)
     what = (
         f"{title(group)}, trained on {config['data']['name']}, {measured_as(group)}, paired by seed "
         f"({', '.join(map(str, group.seeds))})"
@@ -220,4 +234,4 @@ def sentences(group: Group) -> str:
             f"{found.method} {verdict} ({found.change.mean:+.1f} %, 95 % interval {bounds(found.change)}, "
             f"{found.change.pairs} pair{'' if found.change.pairs == 1 else 's'})"
         )
-    return f"{what}: {'; '.join(told) if told else 'no pair is finished yet'}. {power(group.compared).capitalize()}."
+    return f"{what}: {'; '.join(told) if told else 'no pair is finished yet'}. {power_of[:1].upper()}{power_of[1:]}."

@@ -45,10 +45,10 @@ def _group(records: Sequence[Restored]) -> Group:
     for output, label in asked:
         both = [(one.psnr[output][0], other.psnr[output][0]) for one, other in pairs(records, label)]
         changes.append(statistics.difference(*zip(*both, strict=True)) if both else None)
-    judged = iter(statistics.judged([change for change in changes if change is not None], lower_is_better=False))
+    judged = statistics.judged(changes, lower_is_better=False)
     compared: dict[str, list[Compared]] = {output: [] for output in OUTPUTS}
-    for (output, label), change in zip(asked, changes, strict=True):
-        compared[output].append(Compared(label, VANILLA, None if change is None else next(judged)))
+    for (output, label), change in zip(asked, judged, strict=True):
+        compared[output].append(Compared(label, VANILLA, change))
     return Group(tuple(records), {output: tuple(several) for output, several in compared.items()})
 
 
@@ -102,13 +102,13 @@ def _markdown(group: Group) -> str:
 
 
 def _comparisons(group: Group, output: str) -> str:
-    heading = ["", "runs", "mean, dB", "pairs", "change, dB", "95 % interval", "p", "p, Holm", "verdict", "paper's, dB"]
+    heading = ["", "runs", "mean, dB", "pairs", "change, dB", "95 % interval", "p", "p, Holm", page.LEAST, "verdict", "paper's, dB"]
     changes = {found.method: page.changed(found.change, 2) for found in group.compared[output]}
     rows = []
     for label in _labels(group.records):
         runs = group.of(label)
         cells = [label, str(len(runs)), f"{mean(run.psnr[output][0] for run in runs):.2f}"]
-        rows.append([*cells, *changes.get(label, [""] * 6), _papers(output, label)])
+        rows.append([*cells, *changes.get(label, [""] * 7), _papers(output, label)])
     return files.markdown(heading, rows)
 
 

@@ -24,7 +24,7 @@ class Change:
 
     pairs: how many. mean, low, high: the mean and its 95 % interval, in per cent of the other method's value, or of a
     `difference` in the metric's unit; the interval is (-inf, inf) for one pair. p: two-sided, see `sign_flip`. adjusted:
-    p after Holm, equal to p before.
+    p after Holm, equal to p before. least: the smallest that `adjusted` could be with so many pairs, see `least_adjusted`.
     """
 
     pairs: int
@@ -33,6 +33,7 @@ class Change:
     high: float
     p: float
     adjusted: float
+    least: float
     verdict: Verdict = "not told apart"
 
 
@@ -57,7 +58,7 @@ def difference(values: Sequence[float], others: Sequence[float]) -> Change:
         raise ValueError(f"{len(values)} and {len(others)} values do not make pairs")
     apart = [value - other for value, other in zip(values, others, strict=True)]
     p = sign_flip(apart)
-    return Change(len(apart), mean(apart), *interval(apart), p, p)
+    return Change(len(apart), mean(apart), *interval(apart), p, p, least_p(len(apart), 1))
 
 
 def _percent(log: float) -> float:
@@ -104,20 +105,36 @@ def holm(ps: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def judged(changes: Sequence[Change], lower_is_better: bool = True) -> list[Change]:
-    """All comparisons of one table, corrected for their number and with the verdict of the rule."""
-    found = []
-    for one, adjusted in zip(changes, holm([each.p for each in changes]), strict=True):
+def judged(changes: Sequence[Change | None], lower_is_better: bool = True) -> list[Change | None]:
+    """All comparisons of one table, corrected for their number and with the verdict of the rule.
+
+    None, a comparison without pairs, counts as one whose p is 1: that it is made later tells nothing apart that was not before.
+    """
+    found: list[Change | None] = []
+    adjusted = holm([1.0 if each is None else each.p for each in changes])
+    least = least_adjusted([0 if each is None else each.pairs for each in changes])
+    for one, corrected, smallest in zip(changes, adjusted, least, strict=True):
+        if one is None:
+            found.append(None)
+            continue
         word: Verdict = "not told apart"
-        if adjusted < LEVEL and (one.high < 0 or one.low > 0):
+        if corrected < LEVEL and (one.high < 0 or one.low > 0):
             word = "better" if (one.high < 0) == lower_is_better else "worse"
-        found.append(replace(one, adjusted=adjusted, verdict=word))
+        found.append(replace(one, adjusted=corrected, least=smallest, verdict=word))
     return found
 
 
 def least_p(pairs: int, comparisons: int) -> float:
     """The smallest corrected p that so many pairs can come to among so many comparisons."""
     return min(1.0, comparisons * 2.0 ** (1 - pairs))
+
+
+def least_adjusted(pairs: Sequence[int]) -> list[float]:
+    """The smallest corrected p that each of several comparisons can come to. pairs: of each, 0 for none yet.
+
+    Holm's correction grows with every p, so it is least where each p is the least that its pairs allow.
+    """
+    return holm([least_p(count, 1) for count in pairs])
 
 
 def pairs_needed(comparisons: int) -> int:

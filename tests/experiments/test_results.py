@@ -167,7 +167,7 @@ def test_the_rule_decides_the_words():
     text = page.markdown(group)
     assert "mean of FD-lite0 at 6, 8 and 10 steps" in text and "ml_csc-k=0.25 against ml_csc-k=1.0" in text
     row = next(line for line in text.splitlines() if line.startswith("| l0_inf-k=0.25"))
-    assert "| 8 | -19.0 |" in row and "| 0.0078 | 0.047 | better | -8.7 | 25.0 |" in row
+    assert "| 8 | -19.0 |" in row and "| 0.0078 | 0.047 | 0.047 | better | -8.7 | 25.0 |" in row
     assert page.sentences(group).count("not told apart") == 2
 
 
@@ -176,8 +176,48 @@ def test_too_few_pairs_tell_nothing_apart_and_say_so(n):
     (group,) = comparison.groups(sweep(n, **FACTORS))
     assert {c.change.verdict for c in group.compared} == {"not told apart"}
     said = page.markdown(group)
-    assert f"{n} pair" in said and "nothing can be told apart before 8 pairs" in said
+    least = f"{min(1.0, 6 * 2.0 ** (1 - n)):.2g}"
+    told = f"with {n} pair{'s' * (n > 1)} the smallest possible Holm-adjusted p among 6 comparisons is {least}"
+    assert f"{told}: nothing can be told apart before 8 pairs" in said and told[1:] in page.sentences(group)
+    rows = [[cell.strip() for cell in line.split("|")] for line in page.comparisons(group).splitlines()]
+    column = rows[0].index(page.LEAST)
+    assert [row[column] for row in rows[2:]] == ["", *[least] * 6]
     assert "better" not in page.sentences(group) and "worse" not in page.sentences(group)
+
+
+def test_each_comparison_has_the_least_p_that_its_own_pairs_allow():
+    """Some methods are further than others: what has too few pairs is named, and nothing is said of the others."""
+    several = [*sweep(9, **{"l0_inf:k=0.25": 0.8}), *sweep(3, **{"l0:k=0.25": 0.8})[1::2], record("l1", 999, 390.0)]
+    (group,) = comparison.groups(several)
+    by = {c.method: c.change for c in group.compared}
+    assert (by["l0_inf-k=0.25"].pairs, by["l0-k=0.25"].pairs, by["l1-weight=10.0"]) == (9, 3, None)
+    assert (by["l0_inf-k=0.25"].least, by["l0-k=0.25"].least) == pytest.approx((3 * 2**-8, 2 * 2**-2))
+    assert by["l0_inf-k=0.25"].adjusted >= by["l0_inf-k=0.25"].least and by["l0_inf-k=0.25"].verdict == "better"
+    said = page.markdown(group)
+    assert "with 9 pairs the smallest possible Holm-adjusted p of l0_inf-k=0.25 among 3 comparisons is 0.012; with 3" in said
+    assert "p of l0-k=0.25 among 3 comparisons is 0.5: not to be told apart yet; with 0 pairs" in said
+    assert "p of l1-weight=10.0 among 3 comparisons is 1: not to be told apart yet" in said and "nothing can be" not in said
+    assert next(line for line in said.splitlines() if line.startswith("| l1-weight=10.0")).count("| 0 |  |  |  |  | 1 | not told apart |")
+
+
+@pytest.mark.parametrize("pairs", [[6], [6, 6], [7, 7, 7], [8, 3, 0], [0, 0], [1, 2, 30], [9, 8, 7, 6, 5]])
+def test_no_data_come_below_the_least_corrected_p(pairs):
+    """Every pattern of p that so many pairs can come to, at random; and the least is reached."""
+    source = random.Random(sum(pairs))
+    least = statistics.least_adjusted(pairs)
+    floors = [statistics.least_p(n, 1) for n in pairs]
+    assert statistics.holm(floors) == least
+    for _ in range(300):
+        drawn = [min(1.0, floor * source.choice((1, 1, 2, 3, 50))) for floor in floors]
+        assert all(a >= b for a, b in zip(statistics.holm(drawn), least, strict=True))
+
+
+def test_a_comparison_that_is_still_to_be_made_counts():
+    """So that what is told apart with its runs outstanding is not taken back when they come."""
+    change = statistics.change([380.0 + i for i in range(6)], [400.0] * 6)
+    assert [c and (round(c.adjusted, 4), c.verdict) for c in statistics.judged([change])] == [(0.0312, "better")]
+    assert [c and (round(c.adjusted, 4), c.verdict) for c in statistics.judged([change, None])] == [
+        (0.0625, "not told apart"), None]  # fmt: skip
 
 
 def test_the_control_has_a_row_even_without_a_run():
