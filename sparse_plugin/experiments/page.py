@@ -198,8 +198,8 @@ def power(compared: Iterable[Compared]) -> str:
     count = sum(map(len, names.values()))
     short = [least >= statistics.LEVEL for _, least in names]
     told = []
-    for (pairs, least), several in sorted(names.items(), reverse=True):
-        text = f"with {pairs} pair{'' if pairs == 1 else 's'} the smallest possible Holm-adjusted p"
+    for (of_each, least), several in sorted(names.items(), reverse=True):
+        text = f"with {of_each} pair{'' if of_each == 1 else 's'} the smallest possible Holm-adjusted p"
         text += f" of {', '.join(dict.fromkeys(several))}" if len(names) > 1 else ""
         text += f" among {count} comparison{'' if count == 1 else 's'} is {least:.2g}"
         told.append(text + (": not to be told apart yet" if least >= statistics.LEVEL and not all(short) else ""))
