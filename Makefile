@@ -40,11 +40,11 @@ wheel: $(VENV)/.test
 compat:
 	python3 tests/compat.py $(PAIR) $(if $(filter command environment,$(origin PYTHON)),--python $(PYTHON)) $(if $(ARGS),-- $(ARGS))
 
-# The site, in site/: whatever it warns of fails. Its reference is of what ships, under the real names.
+# The site, in site/: whatever it warns of fails, which --quiet would hide. Its reference is of what ships, under the real names.
 docs: $(VENV)/.docs
 	rm -rf build site
 	$(PIP) --no-deps --target build/docs .
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo site/index.html
 
 # The README's table of hosts, from real checkouts in the folder HOSTS.

@@ -2,15 +2,22 @@
 
 import re
 
-from griffe import Class, Docstring, Extension, Function, Object
+from griffe import Class, Extension, Function, Object
 
 
 class Parameters(Extension):
     """Has `name: what it is.` begin an item of a list, where name is a parameter or an attribute of what is documented."""
 
-    def on_instance(self, *, obj: Object, **kwargs):
-        if obj.docstring is not None:
-            obj.docstring = Docstring(listed(obj.docstring.value, named(obj)), parent=obj, lineno=obj.docstring.lineno)
+    def on_function(self, *, func: Function, **kwargs):
+        rewrite(func)
+
+    def on_class(self, *, cls: Class, **kwargs):
+        rewrite(cls)
+
+
+def rewrite(obj: Object):
+    if obj.docstring is not None:
+        obj.docstring.value = listed(obj.docstring.value, named(obj))
 
 
 def named(obj):
@@ -32,9 +39,12 @@ def listed(text, names):
     begins = re.compile(rf"(?:^|(?<=[.;] )|(?<=[.;]\n))((?:{one})(?:, (?:{one}))*): ")
     parts = []
     for paragraph in text.split("\n\n"):
-        if begins.match(paragraph):
-            _, *found = begins.split(paragraph)
-            items = zip(found[::2], found[1::2], strict=True)
-            paragraph = "\n".join(f"- **{name}**: {' '.join(what.split())}" for name, what in items)
-        parts.append(paragraph)
+        before, *found = begins.split(paragraph)
+        after = ""
+        if found:  # what holds for all of it
+            found[-1], _, after = re.sub(r"(?<=\.)\s+(Raises|Returns) ", r"\0\1 ", found[-1], count=1).partition("\0")
+        parts += [before.rstrip()] if before.strip() else []
+        items = zip(found[::2], found[1::2], strict=True)
+        parts += ["\n".join(f"- **{name}**: {' '.join(what.split())}" for name, what in items)] if found else []
+        parts += [after] if after else []
     return "\n\n".join(parts)

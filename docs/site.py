@@ -2,10 +2,13 @@
 
 import json
 import re
+from collections import Counter
 from importlib import import_module
 from pathlib import Path
 
 from click import Context, Group
+from markdown_it import MarkdownIt
+from mkdocs.plugins import get_plugin_logger
 from mkdocs.structure.files import File
 
 try:
@@ -13,6 +16,7 @@ try:
 except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 
+log = get_plugin_logger("site")
 ROOT = Path(__file__).parent.parent
 # Files of the repository's top level, and what they are called on the site.
 OUTSIDE = {
@@ -22,6 +26,7 @@ OUTSIDE = {
     "CITATION.cff": "CITATION.cff",
     "LICENSE": "LICENSE.txt",
 }
+PARTS = {"list_item_open": "li", "table_open": "table", "fence": "pre", "code_block": "pre"}
 LINK = re.compile(r"(\]\()(?!https?:|data:|#)([^)\s#]+)")
 
 
@@ -53,11 +58,19 @@ def notebook(path):
 
 def on_page_markdown(markdown, page, config, files):
     """Links as the site has them, and what a page asks for by a comment."""
-    if page.file.src_uri in OUTSIDE.values():
-        page.meta["hide"] = ["navigation"]  # a column for one page
     parts = re.split(r"(^```.*?^```$)", markdown, flags=re.M | re.S)  # links inside blocks are code
     made = "".join(part if part.startswith("```") else relinked(part, page.file.src_uri) for part in parts)
     return made.replace("<!-- help of every command -->", "\n\n".join(help_texts()))
+
+
+def on_page_content(html, page, config, files):
+    """Warns, which fails a strict build, where the site does not have the lists, tables and blocks that GitHub has."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(page.markdown)
+    there = Counter(PARTS[token.type] for token in tokens if token.type in PARTS)
+    shown = Counter(re.findall(r"<(li|table|pre)\b", re.sub(r'<div class="doc .*', "", html, flags=re.S)))
+    if ":::" not in page.markdown and there != shown:
+        log.warning(f"{page.file.src_uri} is another page on GitHub: {dict(there)} there, {dict(shown)} on the site")
+    return html
 
 
 def relinked(text, page):
