@@ -197,6 +197,7 @@ def test_lists_of_methods():
     [
         ({"archs": ["dcgam"]}, "there is no architecture 'dcgam'.*Did you mean 'dcgan'"),
         ({"methods": ["l0inf"]}, "there is no method 'l0inf'.*Did you mean 'l0_inf'"),
+        ({"methods": ["l0_channel"]}, "l0_channel: field 'k' is missing: give k, the coefficients that each channel map keeps"),
         ({"methods": ["l0:0.25"]}, "the method 'l0:0.25' cannot be read; write it as l0:k=0.25"),
         ({"methods": ["l0:k=[1"]}, "the value '\\[1' in the method"),
         ({"methods": ["l0:j=1"]}, "there is no field 'j'; there are k"),

@@ -108,6 +108,7 @@ def test_the_papers_numbers_and_scale():
     assert PAPER["average"]["l0"] == (30.21, 0.05) and PAPER["single"]["vanilla"] == (28.74, 0.03)
     assert (SCALES["paper"].crop, SCALES["paper"].iterations) == (None, 3000)
     assert [m.name for m in table4.methods_of((), ())] == ["vanilla", "l0_inf", "l0"]
+    assert [m.label for m in table4.methods_of(("vanilla", "l0_channel:k=0.25"), ())] == ["vanilla", "l0_channel-k=0.25"]
 
 
 @pytest.mark.parametrize(
