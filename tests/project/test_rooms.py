@@ -1,5 +1,7 @@
 """The rooms: the contract fails on an arrow that is not listed, and a room's tests are its own and those above."""
 
+import importlib.util
+
 import grimp
 import pytest
 from arrows import Arrows, table
@@ -52,3 +54,24 @@ def test_what_a_change_touches():
 def test_every_room_has_tests_of_its_own():
     without = [room for room in rooms() if not list((ROOT / "tests" / room).glob("test_*.py"))]
     assert without == ["__main__"]
+
+
+def test_the_map_has_every_room_and_implies_every_arrow_and_no_other():
+    spec = importlib.util.spec_from_file_location("room_map", ROOT / "docs" / "room_map.py")
+    room_map = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(room_map)
+    may = room_map.allowed()
+    heights, ways = room_map.ways(may)
+    drawn = {}
+    for room, *gaps, other in ways:
+        assert [gap[2] for gap in gaps] == list(range(heights[room] - 1, heights[other], -1))
+        drawn.setdefault(room, set()).add(other)
+
+    def reached(room):
+        return {*drawn.get(room, ()), *(deeper for other in drawn.get(room, ()) for deeper in reached(other))}
+
+    for room, others in may.items():
+        assert set(others) <= reached(room) and drawn.get(room, set()) <= set(others)
+    picture = room_map.drawn(may)
+    assert [picture.count(f">{room}</text>") for room in rooms()] == [1] * len(rooms())
+    assert picture.count('class="arrow"') == len(ways)
