@@ -8,8 +8,13 @@ other. Γ is (N, C, S1, S2, S3), with 1 for what it lacks. `gpu.py` chooses bloc
 
 from __future__ import annotations
 
+import inspect
+
 import triton
 import triton.language as tl
+
+# That of Triton 3.2, which comes with torch 2.6, takes none.
+HISTOGRAM_TAKES_A_MASK = tl.constexpr("mask" in inspect.signature(tl.histogram).parameters)
 
 
 @triton.jit
@@ -104,6 +109,7 @@ def count_digits(
     prefix = tl.full((), 0, tl.int64)
     if not FIRST:
         prefix, _, _ = _narrowed(histograms, states, sample, samples, digit - 1, chunk, WIDTH)
+    bins = tl.arange(0, 256)
     total = tl.zeros((256,), tl.int32)
     start = chunk.to(tl.int64) * per_program
     for at in range(0, per_program, BLOCK):
@@ -113,8 +119,12 @@ def count_digits(
         key = _magnitude(tl.load(where, mask=inside, other=0), WIDTH, NAN).to(tl.int64)
         if not FIRST:
             inside = inside & (key >> (shift + 8) == prefix >> (shift + 8))
-        total += tl.histogram((key >> shift & 255).to(tl.int32), 256, mask=inside)
-    bins = tl.arange(0, 256)
+        digits = (key >> shift & 255).to(tl.int32)
+        if HISTOGRAM_TAKES_A_MASK:
+            total += tl.histogram(digits, 256, mask=inside)
+        else:
+            outside = tl.sum((inside == 0).to(tl.int32), axis=0)
+            total += tl.histogram(tl.where(inside, digits, 0), 256) - tl.where(bins == 0, outside, 0)
     tl.atomic_add(histograms + (digit * samples + sample) * 256 + bins, total, mask=total > 0)
 
 
