@@ -232,17 +232,17 @@ def _makers(image: Tensor, ran: Sequence[Candidate]) -> list[Candidate] | None:
     """The candidates that the image is computed from with no other candidate between; None where there is no graph."""
     if image.grad_fn is None:
         return None
-    owner = {id(node): c for c in ran for node in c.nodes}
+    owner = {node: c for c in ran for node in c.nodes}
     found: list[Candidate] = []
     todo: list[Any] = [image.grad_fn]
-    seen: set[int] = set()
+    seen: set[Any] = {None}  # the nodes themselves: the id of one that nobody holds is soon another's
     while todo:
         node = todo.pop()
-        if node is None or id(node) in seen:
+        if node in seen:
             continue
-        seen.add(id(node))
-        if id(node) in owner:
-            found.append(owner[id(node)])
+        seen.add(node)
+        if node in owner:
+            found.append(owner[node])
         else:
             todo.extend(parent for parent, _ in node.next_functions)
     return found
