@@ -199,7 +199,7 @@ class TestCheckpoints:
         before = list(generator.state_dict())
         attach(generator, "ml_csc", k=2)
         ours = [key for key in generator.state_dict() if key not in before]
-        assert sorted(ours) == ["out.sparse_plugin._extra_state", "out.sparse_plugin.registry.dictionaries.D2.weight"]
+        assert sorted(ours) == ["out.sparse_plugin._extra_state", "out.sparse_plugin.dictionaries.D2.weight"]
         assert [n for n, _ in Residual().named_parameters()] == [
             n for n, _ in generator.named_parameters() if n in before
         ]
