@@ -25,6 +25,7 @@ from sparse_plugin.measurements.log import Recorder
 from sparse_plugin.network.sites import CHILD, Site
 from sparse_plugin.registry.base import Constraint, Observer, Penalty, Regularizer
 from sparse_plugin.support import advice, capture
+from sparse_plugin.support.compiled import constant
 
 log = logging.getLogger("sparse_plugin")
 
@@ -86,8 +87,9 @@ def runtime(hook: SiteHook) -> Runtime:
     return found
 
 
+@constant
 def _traced(path: str) -> int:
-    """Γ at path is being compiled into a graph, where Python runs no more. Called, by the mark below, while that happens."""
+    """Γ at path is being compiled into a graph, where Python runs no more. Called while that happens."""
     for hook in list(_runtimes):
         if hook.site.path == path:
             now = runtime(hook)
@@ -96,10 +98,6 @@ def _traced(path: str) -> int:
                 hook.is_due()
             hook.took_effect()
     return 0
-
-
-# What torch.compiler.assume_constant_result does, without the import of torch's compiler.
-_traced._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 class SiteHook(capture.Unscriptable):

@@ -21,6 +21,7 @@ from wrapt import FunctionWrapper
 
 from sparse_plugin.errors import PenaltyError
 from sparse_plugin.registry.base import Penalty
+from sparse_plugin.support.compiled import constant
 from sparse_plugin.support.subclasses import when_any_defined
 
 log = logging.getLogger("sparse_plugin")
@@ -38,8 +39,13 @@ def loss_scale() -> Tensor | None:
 def value(penalty: Penalty, gamma: Tensor) -> Tensor:
     """The penalty of gamma, in float32 at least: half precision overflows a sum over Γ."""
     device = gamma.device.type
-    with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
+    with torch.autocast(device, enabled=False) if _has_autocast(device) else nullcontext():
         return penalty.penalty(gamma.float() if gamma.dtype in (torch.float16, torch.bfloat16) else gamma)
+
+
+@constant  # what it asks is more than the Dynamo of torch 2.6 follows
+def _has_autocast(device: str) -> bool:
+    return torch.amp.is_autocast_available(device)
 
 
 class Counter:

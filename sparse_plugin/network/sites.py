@@ -96,7 +96,8 @@ def image_of(output: Any) -> Tensor | None:
     """The image in what a generator returned: of its tensors of 4 or 5 dimensions with 1 to 4 channels, else of all, the
     largest, the first of equals. What has more channels beside an image, such as features, is none.
     """
-    return next(iter(images_of(output)), None)
+    images = images_of(output)
+    return images[0] if images else None
 
 
 def images_of(output: Any) -> list[Tensor]:
@@ -126,7 +127,8 @@ def rival_of(image: Tensor, output: Any) -> Tensor | None:
 def _rank(image: Tensor) -> tuple[bool, int, bool, int]:
     size = math.prod(image.shape[1:])
     # Which axis has the channels of five is not known: frames, samples and slices stand beside them.
-    channels = next((n for n in image.shape[1:-2] if 1 <= n <= 4), 0)
+    few = [n for n in image.shape[1:-2] if 1 <= n <= 4]
+    channels = few[0] if few else 0  # next() with a default is more than the Dynamo of torch 2.6 follows
     return channels > 0, size // max(1, channels), channels in (1, 3), channels
 
 

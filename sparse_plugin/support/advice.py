@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import Any, Literal, ParamSpec, TypeVar
 
+from sparse_plugin.support.compiled import constant
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -25,6 +27,7 @@ _inside: ContextVar[Reader | None] = ContextVar("reader", default=None)
 _FLAGS = {"generator": "--generator", "host": "--host", "regularizer": "--sparse", "run_dir": "--run-dir"}
 
 
+@constant  # a context variable is more than the Dynamo of torch 2.6 follows
 def reader() -> Reader:
     """Who reads what is said now."""
     return _inside.get() or _default
@@ -107,7 +110,7 @@ def example() -> str:
 def any_of(*ways: str) -> str:
     """The ways that there are, as in "a, b or c"."""
     there = [way for way in ways if way]
-    return " or ".join(filter(None, (", ".join(there[:-1]), there[-1])))
+    return " or ".join(part for part in (", ".join(there[:-1]), there[-1]) if part)
 
 
 def _python(value: Any) -> str:

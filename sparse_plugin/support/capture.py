@@ -7,6 +7,7 @@ logs, or checks a value has no place in it.
 from __future__ import annotations
 
 import sys
+from types import FrameType
 from typing import Any
 
 import torch
@@ -14,9 +15,24 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from sparse_plugin.errors import AttachmentError
+from sparse_plugin.support.compiled import constant
 
-# Before torch 2.7 an export that Dynamo follows (strict=True) cannot be told from a compilation.
-_is_exporting = getattr(torch.compiler, "is_exporting", lambda: not torch.compiler.is_dynamo_compiling())
+
+@constant
+def _exported_by_dynamo() -> bool:
+    """Whether torch.export is among the callers of Dynamo, which follows this forward."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_globals.get("__name__") != "torch.export._trace":
+        frame = frame.f_back
+    return frame is not None
+
+
+def _as_before_2_7() -> bool:
+    """torch.compiler.is_exporting, which came with torch 2.7."""
+    return _exported_by_dynamo() if torch.compiler.is_dynamo_compiling() else True
+
+
+_is_exporting = getattr(torch.compiler, "is_exporting", _as_before_2_7)
 
 
 def exporting() -> bool:

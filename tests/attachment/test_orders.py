@@ -14,7 +14,7 @@ from sparse_plugin import Attachment, Site, attach
 from sparse_plugin.attachment import events, hooks
 from sparse_plugin.attachment.atoms import atoms
 from sparse_plugin.attachment.penalty import _said
-from sparse_plugin.errors import AttachmentError, SiteError
+from sparse_plugin.errors import AttachmentError, PenaltyError, SiteError
 
 
 class G(nn.Module):
@@ -195,7 +195,12 @@ def test_by_loss_inside_a_compiled_graph():
     with pytest.raises(Exception, match="cannot follow Γ through torch.compile"):
         torch.compile(generator, fullgraph=True, **COMPILE)(Z)
     torch.compiler.reset()
-    assert torch.allclose(told(by_function(generator), generator, "loss"), eager("l1", delivery="loss"), atol=1e-6)
+    try:
+        found = told(by_function(generator), generator, "loss")
+    except PenaltyError as error:  # torch 2.6 goes on in our sentence where it left the graph
+        assert not hasattr(torch.compiler, "is_exporting") and "cannot follow Γ through torch.compile" in str(error)
+    else:
+        assert torch.allclose(found, eager("l1", delivery="loss"), atol=1e-6)
 
 
 @pytest.mark.parametrize("first", ["attach", "wrap"])
@@ -282,7 +287,8 @@ def test_what_was_compiled_counts_as_regularized_and_is_not_logged_in_silence(tm
             for hook in attachment._hooks:
                 hooks.runtime(hook).effective = False
             told(by_function(generator, fullgraph=True), generator)
-            assert [hook.site.path for hook in seen] == ["head"]
+            # Not those of other tests' generators, which a compiler of torch 2.6 may keep alive.
+            assert [hook.site.path for hook in seen if hook in attachment._hooks] == ["head"]
             _said.clear()
             optimizer.step()
             assert "is not logged while training" in caplog.text

@@ -178,9 +178,14 @@ def test_dtensors_are_projected_shard_by_shard_where_they_can_be(mesh):
 def test_a_distributed_generator_is_the_local_one(name, mesh):
     from torch.distributed.tensor import Shard, distribute_module, distribute_tensor
 
-    net, local = generator(), generator()
+    net, local, plain = generator(), generator(), generator()
     for g in (net, local):
         sparse_plugin.attach(g, name, **SETTINGS[name])
     distribute_module(net, mesh)
     z = distribute_tensor(Z, mesh, [Shard(0)])
+    distribute_module(plain, mesh)
+    try:
+        plain(z)
+    except RuntimeError as error:  # torch 2.6, of a convolution that pads
+        pytest.skip(f"torch cannot run this generator without the plugin either: {error}")
     assert torch.equal(net(z).full_tensor(), local(Z)) and Attachment.of(net) is not None
