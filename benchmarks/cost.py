@@ -16,8 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from sparse_plugin.data import Images
-from sparse_plugin.gans.recipes import ARCHITECTURES, recipe
+from sparse_plugin.gans import architectures, recipe
 from sparse_plugin.gans.trainer import Trainer
+from sparse_plugin.runs.config import DataConfig, RunConfig
 from sparse_plugin.runs.parallel import processes
 from sparse_plugin.runs.rundir import RunDirectory
 
@@ -41,8 +42,8 @@ class Counter(TorchDispatchMode):
 def operations(arch: str) -> float:
     """Of one step, at the recipe's batch."""
     chosen = recipe(arch)
-    config = {"steps": 10, "seed": 0, "accumulation": 1, "classes": 10 if chosen.conditional else 0}
-    config |= {"batch": SMALL, "precision": "float32", "width": 1.0}
+    classes = 10 if chosen.conditional else 0
+    config = RunConfig(chosen.arch, 32, 1.0, SMALL, 10, 1, "float32", 0, classes, None, DataConfig(1.0))
     images = Images(torch.zeros(64, 3, 32, 32, dtype=torch.uint8), torch.arange(64) % 10, tuple("abcdefghij"), "zeros")
     with processes("cpu") as group, tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
@@ -59,7 +60,7 @@ def main() -> None:
     )
     print("| --- | --- | --- | --- | --- |")
     total = 0.0
-    for arch in ARCHITECTURES:
+    for arch in architectures():
         each = operations(arch)
         hours = each * recipe(arch).steps / SUSTAINED / 1e12 / 3600
         total += 15 * hours

@@ -18,12 +18,13 @@ from pathlib import Path
 import torch
 
 from sparse_plugin.data import Images, load
-from sparse_plugin.gans.recipes import recipe
+from sparse_plugin.gans import recipe
 from sparse_plugin.gans.trainer import Trainer
 from sparse_plugin.metrics import scores
 from sparse_plugin.metrics.extractors import Lite0
 from sparse_plugin.metrics.features import extract
 from sparse_plugin.restore.allocator import keep_pages
+from sparse_plugin.runs.config import DataConfig, RunConfig
 from sparse_plugin.runs.parallel import processes
 from sparse_plugin.runs.rundir import RunDirectory
 
@@ -34,13 +35,13 @@ def trainer(arch: str, width: float, way: str) -> Trainer:
     chosen = recipe(arch)
     pixels = torch.randint(0, 256, (512, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images = Images(pixels, torch.arange(512) % 10, tuple("0123456789"), "made up")
-    config = {
-        "steps": 10_000, "seed": 0, "accumulation": 1, "classes": 10 if chosen.conditional else 0, "batch": chosen.batch,
-        "precision": "bfloat16" if way == "bfloat16" else "float32", "width": width,
-    }  # fmt: skip
+    precision, classes = "bfloat16" if way == "bfloat16" else "float32", 10 if chosen.conditional else 0
+    config = RunConfig(
+        chosen.arch, 32, width, chosen.batch, 10_000, 1, precision, 0, classes, None, DataConfig(1.0)
+    )
     with processes("cpu") as group:
         made = Trainer(chosen, images, config, None, RunDirectory(Path(tempfile.mkdtemp())), group)
-    for player in made.players.values():
+    for player in made.networks.values():
         if way == "contiguous":
             player.module.to(memory_format=torch.contiguous_format)
         if way == "Adam not fused":

@@ -16,8 +16,9 @@ from kernels import Note, unsaid
 from sparse_plugin import SparsityConfig
 from sparse_plugin.data import Images
 from sparse_plugin.experiments import files
-from sparse_plugin.gans.recipes import ARCHITECTURES, recipe
+from sparse_plugin.gans import architectures, recipe
 from sparse_plugin.gans.trainer import Trainer
+from sparse_plugin.runs.config import DataConfig, RunConfig
 from sparse_plugin.runs.parallel import processes
 from sparse_plugin.runs.rundir import RunDirectory
 
@@ -29,10 +30,11 @@ def _trainer(arch: str, options: argparse.Namespace, method: str | None, precisi
     source = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (512, 3, 32, 32), dtype=torch.uint8, generator=source)
     images = Images(pixels, torch.arange(512) % 10, tuple("0123456789"), "made up")
-    config = {
-        "steps": 1000, "seed": 0, "accumulation": chosen.accumulation, "classes": 10 if chosen.conditional else 0,
-        "batch": 4 if options.quick else chosen.batch, "precision": precision, "width": 1 / 16 if options.quick else 1.0,
-    }  # fmt: skip
+    width, batch = (1 / 16, 4) if options.quick else (1.0, chosen.batch)
+    classes = 10 if chosen.conditional else 0
+    config = RunConfig(
+        arch, 32, width, batch, 1000, chosen.accumulation, precision, 0, classes, None, DataConfig(1.0)
+    )
     sparse = None if method is None else SparsityConfig.from_mapping({"regularizer": method, **METHODS[method]})
     with processes(options.device) as group:
         return Trainer(chosen, images, config, sparse, RunDirectory(Path(tempfile.mkdtemp())), group)
@@ -103,14 +105,14 @@ def trainers(options: argparse.Namespace, note: Note = unsaid) -> dict[str, Any]
     variants = ("float32", "float32, compiled", "bfloat16", "bfloat16, compiled")
     heading = ["", *variants, "fastest", "hours of the recipe's steps"]
     begin = time.time()
-    for arch in ("dcgan", "wgan_gp") if options.quick else ARCHITECTURES:
+    for arch in ("dcgan", "wgan_gp") if options.quick else architectures():
         found: dict[str, float | str] = {}
         for precision in ("float32", "bfloat16"):
             for compiled in (False, True):
                 if compiled and (options.quick or time.time() - begin > 400):
                     continue
                 trainer = _trainer(arch, options, None, precision)
-                for player in trainer.players.values() if compiled else ():
+                for player in trainer.networks.values() if compiled else ():
                     player.module.compile()
                 name = f"{precision}{', compiled' if compiled else ''}"
                 try:

@@ -19,6 +19,8 @@ from sparse_plugin.support.progress import busy
 )
 def list_(as_json: bool, kernels: bool, imports: tuple[str, ...]) -> None:
     """What is registered, and which package it came from."""
+    from sparse_plugin.experiments.experiment import EXPERIMENTS
+    from sparse_plugin.gans.gan import GANS
     from sparse_plugin.hosts.host import HOSTS
     from sparse_plugin.network.adapters import ADAPTERS
     from sparse_plugin.registry import REGULARIZERS
@@ -32,11 +34,11 @@ def list_(as_json: bool, kernels: bool, imports: tuple[str, ...]) -> None:
         with busy("loading the kernels"):
             rows: list[dict[str, Any]] = [dict(row) for row in kernel_status()]
     else:
-        for plugins in (REGULARIZERS, ADAPTERS, HOSTS):
+        for plugins in (REGULARIZERS, ADAPTERS, HOSTS, GANS, EXPERIMENTS):
             plugins.check()
         rows = [
             {"kind": plugins.kind, "name": plugin.name, "from": plugin.origin, "fields": _fields(plugins, plugin.name)}
-            for plugins in (REGULARIZERS, ADAPTERS, HOSTS)
+            for plugins in (REGULARIZERS, ADAPTERS, HOSTS, GANS, EXPERIMENTS)
             for plugin in plugins.all().values()
         ]
     print_rows(rows, as_json)

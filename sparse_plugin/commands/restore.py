@@ -65,7 +65,7 @@ def _restored(
 
     need("restoration", "restore", "numpy", "PIL", "skimage", "safetensors", "matplotlib", "png")
     from sparse_plugin.restore.allocator import keep_pages
-    from sparse_plugin.restore.command import run as restore_files
+    from sparse_plugin.restore.command import restore_files
 
     keep_pages()
     if stop == "none":

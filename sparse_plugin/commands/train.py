@@ -6,10 +6,21 @@ from typing import Any
 
 import click
 
-from sparse_plugin.commands.options import config_of, config_options, data_options, source_of, steps_of
+from sparse_plugin.commands.options import config_of, config_options, data_options, imported, source_of, steps_of
 
 
-@click.command()
+class _Train(click.Command):
+    """Names the GANs that are registered where its help is asked for."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from sparse_plugin.gans import architectures
+
+        *names, last = architectures()
+        self.help = (self.help or "").replace("ARCHITECTURES", f"{', '.join(names)} or {last}")
+        super().format_help_text(ctx, formatter)
+
+
+@click.command(cls=_Train)
 @config_options
 @click.argument("arch")
 @click.option(
@@ -39,7 +50,9 @@ def train(
     keep_at: str,
     **options: Any,
 ) -> None:
-    """Train a reference GAN: dcgan, cgan, wgan_gp, msgan, sngan, sagan, ssgan, biggan or diffcrbiggan.
+    """Train a GAN, with or without a regularizer.
+
+    ARCH is ARCHITECTURES.
 
     \b
         sparse-plugin train dcgan --data images.zip --sparse l0_inf --set sparse.k=0.25 --run runs/a
@@ -49,10 +62,11 @@ def train(
     from sparse_plugin.support.optional import need
 
     need("training", "train", "numpy", "PIL")  # which importing it takes
-    from sparse_plugin.gans.train import run as train_reference
+    from sparse_plugin.gans.train import train_run
 
+    imports = imported(imports)  # now: a file may register the GAN
     config = config_of(config_file, sparse, assignments, imports)
     options["keep_at"] = steps_of(keep_at, "--keep-at")
-    said = train_reference(arch, data=source_of(options), sparse=config, **options)
+    said = train_run(arch, data=source_of(options), sparse=config, **options)
     if said:
         click.echo(said)

@@ -142,9 +142,9 @@ def evaluate(
     protocol["generated"] += f": {how}"
     if save:
         from sparse_plugin.evaluate import outcome
-        from sparse_plugin.gans.trained import load as load_run
+        from sparse_plugin.gans.trained import load_trained
 
-        outcome.look(Path(target), load_run(target, device=device), sampling, scores, protocol)
+        outcome.look(Path(target), load_trained(target, device=device), sampling, scores, protocol)
     return Report(target, scores, protocol)
 
 
@@ -156,16 +156,16 @@ def _of_host(checkpoint: str, named: Named, device: str | None) -> Sampler:
 
 def _of_run(target: str, device: str | None) -> Sampler | None:
     """What samples a run of the reference trainer, or one of its checkpoints; None where the target is images."""
-    from sparse_plugin.gans.trained import load
+    from sparse_plugin.gans.trained import load_trained
     from sparse_plugin.runs import checkpoints
 
     path = Path(target).expanduser().resolve()
     if path.suffix in CHECKPOINTS:
         path = path.parent
     if (path / CONFIG).is_file():
-        trained = load(path, device=device)
+        trained = load_trained(path, device=device)
     elif (path / checkpoints.META).is_file() and path.name.rpartition("-")[2].isdigit():
-        trained = load(path.parents[1], int(path.name.rpartition("-")[2]), device)
+        trained = load_trained(path.parents[1], int(path.name.rpartition("-")[2]), device)
     elif Path(target).suffix in CHECKPOINTS:
         raise ConfigError(
             f"{target} is no checkpoint of the reference trainer; name the class of its generator, as in "

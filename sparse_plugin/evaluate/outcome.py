@@ -15,8 +15,9 @@ from sparse_plugin.support.files import content, understood, write
 
 if TYPE_CHECKING:
     from sparse_plugin.data import Images
-    from sparse_plugin.gans.trained import Trained
+    from sparse_plugin.gans.trained import TrainedGenerator
     from sparse_plugin.metrics import Evaluator, Score
+    from sparse_plugin.runs.config import RunConfig
 
 FILE = "result.json"
 # Samples whose Γ is looked at.
@@ -27,14 +28,14 @@ DISTANCES = ("frechet", "kernel")
 
 @dataclass(frozen=True)
 class Outcome:
-    """run: its directory. config: see `reference.train.run`. step: after which it was measured. scores: value and, where
+    """run: its directory. config: the run's. step: after which it was measured. scores: value and, where
     it is a mean over subsets, deviation, by metric. protocol: what they depend on. levels: a record a level of Γ (see
     `Measurement.record`) over 512 samples, Γ_1 first; of a vanilla run, Γ_1 as D1 consumes it. curve: the distances at
     earlier steps, by step, measured in the same way.
     """
 
     run: Path
-    config: dict[str, Any]
+    config: RunConfig
     step: int
     scores: dict[str, dict[str, float | None]]
     protocol: dict[str, str]
@@ -50,13 +51,13 @@ class Outcome:
     @property
     def method(self) -> str:
         """The regularizer's name, or "vanilla"."""
-        sparse = self.config["sparse"]
+        sparse = self.config.sparse
         return "vanilla" if sparse is None else str(sparse["regularizer"])
 
     @property
     def label(self) -> str:
         """The method with its settings, as its directory is called."""
-        return label_of(self.config["sparse"])
+        return label_of(self.config.sparse)
 
     @property
     def sparsity(self) -> float:
@@ -81,22 +82,22 @@ def measure(
     """Sample a run's latest checkpoint, score the samples against real images, look at Γ, and keep it all in the run.
 
     reals: as for `Evaluator.score_against`. steps: of further checkpoints, whose distances are measured; what was measured
-    in the same way before is kept. Raises what `trained.load` and `Evaluator.score_against` do.
+    in the same way before is kept. Raises what `load_trained` and `Evaluator.score_against` do.
     """
-    from sparse_plugin.gans.trained import load
+    from sparse_plugin.gans.trained import load_trained
 
     for real in reals.values():
         evaluator.check(samples, len(real))
     how = protocol(evaluator, samples, reals, seed)
     there = read(run)
     if there is None or (there.step, there.protocol) != (RunDirectory(run).step, how):
-        trained = load(run, device=device)
+        trained = load_trained(run, device=device)
         scores = evaluator.score_against(trained.sampled(samples, seed), reals)
         there = look(run, trained, seed, scores, how)
     curve = dict(there.curve)
     for step in steps:
         if step != there.step and str(step) not in curve:
-            trained = load(run, step, device)
+            trained = load_trained(run, step, device)
             scores = evaluator.score_against(trained.sampled(samples, seed), reals, DISTANCES)
             curve[str(step)] = {name: asdict(score) for name, score in scores.items()}
             there = replace(there, curve=dict(sorted(curve.items(), key=lambda item: int(item[0]))))
@@ -104,7 +105,7 @@ def measure(
     return there
 
 
-def look(run: Path, trained: Trained, seed: int, scores: dict[str, Score], protocol: dict[str, str]) -> Outcome:
+def look(run: Path, trained: TrainedGenerator, seed: int, scores: dict[str, Score], protocol: dict[str, str]) -> Outcome:
     """Look at Γ of a run's generator, and keep it and the scores in the run."""
     levels = sorted((m.record() for m in trained.measure(MEASURED, seed)), key=lambda record: record["level"])
     plain = {name: asdict(score) for name, score in scores.items()}
@@ -134,7 +135,7 @@ def read(run: str | Path) -> Outcome | None:
     Raises ConfigError where there is no run, CheckpointError where a file is damaged.
     """
     path = Path(run) / FILE
-    config = RunDirectory(Path(run)).trained()
+    config = RunDirectory(Path(run)).config()
     try:
         with understood(path, "delete it, and the run is measured again"):
             made = Outcome(Path(run), config, **json.loads(content(path)))
@@ -160,7 +161,7 @@ def find(folders: list[str]) -> list[Path]:
     found: list[Path] = []
     for folder in folders:
         there = sorted(path.parent for path in Path(folder).rglob(CONFIG) if (path.parent / "checkpoints").is_dir())
-        runs = [path for path in there if "arch" in RunDirectory(path).config()]  # the others restored images
+        runs = [path for path in there if RunDirectory(path).of_gan]  # the others restored images
         if not runs:
             raise ConfigError(
                 f"{folder} is not the directory of a run, and holds none; name what `train` or `experiment` wrote"

@@ -13,6 +13,7 @@ from sparse_plugin.config import SparsityConfig
 from sparse_plugin.experiments import statistics
 from sparse_plugin.experiments.records import Record
 from sparse_plugin.experiments.statistics import Change
+from sparse_plugin.runs.config import RunSettings
 from sparse_plugin.runs.methods import VANILLA, Method
 
 # Lower is better in all of them; the first that all runs have is the primary one.
@@ -31,7 +32,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Group:
+class RunGroup:
     """Runs that differ in nothing but method and seed. metric: the primary one; late: the steps over which it is a mean.
     left_out: runs that were not measured at all of them. compared: all comparisons, judged together.
     """
@@ -43,7 +44,7 @@ class Group:
     compared: tuple[Compared, ...]
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> RunSettings:
         """What the runs have in common, and the first's own."""
         return self.records[0].config
 
@@ -67,7 +68,7 @@ class Group:
         return mean(record.scores[step][self.metric][0] for step in self.late)
 
 
-def groups(records: Iterable[Record]) -> list[Group]:
+def groups(records: Iterable[Record]) -> list[RunGroup]:
     """The groups of records, the largest first."""
     apart: dict[str, list[Record]] = {}
     for record in records:
@@ -78,8 +79,8 @@ def groups(records: Iterable[Record]) -> list[Group]:
 
 def _common(record: Record) -> str:
     """What runs must have in common to be compared, as text."""
-    config = {key: value for key, value in record.config.items() if key not in ("seed", "sparse", "data")}
-    data = {key: record.config["data"][key] for key in ("fraction", "images")}
+    config = {key: value for key, value in record.config.to_json().items() if key not in ("seed", "sparse", "data")}
+    data = {"fraction": record.config.data.fraction, "images": record.config.data.images}
     protocol = {key: value for key, value in record.protocol.items() if key != "arithmetic"}
     return json.dumps([config, data, record.recipe["sha256"], protocol, _kind(record)], sort_keys=True)
 
@@ -89,17 +90,17 @@ def _kind(record: Record) -> str:
     return str(record.made_with[0].get("kind", "cpu")) if record.made_with else "cpu"
 
 
-def _group(records: Sequence[Record]) -> Group | None:
+def _group(records: Sequence[Record]) -> RunGroup | None:
     metric = next((m for m in PRIMARY if all(m in r.scores[max(r.scores)] for r in records)), None)
     if metric is None:
         return None
     late = Counter(_late(record, metric) for record in records).most_common(1)[0][0]
     left = tuple(r for r in records if any(r.value(metric, step) is None for step in late))
     kept = tuple(r for r in records if r not in left)
-    made = Group(kept, metric, late, left, ())
+    made = RunGroup(kept, metric, late, left, ())
     asked = [(label, VANILLA) for label in made.methods if label != VANILLA]
     for record in kept:
-        control = control_of(record.config["sparse"])
+        control = control_of(record.config.sparse)
         if control is not None and (record.method, control) not in asked:
             asked.append((record.method, control))
     changes = [_change(made, *pair) for pair in asked]
@@ -117,11 +118,11 @@ def control_of(sparse: dict[str, Any] | None) -> str | None:
 
 
 def _late(record: Record, metric: str) -> tuple[int, ...]:
-    steps = record.config["steps"]
+    steps = record.config.steps
     return tuple(step for step, scores in record.scores.items() if step >= LATE * steps and metric in scores)
 
 
-def pairs(group: Group, method: str, base: str) -> list[tuple[Record, Record]]:
+def pairs(group: RunGroup, method: str, base: str) -> list[tuple[Record, Record]]:
     """The runs of two methods with the same seed, the same images, and made with the same torch on the same kind of device."""
     others = {(other.seed, *_same(other)): other for other in group.of(base)}
     found = ((record, others.get((record.seed, *_same(record)))) for record in group.of(method))
@@ -131,9 +132,9 @@ def pairs(group: Group, method: str, base: str) -> list[tuple[Record, Record]]:
 
 def _same(record: Record) -> tuple[str, str, str]:
     made = record.made_with[0] if record.made_with else {}
-    return str(record.config["data"].get("sha256")), str(made.get("torch")), str(made.get("device"))
+    return str(record.config.data.sha256), str(made.get("torch")), str(made.get("device"))
 
 
-def _change(group: Group, method: str, base: str) -> Change | None:
+def _change(group: RunGroup, method: str, base: str) -> Change | None:
     both = [(group.primary(one), group.primary(other)) for one, other in pairs(group, method, base)]
     return statistics.change(*zip(*both, strict=True)) if both else None

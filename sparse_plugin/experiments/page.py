@@ -8,7 +8,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from sparse_plugin.experiments import files, statistics
-from sparse_plugin.experiments.comparison import Compared, Group, control_of, pairs
+from sparse_plugin.experiments.comparison import Compared, RunGroup, control_of, pairs
 from sparse_plugin.experiments.paper import TABLES
 from sparse_plugin.experiments.statistics import Change
 from sparse_plugin.runs.methods import VANILLA
@@ -21,21 +21,21 @@ RULE = (
 LEAST = "least p, Holm"
 
 
-def title(group: Group) -> str:
+def title(group: RunGroup) -> str:
     """As a heading: "DCGAN, width 0.25, 10,000 steps of 64 images, float32"."""
     config = group.config
-    share = config["data"]["fraction"]
+    share = config.data.fraction
     parts = [
         group.records[0].recipe["title"],
-        f"width {config['width']:g}",
-        f"{config['steps']:,} steps of {config['batch']} images",
-        config["precision"],
+        f"width {config.width:g}",
+        f"{config.steps:,} steps of {config.batch} images",
+        config.precision,
         *([] if share == 1 else [f"{100 * share:g} % of the images"]),
     ]
     return ", ".join(parts)
 
 
-def measured_as(group: Group) -> str:
+def measured_as(group: RunGroup) -> str:
     """The primary metric: "mean of FD-lite0 at 6,000, 8,000 and 10,000 steps"."""
     steps = [f"{step:,}" for step in group.late]
     return (
@@ -45,7 +45,7 @@ def measured_as(group: Group) -> str:
     )
 
 
-def markdown(group: Group) -> str:
+def markdown(group: RunGroup) -> str:
     """All of a group, without a heading."""
     parts = [
         f"Primary metric: {measured_as(group)}; lower is better. Pairs by seed: the same initial weights of what both have, "
@@ -59,20 +59,20 @@ def markdown(group: Group) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def comparisons(group: Group) -> str:
+def comparisons(group: RunGroup) -> str:
     """The table of the primary metric; a method's control has a row even where there is no run of it."""
     heading = ["", "runs", "mean ± deviation", "pairs", "change, %", "95 % interval", "p", "p, Holm", LEAST, "verdict"]
     heading += [*(["paper's FID, %"] if _papers(group, "l0") is not None else []), "non-zeros of Γ, %"]
     rows = [_row(group, method, None) for method in group.methods if method == VANILLA]
     rows += [_row(group, found.method, found) for found in group.compared]
     there = {(found.method, found.base) for found in group.compared}
-    controls = {control_of(record.config["sparse"]) for record in group.records} - {None}
+    controls = {control_of(record.config.sparse) for record in group.records} - {None}
     for control in sorted(str(label) for label in controls if (label, VANILLA) not in there):
         rows.append([f"{control}, the added layer without sparsity", "0", "no run yet", *[""] * (len(heading) - 3)])
     return files.markdown(heading, rows)
 
 
-def _row(group: Group, method: str, found: Compared | None) -> list[str]:
+def _row(group: RunGroup, method: str, found: Compared | None) -> list[str]:
     values = [group.primary(record) for record in group.of(method)]
     cells = [method if found is None else named(found), str(len(values)), _spread(values)]
     cells += [""] * 7 if found is None else changed(found.change)
@@ -102,21 +102,21 @@ def _spread(values: Sequence[float]) -> str:
     return f"{mean(values):.4g}" + (f" ± {stdev(values):.2g}" if len(values) > 1 else "")
 
 
-def _papers(group: Group, method: str) -> float | None:
+def _papers(group: RunGroup, method: str) -> float | None:
     """The paper's change of FID against its vanilla, in per cent; None where it has none, and for a control."""
     config, (name, _, settings) = group.config, method.partition("-")
     if name == "ml_csc" and settings == "k=1.0":
         return None
     for table in TABLES.values():
         if table.metric == "FID":
-            value = table.value(config["arch"], config["data"]["fraction"], name)
-            base = table.value(config["arch"], config["data"]["fraction"], VANILLA)
+            value = table.value(config.arch, config.data.fraction, name)
+            base = table.value(config.arch, config.data.fraction, VANILLA)
             if value is not None and base:
                 return 100 * (value / base - 1)
     return None
 
 
-def over_steps(group: Group) -> str:
+def over_steps(group: RunGroup) -> str:
     """The primary metric at every step that all runs were measured at: the mean over seeds."""
     steps = [
         step for step in group.records[0].scores if all(r.value(group.metric, step) is not None for r in group.records)
@@ -133,9 +133,9 @@ def over_steps(group: Group) -> str:
     return f"{group.metric} over steps, mean over the seeds:\n\n" + files.markdown(["steps", *group.methods], rows)
 
 
-def others(group: Group) -> str:
+def others(group: RunGroup) -> str:
     """The other metrics at the last step: mean ± deviation over seeds, not tested."""
-    last = group.config["steps"]
+    last = group.config.steps
     there = [r.scores[last] for r in group.records if last in r.scores]
     names = [name for name in there[0] if all(name in scores for scores in there)] if there else []
     rows = [
@@ -155,12 +155,12 @@ def others(group: Group) -> str:
     )
 
 
-def notes(group: Group) -> list[str]:
+def notes(group: RunGroup) -> list[str]:
     """What the numbers depend on."""
     config, first = group.config, group.records[0]
     seeds = ", ".join(map(str, group.seeds))
     found = [
-        f"seeds {seeds}; trained on {config['data']['name']} ({config['data']['images']} images)",
+        f"seeds {seeds}; trained on {config.data.name} ({config.data.images} images)",
         power(group.compared),
     ]
     found += made_with(record.made_with for record in group.records)
@@ -212,12 +212,12 @@ def named(found: Compared) -> str:
     return found.method if found.base == VANILLA else f"{found.method} against {found.base}"
 
 
-def sentences(group: Group) -> str:
+def sentences(group: RunGroup) -> str:
     """A group in two sentences: what was compared, and what was found."""
     config = group.config
     power_of = power(group.compared)
     what = (
-        f"{title(group)}, trained on {config['data']['name']}, {measured_as(group)}, paired by seed "
+        f"{title(group)}, trained on {config.data.name}, {measured_as(group)}, paired by seed "
         f"({', '.join(map(str, group.seeds))})"
     )
     told = []

@@ -19,6 +19,7 @@ from sparse_plugin.evaluate.outcome import Outcome
 from sparse_plugin.experiments import restored
 from sparse_plugin.experiments.restored import Restored
 from sparse_plugin.runs import environment
+from sparse_plugin.runs.config import RunSettings
 from sparse_plugin.runs.methods import label_of
 from sparse_plugin.runs.rundir import LOG
 from sparse_plugin.support.files import append, make_folder, unwritten
@@ -28,7 +29,7 @@ VERSION = 1
 # The kinds of lines; those of GANs, which there were before there were kinds, do not say theirs.
 TRAINING, RESTORATION = "training", "restoration"
 # Of a run's configuration, what stands in its line. The recipe is told by its hash, title and source.
-CONFIG = ("arch", "size", "width", "batch", "steps", "accumulation", "precision", "seed", "classes", "sparse", "data")
+CONFIG = ("steps", "size", "classes", "accumulation", "arch", "width", "batch", "precision", "seed", "sparse", "data")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Record:
 
     id: str
     method: str
-    config: dict[str, Any]
+    config: RunSettings
     recipe: dict[str, str]
     scores: dict[int, dict[str, tuple[float, float | None]]]
     levels: list[dict[str, Any]]
@@ -50,7 +51,7 @@ class Record:
     @property
     def seed(self) -> int:
         """Of the run."""
-        return int(self.config["seed"])
+        return int(self.config.seed)
 
     @property
     def sparsity(self) -> float:
@@ -65,16 +66,15 @@ class Record:
 
 def of(found: Outcome) -> Record:
     """The record of a finished run."""
-    config: dict[str, Any] = {"steps": found.step, "size": 32, "classes": 0, "accumulation": 1}
-    config |= {name: found.config[name] for name in CONFIG if name in found.config}
-    recipe = found.config["recipe"]
-    short = {"title": recipe["title"], "source": recipe.get("source", ""), "sha256": _digest(recipe)}
+    config = {name: value for name, value in found.config.to_json().items() if name in CONFIG}
+    recipe = found.config.recipe
+    short = {"title": recipe["title"], "source": recipe.get("source", ""), "sha256": _digest(dict(recipe))}
     return Record(
         _digest(
             {**config, "data": config["data"].get("sha256"), "recipe": short["sha256"], "protocol": found.protocol}
         ),
         found.label,
-        config,
+        RunSettings.from_json(config),
         short,
         {
             step: {name: (float(score["value"] or 0.0), score["deviation"]) for name, score in scores.items()}
@@ -101,7 +101,11 @@ def _pace(log: Path, batch: int) -> float | None:
 
 def _plain(record: Record | Restored) -> dict[str, Any]:
     kind = {"kind": RESTORATION} if isinstance(record, Restored) else {}
-    return {"version": VERSION, **kind, **{name: getattr(record, name) for name in record.__dataclass_fields__}}
+    values = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    if isinstance(record, Record):
+        config = record.config.to_json()
+        values["config"] = {name: config[name] for name in CONFIG}
+    return {"version": VERSION, **kind, **values}
 
 
 def read(path: Path) -> list[Record]:
@@ -146,10 +150,10 @@ def _parsed(line: str, path: Path, number: int) -> Record | Restored:
             int(step): {name: (float(value), deviation) for name, (value, deviation) in scores.items()}
             for step, scores in found["scores"].items()
         }
-        record = Record(**found)
-        if label_of(record.config["sparse"]) != record.method:
+        record = Record(**{**found, "config": RunSettings.from_json({name: found["config"][name] for name in CONFIG})})
+        if label_of(record.config.sparse) != record.method:
             raise ValueError(f"its method is {record.method!r}, and its configuration another")
-        _ = (record.seed, record.sparsity, [record.config[name] for name in CONFIG], record.recipe["title"])
+        _ = (record.seed, record.sparsity, record.recipe["title"])
         return record
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
         raise CheckpointError(

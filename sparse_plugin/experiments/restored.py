@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparse_plugin.experiments.table4_report import OUTPUTS, Outcome
+from sparse_plugin.experiments.table4_report import OUTPUTS, DenoisingOutcome
 from sparse_plugin.runs import environment
 from sparse_plugin.runs.methods import label_of
 from sparse_plugin.runs.rundir import RunDirectory
 
-# Of a restoration's configuration, what stands in its line. seed: of network, input and jitter.
+# Of a restoration's configuration, what stands in its line. seed: of network, input and input noise.
 CONFIG = ("iterations", "stop", "width", "scales", "precision", "compiled", "seed", "sparse")
 
 
@@ -42,18 +42,18 @@ class Restored:
     made_with: list[dict[str, Any]]
 
 
-def of(made: Outcome, run: Path, crop: int | None) -> Restored:
-    """The record of a finished restoration. run: its directory. Raises what `RunDirectory.config` does."""
-    whole = RunDirectory(run).config()
-    config = {name: whole[name] for name in CONFIG if name in whole}
+def of(made: DenoisingOutcome, run: Path, crop: int | None) -> Restored:
+    """The record of a finished restoration. run: its directory. Raises what `RunDirectory.restoration` does."""
+    whole = RunDirectory(run).restoration()
+    config = {name: getattr(whole, name) for name in CONFIG}
     image = {"name": made.image, "size": made.protocol["size"], "sha256": made.protocol["pixels"]}
-    noise = {"seed": made.seed, "sha256": whole["image"]["sha256"]}
-    told = json.dumps([image["sha256"], whole["task"], noise, crop, config], sort_keys=True)
+    noise = {"seed": made.seed, "sha256": whole.image["sha256"]}
+    told = json.dumps([image["sha256"], whole.task, noise, crop, config], sort_keys=True)
     return Restored(
         hashlib.sha256(told.encode()).hexdigest()[:16],
         made.method,
         image,
-        whole["task"],
+        whole.task,
         noise,
         crop,
         config,

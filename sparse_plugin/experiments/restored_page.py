@@ -15,7 +15,7 @@ from sparse_plugin.runs.methods import VANILLA
 
 
 @dataclass(frozen=True)
-class Group:
+class RestorationGroup:
     """Restorations that differ in nothing but image, noise and method. compared: by output, each method against vanilla;
     all of them are judged together.
     """
@@ -28,7 +28,7 @@ class Group:
         return [record for record in self.records if record.method == method]
 
 
-def groups(records: Iterable[Restored]) -> list[Group]:
+def groups(records: Iterable[Restored]) -> list[RestorationGroup]:
     """The groups of records that have something to compare, the largest first."""
     apart: dict[str, list[Restored]] = {}
     for record in records:
@@ -39,7 +39,7 @@ def groups(records: Iterable[Restored]) -> list[Group]:
     return sorted((group for group in found if group.compared["single"]), key=lambda group: -len(group.records))
 
 
-def _group(records: Sequence[Restored]) -> Group:
+def _group(records: Sequence[Restored]) -> RestorationGroup:
     asked = [(output, label) for output in OUTPUTS for label in _labels(records) if label != VANILLA]
     changes = []
     for output, label in asked:
@@ -49,7 +49,7 @@ def _group(records: Sequence[Restored]) -> Group:
     compared: dict[str, list[Compared]] = {output: [] for output in OUTPUTS}
     for (output, label), change in zip(asked, judged, strict=True):
         compared[output].append(Compared(label, VANILLA, change))
-    return Group(tuple(records), {output: tuple(several) for output, several in compared.items()})
+    return RestorationGroup(tuple(records), {output: tuple(several) for output, several in compared.items()})
 
 
 def _labels(records: Iterable[Restored]) -> list[str]:
@@ -82,14 +82,14 @@ def markdown(records: Iterable[Restored]) -> str:
     return "\n\n".join(f"### {_title(group)}\n\n{_markdown(group)}" for group in groups(records))
 
 
-def _title(group: Group) -> str:
+def _title(group: RestorationGroup) -> str:
     first = group.records[0]
     what = "whole images" if first.crop is None else f"central squares of {first.crop} pixels"
     sigma, iterations, width = first.task["sigma"], first.config["iterations"], first.config["width"]
     return f"Deep Image Prior, {first.task['name']}, σ = {sigma:g}, {what}, {iterations:,} iterations, width {width:g}"
 
 
-def _markdown(group: Group) -> str:
+def _markdown(group: RestorationGroup) -> str:
     parts = [
         "Primary metrics: the highest PSNR of all iterations, in dB, of the single and of the averaged output; higher is better. "
         "Pairs by image and noise: the same noisy image, the same initial weights, the same input.",
@@ -101,7 +101,7 @@ def _markdown(group: Group) -> str:
     return "\n\n".join(parts)
 
 
-def _comparisons(group: Group, output: str) -> str:
+def _comparisons(group: RestorationGroup, output: str) -> str:
     heading = ["", "runs", "mean, dB", "pairs", "change, dB", "95 % interval", "p", "p, Holm", page.LEAST, "verdict", "paper's, dB"]
     changes = {found.method: page.changed(found.change, 2) for found in group.compared[output]}
     rows = []
@@ -118,7 +118,7 @@ def _papers(output: str, label: str) -> str:
     return "" if value is None or label == VANILLA else f"{value[0] - PAPER[output][VANILLA][0]:+.2f}"
 
 
-def _described(group: Group) -> str:
+def _described(group: RestorationGroup) -> str:
     """Image by image: the highest PSNR and its iteration, the last one's, and the densities."""
     heading = ["image", "method", "runs", "noisy"]
     heading += [text for what in OUTPUTS.values() for text in (what, "at iteration", "at the end")]
@@ -141,7 +141,7 @@ def _described(group: Group) -> str:
     return files.markdown([*heading, "non-zeros of Γ_1 to Γ_K, %"], rows)
 
 
-def _notes(group: Group) -> list[str]:
+def _notes(group: RestorationGroup) -> list[str]:
     """What the numbers depend on."""
     images = {record.image["sha256"]: record.image for record in group.records}
     seeds = sorted({record.noise["seed"] for record in group.records})

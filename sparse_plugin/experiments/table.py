@@ -81,12 +81,12 @@ def make(paper: PaperTable, outcomes: Sequence[Outcome], command: str = "", fail
             entries.append(
                 Entry(
                     arch,
-                    runs[0].config["recipe"]["title"],
+                    runs[0].config.title,
                     fraction,
                     name,
                     metric,
                     values,
-                    tuple(run.config["seed"] for run in runs),
+                    tuple(run.config.seed for run in runs),
                     100 * (mean(values) / mean(base) - 1) if base and mean(base) else None,
                     there,
                     100 * (there / vanilla - 1) if there is not None and vanilla else None,
@@ -109,7 +109,7 @@ def write(made: Table, path: Path) -> list[Path]:
 
 
 def _row(found: Outcome) -> tuple[str, float]:
-    return found.config["arch"], found.config["data"]["fraction"]
+    return found.config.arch, found.config.data.fraction
 
 
 def _values(runs: Iterable[Outcome], metric: str) -> tuple[float, ...]:
@@ -176,11 +176,11 @@ def _notes(outcomes: Sequence[Outcome], command: str) -> list[str]:
     notes = [f"command: `{command}`"] if command else []
     for found in {_row(found): found for found in outcomes}.values():
         config = found.config
-        seeds = sorted({o.config["seed"] for o in outcomes if _row(o) == _row(found)})
+        seeds = sorted({o.config.seed for o in outcomes if _row(o) == _row(found)})
         notes.append(
-            f"{config['recipe']['title']}: {found.step} steps of {config['batch']} images, width {config['width']:g}, "
-            f"{config['precision']}, seeds {', '.join(map(str, seeds))}, trained on {config['data']['name']} "
-            f"({config['data']['images']} images)"
+            f"{config.title}: {found.step} steps of {config.batch} images, width {config.width:g}, "
+            f"{config.precision}, seeds {', '.join(map(str, seeds))}, trained on {config.data.name} "
+            f"({config.data.images} images)"
         )
     if any(len(_same(outcomes, found)) < 2 for found in outcomes):
         notes.append("a value without ± is of one seed")

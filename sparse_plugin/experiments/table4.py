@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sparse_plugin.errors import ConfigError, DivergedError, one_of
-from sparse_plugin.experiments import records, restored, table4_report
-from sparse_plugin.experiments.table4_report import Outcome
+from sparse_plugin.errors import ConfigError, one_of
+from sparse_plugin.experiments import engine, restored, table4_report
+from sparse_plugin.experiments.restored import Restored
+from sparse_plugin.experiments.table4_report import DenoisingOutcome
 from sparse_plugin.runs import sparsity
 from sparse_plugin.runs.methods import Method, methods
-from sparse_plugin.runs.rundir import BusyError
+from sparse_plugin.runs.rundir import RunDirectory
 from sparse_plugin.support.files import content, understood, write
 from sparse_plugin.support.optional import need
 
@@ -24,7 +26,7 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
 @dataclass(frozen=True)
-class Scale:
+class DenoisingScale:
     """crop: the side of the central square that is denoised, None for whole images. iterations, runs: of each image."""
 
     crop: int | None
@@ -32,18 +34,18 @@ class Scale:
     runs: int
 
 
-SCALES = {"paper": Scale(None, 3000, 3), "small": Scale(128, 1000, 1)}
+SCALES = {"paper": DenoisingScale(None, 3000, 3), "small": DenoisingScale(128, 1000, 1)}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Photograph:
-    """pixels: (H, W, 3) or (H, W), float32 in [0, 1]."""
+    """path: of its file; None for one that is built in."""
 
     name: str
-    pixels: Any
+    path: Path | None = None
 
 
-def run(
+def run_table4(
     out: str | Path,
     images: Sequence[str] = (),
     *,
@@ -56,26 +58,27 @@ def run(
     imports: Iterable[str] = (),
     device: str | None = None,
     record: str | Path | None = None,
+    dry_run: bool = False,
+    collect: bool = False,
     command: str = "",
 ) -> tuple[str, int]:
     """Make Table 4: every image, method and run that is not finished is denoised, or gone on with.
 
     out: where the runs and the table are. images: files and folders; by default photographs that are built in. scale: "paper"
     or "small". crop, runs, iterations: instead of the scale's. methods: columns, as in "vanilla" or "l0:k=0.5". width:
-    multiplies the network's channels. record: a file of finished runs, see `records`. Noise, network and input are drawn
-    from the run's number, the same for all methods.
+    multiplies the network's channels. record: a file of finished runs, see `records`. dry_run: say what would be done.
+    collect: make the table of what is finished, also while runs are at work, and denoise nothing. Noise, network and input
+    are drawn from the run's number, the same for all methods.
 
     Returns what to say and an exit code: 0, or 1 where a run diverged. Raises ConfigError for what is not valid before
     anything is denoised.
     """
     need("an experiment", "experiments", "safetensors", "skimage")
-    from sparse_plugin.restore import Denoise
-    from sparse_plugin.restore.run import check
-
     if scale not in SCALES:
         raise ConfigError(one_of("scale", scale, SCALES))
+    pixels_of.cache_clear()  # files may have changed since
     of = SCALES[scale]
-    of = Scale(
+    of = DenoisingScale(
         of.crop if crop is None else crop,
         of.iterations if iterations is None else iterations,
         of.runs if runs is None else runs,
@@ -83,34 +86,139 @@ def run(
     if of.runs < 1:
         raise ConfigError(f"{of.runs} runs were asked for; give 1 or more")
     chosen = methods_of(methods, imports)
-    photographs = [_cropped(photograph, of.crop) for photograph in (_files(images) if images else _built_in())]
-    if record is not None:
-        records.read(Path(record))  # a file that is none is to be refused before anything is denoised
-    for photograph in photographs:
-        check(photograph.pixels, Denoise(SIGMA), iterations=of.iterations, width=width)
-    done: list[Outcome] = []
-    failed: list[str] = []
-    busy: list[str] = []
-    count = of.runs * len(photographs) * len(chosen)
-    for seed in range(of.runs):
-        for photograph in photographs:
-            for method in chosen:
-                what = f"{photograph.name}, {method.label}, run {seed}"
-                title = f"{len(done) + len(failed) + len(busy) + 1} of {count}: {what}"
-                folder = Path(out, photograph.name, method.label, f"run{seed}")
-                try:
-                    done.append(_denoise(photograph, method, seed, folder, of.iterations, width, device, title))
-                    if record is not None:
-                        records.add(Path(record), [restored.of(done[-1], folder / RUN, of.crop)])
-                except DivergedError as error:
-                    failed.append(f"{what}: {error}")
-                except BusyError:
-                    busy.append(f"another process is at work on {what}; repeat the command when it is done")
-    if not done:
-        return "\n".join(["no run is finished", *failed, *busy]), 1 if failed else 0
-    text = table4_report.markdown(done, command, failed)
-    paths = table4_report.write(Path(out, "table4"), done, text)
-    return "\n".join([text, f"written: {', '.join(map(str, paths))}", *busy]), 1 if failed else 0
+    photographs = _files(images) if images else [Photograph(name) for name in _built_in()]
+    wanted = [
+        DenoisingRun(photograph, of.crop, method, seed, of.iterations, width, Path(out), device)
+        for seed in range(of.runs)
+        for photograph in photographs
+        for method in chosen
+    ]
+    grid = DenoisingGrid(Path(out), tuple(wanted), command, None if record is None else Path(record))
+    if dry_run:
+        return engine.plan(grid), 0
+    return engine.collect(grid) if collect else engine.perform(grid)
+
+
+@dataclass
+class DenoisingGrid(engine.Grid):
+    """The runs of Table 4. command: what was asked for, to stand under the table."""
+
+    out: Path
+    runs: tuple[DenoisingRun, ...]
+    command: str = ""
+    recorded: Path | None = None
+
+    def prepare(self) -> Sequence[DenoisingRun]:
+        """Check images and network; all runs are to be performed."""
+        for run in {run.photograph.name: run for run in self.runs}.values():
+            run.check()
+        return self.runs
+
+    def render(self, outcomes: Sequence[Any], failed: Iterable[str]) -> tuple[str, list[Path]]:
+        """The table, beside the paper's numbers."""
+        text = table4_report.markdown(outcomes, self.command, failed)
+        return text, table4_report.write(self.out / "table4", outcomes, text)
+
+
+@dataclass(frozen=True)
+class DenoisingRun(engine.GridRun):
+    """One image, method and number of a run, of which noise, network and input are drawn. crop: the side of the square."""
+
+    photograph: Photograph
+    crop: int | None
+    method: Method
+    seed: int
+    iterations: int
+    width: float
+    out: Path
+    device: str | None = None
+
+    @property
+    def directory(self) -> Path:
+        """Where the run is: out/baboon/l0_inf-k=0.25/run0."""
+        return Path(self.out, self.photograph.name, self.method.label, f"run{self.seed}")
+
+    def __str__(self) -> str:
+        return f"{self.photograph.name}, {self.method.label}, run {self.seed}"
+
+    def state(self) -> str:
+        """How far it is, for people."""
+        if (self.directory / FILE).is_file():
+            return "finished"
+        step = RunDirectory(self.directory / RUN).step
+        return f"at iteration {step}" if step else "not begun"
+
+    def check(self) -> None:
+        """Raise ConfigError for what `restore` would refuse."""
+        from sparse_plugin.restore import Denoise
+        from sparse_plugin.restore.run import check
+
+        check(pixels_of(self.photograph, self.crop), Denoise(SIGMA), iterations=self.iterations, width=self.width)
+
+    def collect(self) -> DenoisingOutcome | None:
+        """What a run that is finished came to. Raises ConfigError for one of another configuration."""
+        found = _read(self.directory)
+        if found is None:
+            return None
+        protocol = self._protocol(pixels_of(self.photograph, self.crop))
+        if found.protocol != protocol:
+            differ = ", ".join(key for key in protocol if found.protocol.get(key) != protocol[key])
+            raise ConfigError(
+                f"{self.directory} holds a run of another configuration ({differ}); name another directory with --out"
+            )
+        return found
+
+    def perform(self, title: str, say: engine.Say) -> DenoisingOutcome:
+        """Denoise it, or go on with it."""
+        from sparse_plugin.restore import Denoise, add_noise, restore
+
+        found = self.collect()
+        if found is not None:
+            return found
+        clean = pixels_of(self.photograph, self.crop)
+        result = restore(
+            add_noise(clean, SIGMA, self.seed),
+            Denoise(SIGMA),
+            clean=clean,
+            sparse=self.method.sparse,
+            iterations=self.iterations,
+            stop=None,
+            seed=self.seed,
+            width=self.width,
+            run_dir=self.directory / RUN,
+            device=self.device,
+            title=title,
+        )
+        curves = result.curves
+        made = DenoisingOutcome(
+            self.photograph.name,
+            self.method.label,
+            self.seed,
+            result.scores["psnr_given"],
+            {"single": curves.best("psnr_single"), "average": curves.best("psnr_average")},
+            curves.density[max(curves.density)],
+            {"single": _tenths(curves.psnr_single), "average": _tenths(curves.psnr_average)},
+            self._protocol(clean),
+            {"single": curves.psnr_single[-1], "average": curves.psnr_average[-1]},
+        )
+        write(self.directory / FILE, json.dumps(asdict(made)))
+        return made
+
+    def record(self, outcome: Any) -> Restored:
+        """The line of what it came to."""
+        return restored.of(outcome, self.directory / RUN, self.crop)
+
+    def _protocol(self, pixels: Any) -> dict[str, Any]:
+        from sparse_plugin.restore.tasks import digest
+
+        height, across = pixels.shape[:2]
+        return {
+            "sigma": SIGMA,
+            "iterations": self.iterations,
+            "width": self.width,
+            "size": [across, height],
+            "pixels": digest(pixels),
+        }
 
 
 def methods_of(asked: Sequence[str], imports: Iterable[str]) -> list[Method]:
@@ -119,8 +227,6 @@ def methods_of(asked: Sequence[str], imports: Iterable[str]) -> list[Method]:
 
 
 def _files(names: Sequence[str]) -> list[Photograph]:
-    from sparse_plugin.restore.pictures import read
-
     paths: list[Path] = []
     for name in names:
         path = Path(name).expanduser()
@@ -132,109 +238,60 @@ def _files(names: Sequence[str]) -> list[Photograph]:
     twice = next((stem for stem in stems if stems.count(stem) > 1), None)
     if twice is not None:
         raise ConfigError(f"two images are called {twice}; runs are kept by name, so rename one")
-    return [Photograph(path.stem, read(path).pixels) for path in paths]
+    return [Photograph(path.stem, path) for path in paths]
 
 
-def _built_in() -> list[Photograph]:
+def _built_in() -> Sequence[str]:
+    from sparse_plugin.data.photographs import PHOTOGRAPHS
+
+    return tuple(PHOTOGRAPHS)
+
+
+@lru_cache(maxsize=4)
+def pixels_of(photograph: Photograph, side: int | None) -> Any:
+    """The central square of a photograph, side None for all of it: (H, W, 3) or (H, W), float32 in [0, 1].
+
+    Raises ConfigError for an image that is smaller.
+    """
     import numpy as np
 
-    from sparse_plugin.data.photographs import PHOTOGRAPHS, original
+    from sparse_plugin.data.photographs import original
+    from sparse_plugin.restore.pictures import read
 
-    return [Photograph(name, np.asarray(original(name), np.float32) / 255) for name in PHOTOGRAPHS]
-
-
-def _cropped(photograph: Photograph, side: int | None) -> Photograph:
-    """The central square. Raises ConfigError for an image that is smaller."""
+    if photograph.path is None:
+        pixels: Any = np.asarray(original(photograph.name), np.float32) / 255
+    else:
+        pixels = read(photograph.path).pixels
     if side is None:
-        return photograph
-    height, width = photograph.pixels.shape[:2]
+        return pixels
+    height, width = pixels.shape[:2]
     if side < 1 or min(height, width) < side:
         raise ConfigError(
             f"a square of {side} pixels was to be cut from {photograph.name}, which is {width}x{height}; give a crop from 1 "
             f"to {min(height, width)}"
         )
     top, left = (height - side) // 2, (width - side) // 2
-    return Photograph(photograph.name, photograph.pixels[top : top + side, left : left + side])
-
-
-def _denoise(
-    photograph: Photograph,
-    method: Method,
-    seed: int,
-    folder: Path,
-    iterations: int,
-    width: float,
-    device: str | None,
-    title: str,
-) -> Outcome:
-    """One image, one method, one run; from its file, where it is finished."""
-    from sparse_plugin.restore import Denoise, add_noise, restore
-    from sparse_plugin.restore.tasks import digest
-
-    height, across = photograph.pixels.shape[:2]
-    protocol = {
-        "sigma": SIGMA,
-        "iterations": iterations,
-        "width": width,
-        "size": [across, height],
-        "pixels": digest(photograph.pixels),
-    }
-    found = _read(folder)
-    if found is not None:
-        if found.protocol != protocol:
-            differ = ", ".join(key for key in protocol if found.protocol.get(key) != protocol[key])
-            raise ConfigError(
-                f"{folder} holds a run of another configuration ({differ}); name another directory with --out"
-            )
-        return found
-    noisy = add_noise(photograph.pixels, SIGMA, seed)
-    result = restore(
-        noisy,
-        Denoise(SIGMA),
-        clean=photograph.pixels,
-        sparse=method.sparse,
-        iterations=iterations,
-        stop=None,
-        seed=seed,
-        width=width,
-        run_dir=folder / RUN,
-        device=device,
-        title=title,
-    )
-    curves = result.curves
-    made = Outcome(
-        photograph.name,
-        method.label,
-        seed,
-        result.scores["psnr_given"],
-        {"single": curves.best("psnr_single"), "average": curves.best("psnr_average")},
-        curves.density[max(curves.density)],
-        {"single": _tenths(curves.psnr_single), "average": _tenths(curves.psnr_average)},
-        protocol,
-        {"single": curves.psnr_single[-1], "average": curves.psnr_average[-1]},
-    )
-    write(folder / FILE, json.dumps(asdict(made)))
-    return made
+    return pixels[top : top + side, left : left + side]
 
 
 def _tenths(values: Sequence[float]) -> list[float]:
     return [round(value, 3) for value in values[9::10]]
 
 
-def _read(folder: Path) -> Outcome | None:
+def _read(folder: Path) -> DenoisingOutcome | None:
     path = folder / FILE
     try:
         with understood(path, "delete it, and the image is denoised again"):
             found = json.loads(content(path))
             found["psnr"] = {name: (value, iteration) for name, (value, iteration) in found["psnr"].items()}
-            return Outcome(**found)
+            return DenoisingOutcome(**found)
     except FileNotFoundError:
         return None
 
 
-def find(folders: Iterable[str | Path]) -> list[Outcome]:
+def find(folders: Iterable[str | Path]) -> list[DenoisingOutcome]:
     """The finished runs below folders. Raises ConfigError for a folder without any."""
-    found: list[Outcome] = []
+    found: list[DenoisingOutcome] = []
     for folder in folders:
         there = [path.parent for path in sorted(Path(folder).rglob(FILE)) if (path.parent / RUN).is_dir()]
         if not there:

@@ -19,7 +19,7 @@ OUTPUTS = {"single": "best single output", "average": "best averaged output"}
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DenoisingOutcome:
     """One image denoised once. psnr: by output, the best in dB and its iteration. density: of Γ_1..Γ_K at the end, 0 to 1.
     curves: by output, PSNR every tenth iteration. final: by output, PSNR of the last one; empty where it was not kept.
     """
@@ -35,7 +35,7 @@ class Outcome:
     final: dict[str, float] = field(default_factory=dict)
 
 
-def by_run(outcomes: Sequence[Outcome], output: str) -> dict[str, list[float]]:
+def by_run(outcomes: Sequence[DenoisingOutcome], output: str) -> dict[str, list[float]]:
     """Method -> the mean over images of the best PSNR, one a run."""
     values: dict[str, dict[int, list[float]]] = {}
     for made in outcomes:
@@ -43,7 +43,7 @@ def by_run(outcomes: Sequence[Outcome], output: str) -> dict[str, list[float]]:
     return {method: [mean(of) for of in seeds.values()] for method, seeds in values.items()}
 
 
-def markdown(outcomes: Sequence[Outcome], command: str = "", failed: Iterable[str] = ()) -> str:
+def markdown(outcomes: Sequence[DenoisingOutcome], command: str = "", failed: Iterable[str] = ()) -> str:
     """The table: mean over images, ± the deviation over runs, beside the paper's; then image by image."""
     names = list(dict.fromkeys(made.method for made in outcomes))
     images = list(dict.fromkeys(made.image for made in outcomes))
@@ -91,7 +91,7 @@ def _papers(output: str, method: str) -> str:
     return "" if value is None else f"{value[0]:.2f} ± {value[1]:.2f}"
 
 
-def _cell(of: Sequence[Outcome], base: Sequence[Outcome] | None) -> str:
+def _cell(of: Sequence[DenoisingOutcome], base: Sequence[DenoisingOutcome] | None) -> str:
     if not of:
         return ""
     single, average = (mean(made.psnr[output][0] for made in of) for output in OUTPUTS)
@@ -100,7 +100,7 @@ def _cell(of: Sequence[Outcome], base: Sequence[Outcome] | None) -> str:
     return f"{single:.2f} / {average:.2f} at {at:.0f}{gain}"
 
 
-def write(path: Path, outcomes: Sequence[Outcome], text: str) -> list[Path]:
+def write(path: Path, outcomes: Sequence[DenoisingOutcome], text: str) -> list[Path]:
     """Write the table as path.md, path.csv and path.json. Returns the paths."""
     rows = [
         {"image": made.image, "method": made.method, "run": made.seed, "noisy": made.noisy}

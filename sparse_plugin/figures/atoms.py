@@ -15,7 +15,7 @@ from sparse_plugin.attachment.atoms import atoms, effective_atoms
 from sparse_plugin.attachment.attach import attach
 from sparse_plugin.attachment.handle import Attachment
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.gans.trained import Trained, load
+from sparse_plugin.gans.trained import TrainedGenerator, load_trained
 from sparse_plugin.support.plot_style import style
 
 GAP = 1
@@ -25,7 +25,7 @@ def draw(runs: Sequence[Path]) -> Figure:
     """One run. Each atom on its own scale around mid-grey, the most used first."""
     if len(runs) != 1:
         raise ConfigError(f"figure A shows the atoms of one run, and {len(runs)} were given; name one, best of ml_csc")
-    trained = load(runs[0])
+    trained = load_trained(runs[0])
     panels = _dictionaries(trained)
     with style():
         figure = Figure(figsize=(5.2 * len(panels), 5.5), layout="constrained")
@@ -37,7 +37,7 @@ def draw(runs: Sequence[Path]) -> Figure:
     return figure
 
 
-def _dictionaries(trained: Trained) -> list[tuple[str, Tensor]]:
+def _dictionaries(trained: TrainedGenerator) -> list[tuple[str, Tensor]]:
     generator = trained.generator
     levels = trained.measure()
     order = levels[0].atom_usage.argsort(descending=True, stable=True)

@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sparse_plugin.experiments import comparison
-from sparse_plugin.experiments.comparison import Group
+from sparse_plugin.experiments.comparison import RunGroup
 from sparse_plugin.runs.methods import VANILLA
 from sparse_plugin.support.plot_style import FAINT, INK, colours, quiet, style, title
 
 
-def draw(group: Group) -> Figure:
+def draw(group: RunGroup) -> Figure:
     """Left: mean over seeds, thin lines the seeds. Right: a point a pair, the mean change and its 95 % interval."""
     ink = colours(group.methods)
     with style():
@@ -26,7 +26,7 @@ def draw(group: Group) -> Figure:
     return figure
 
 
-def _steps(axes: Axes, group: Group, ink: dict[str, str]) -> None:
+def _steps(axes: Axes, group: RunGroup, ink: dict[str, str]) -> None:
     for method in group.methods:
         runs = group.of(method)
         steps = [step for step in runs[0].scores if all(run.value(group.metric, step) is not None for run in runs)]
@@ -40,7 +40,7 @@ def _steps(axes: Axes, group: Group, ink: dict[str, str]) -> None:
     quiet(axes)
 
 
-def _changes(axes: Axes, group: Group, ink: dict[str, str]) -> None:
+def _changes(axes: Axes, group: RunGroup, ink: dict[str, str]) -> None:
     names = []
     for place, found in enumerate(group.compared):
         both = comparison.pairs(group, found.method, found.base)

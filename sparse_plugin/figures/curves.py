@@ -32,7 +32,7 @@ def draw(runs: Sequence[Path]) -> Figure:
 
     A panel of what no run measured says so. Raises ConfigError where a run has no log.
     """
-    unordered = {run: label_of(RunDirectory(run).trained()["sparse"]) for run in runs}
+    unordered = {run: label_of(RunDirectory(run).config().sparse) for run in runs}
     labels = {run: unordered[run] for run in sorted(runs, key=lambda run: rank(unordered[run]))}
     records = {run: list(lines(run / LOG)) if (run / LOG).is_file() else [] for run in runs}
     empty = next((run for run in runs if not records[run]), None)

@@ -31,9 +31,9 @@ def measured(runs: Sequence[Path]) -> Groups:
             raise ConfigError(
                 f"{run} was not measured; `sparse-plugin evaluate {run} --data PATH --save` does, or `experiment`"
             )
-        share = found.config["data"]["fraction"]
-        name = found.config["recipe"]["title"] + ("" if share == 1 else f", {100 * share:g} %")
-        budget = {key: found.config[key] for key in COMPARED} | {"protocol": found.protocol}
+        share = found.config.data.fraction
+        name = found.config.title + ("" if share == 1 else f", {100 * share:g} %")
+        budget = {key: getattr(found.config, key) for key in COMPARED} | {"protocol": found.protocol}
         first, other = budgets.setdefault(name, (run, budget))
         differ = [key for key in budget if budget[key] != other[key]]
         if differ:

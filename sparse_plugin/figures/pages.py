@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.experiments import comparison, page, records, restored_page
-from sparse_plugin.experiments.comparison import Group
+from sparse_plugin.experiments.comparison import RunGroup
 from sparse_plugin.support.files import write
 from sparse_plugin.support.optional import need
 
@@ -36,15 +36,15 @@ def make(file: str | Path, targets: Iterable[str | Path] = (), figures: bool = T
     return "\n\n".join(part for part in parts if part != NONE) or NONE
 
 
-def slug(group: Group) -> str:
+def slug(group: RunGroup) -> str:
     """A group's name in names of files: "dcgan-0.25-10000"."""
     config = group.config
-    share = config["data"]["fraction"]
-    parts = [config["arch"], f"{config['width']:g}", str(config["steps"]), *([] if share == 1 else [f"{share:g}"])]
-    return "-".join([*parts, *([] if config["precision"] == "float32" else [config["precision"]])])
+    share = config.data.fraction
+    parts = [config.arch, f"{config.width:g}", str(config.steps), *([] if share == 1 else [f"{share:g}"])]
+    return "-".join([*parts, *([] if config.precision == "float32" else [config.precision])])
 
 
-def _figures(group: Group, folder: Path) -> dict[str, Path]:
+def _figures(group: RunGroup, folder: Path) -> dict[str, Path]:
     from sparse_plugin.figures import compared, maps, save
 
     by_method = {page.title(group).partition(",")[0]: {method: group.of(method) for method in group.methods}}
@@ -60,7 +60,7 @@ def _relative(drawn: Mapping[str, Path], target: Path) -> dict[str, str]:
     return {name: Path(os.path.relpath(path, target.resolve().parent)).as_posix() for name, path in drawn.items()}
 
 
-def _tables(groups: Sequence[Group], drawn: Mapping[str, str]) -> str:
+def _tables(groups: Sequence[RunGroup], drawn: Mapping[str, str]) -> str:
     parts = []
     for group in groups:
         parts += [f"### {page.title(group)}", page.markdown(group)]
@@ -73,7 +73,7 @@ def _tables(groups: Sequence[Group], drawn: Mapping[str, str]) -> str:
     return "\n\n".join(parts) or NONE
 
 
-def _summary(groups: Sequence[Group]) -> str:
+def _summary(groups: Sequence[RunGroup]) -> str:
     return " ".join(page.sentences(group) for group in groups) or NONE
 
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.experiments.table4_report import OUTPUTS, Outcome
+from sparse_plugin.experiments.table4_report import OUTPUTS, DenoisingOutcome
 from sparse_plugin.figures.groups import rank
 from sparse_plugin.support.plot_style import colours, marker, quiet, style, title
 
 
-def draw(outcomes: Sequence[Outcome]) -> Figure:
+def draw(outcomes: Sequence[DenoisingOutcome]) -> Figure:
     """A panel for the single and one for the averaged output; a line a method.
 
     Raises ConfigError for restorations that end before the first point of a curve, or after different iterations.

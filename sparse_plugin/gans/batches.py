@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.gans.augment import flip
-from sparse_plugin.gans.games import Batch
+from sparse_plugin.gans.objectives import Batch
 from sparse_plugin.gans.recipes import Recipe
 from sparse_plugin.runs.seeds import key
 

@@ -1,4 +1,4 @@
-"""Residual networks: the generator and discriminator that SNGAN, SAGAN, SSGAN* and BigGAN share; SNGAN and SAGAN themselves."""
+"""Residual networks: the generator and discriminator that SNGAN, SAGAN, SSGAN* and BigGAN share."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from torch.nn import functional as F
 
 from sparse_plugin.gans.blocks import (
     Attention,
-    BatchNorm,
-    ConditionalNorm,
     DiscriminatorBlock,
     GeneratorBlock,
     Layers,
@@ -23,7 +21,7 @@ from sparse_plugin.gans.blocks import (
 from sparse_plugin.gans.recipes import Recipe
 
 
-class Generator(nn.Module):
+class ResNetGenerator(nn.Module):
     """Noise to a 4x4 map, doubled in size by residual blocks; then BN, ReLU, and D1, a 3x3 convolution.
 
     channels: of the first map and after each block. attend: the block after which positions attend to each other.
@@ -64,7 +62,7 @@ class Generator(nn.Module):
         return self.squash(self.synthesis(F.relu(self.norm(h), inplace=True)))
 
 
-class Discriminator(nn.Module):
+class ResNetDiscriminator(nn.Module):
     """Residual blocks, ReLU, the sum over positions, one logit; plus, with classes, the projection <embedding(label), h>.
 
     channels: of the image and after each block, of which the first `halved` halve the size. wide: whether a block's hidden
@@ -110,43 +108,18 @@ class Discriminator(nn.Module):
         return logits if self.embedding is None else logits + (self.embedding(labels) * h).sum(1)
 
 
-# Channels in units of the base width: of the generator's maps, and of the discriminator's; how many of its blocks halve.
+# Of SNGAN and SAGAN, channels in units of the base width: of the generator's maps, and of the discriminator's; how many of
+# its blocks halve.
 _UP = {32: (1, 1, 1, 1), 64: (1, 1 / 2, 1 / 4, 1 / 8, 1 / 16), 128: (1, 1, 1 / 2, 1 / 4, 1 / 8, 1 / 16)}
 _DOWN = {
     32: (1 / 2, 1 / 2, 1 / 2, 1 / 2),
     64: (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1),
     128: (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 1),
 }
-_HALVED = {32: 2, 64: 5, 128: 5}
+HALVED = {32: 2, 64: 5, 128: 5}
 
 
-def _channels(recipe: Recipe, width: float) -> tuple[list[int], list[int]]:
+def channels(recipe: Recipe, width: float) -> tuple[list[int], list[int]]:
+    """Of the maps of G and of D of SNGAN and SAGAN."""
     up = [scaled(recipe.channels * share, width) for share in _UP[recipe.size]]
     return up, [3, *(scaled(recipe.channels * share, width) for share in _DOWN[recipe.size])]
-
-
-def sngan(recipe: Recipe, width: float, classes: int) -> tuple[nn.Module, nn.Module]:
-    """The networks of SNGAN: spectral normalisation in D."""
-    del classes
-    up, down = _channels(recipe, width)
-    generator = Generator(recipe.z, up, BatchNorm, Layers(), upsample="bilinear")
-    return generator, Discriminator(down, _HALVED[recipe.size], Layers(spectral=True))
-
-
-def sagan(recipe: Recipe, width: float, classes: int) -> tuple[nn.Module, nn.Module]:
-    """The networks of SAGAN: spectral normalisation in both, attention, class labels in G's norms and D's projection.
-
-    Attention stands where mimicry has it: at 16x16 in G and 8x8 in D for 32 pixels, at 32x32 in both for larger images.
-    """
-    up, down = _channels(recipe, width)
-    layers = Layers(spectral=True)
-
-    def norm(channels: int) -> nn.Module:
-        gain, bias = nn.Embedding(classes, channels), nn.Embedding(classes, channels)
-        nn.init.normal_(gain.weight, 0.0, 0.02)
-        nn.init.zeros_(bias.weight)
-        return ConditionalNorm(channels, gain, bias)
-
-    in_g, in_d = {32: (1, 1), 64: (2, 0), 128: (2, 1)}[recipe.size]
-    generator = Generator(recipe.z, up, norm, layers, upsample="bilinear", attend=in_g)
-    return generator, Discriminator(down, _HALVED[recipe.size], layers, attend=in_d, classes=classes)

@@ -11,16 +11,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sparse_plugin.gans import losses, resnet
+from sparse_plugin.gans import losses
 from sparse_plugin.gans.blocks import BatchNorm, DiscriminatorBlock, Layers, average, scaled, xavier
-from sparse_plugin.gans.games import Batch, Game, Networks, Play, Role, noise
-from sparse_plugin.gans.recipes import Recipe
+from sparse_plugin.gans.gan import Gan
+from sparse_plugin.gans.objectives import Batch, Networks, Objective, Role, Update, noise
+from sparse_plugin.gans.recipes import MultiClassMinimax, Recipe
+from sparse_plugin.gans.resnet import ResNetDiscriminator, ResNetGenerator
+
+SSGAN = Recipe(
+    arch="ssgan",
+    title="SSGAN*",
+    source="tntrung/msgan msdistgan_cifar.py --nnet_type=resnet --loss_type=hinge --ss_task=2",
+    channels=256,
+    noise="uniform",
+    low=0,
+    minimax=MultiClassMinimax(),
+    betas=(0.0, 0.9),
+    schedule="late",
+    steps=300_000,
+    batch_statistics=True,
+)
 
 # Classes 0 to 3 are the rotations by 0, 90, 180, 270 degrees; class 4 is generated.
 ROTATIONS = 4
 
 
-class Discriminator(resnet.Discriminator):
+class RotationDiscriminator(ResNetDiscriminator):
     """Returns the logit, the last map flattened, and the five logits of the classification."""
 
     def __init__(self, channels: list[int], layers: Layers) -> None:
@@ -60,8 +76,8 @@ def networks(recipe: Recipe, width: float, classes: int) -> tuple[nn.Module, nn.
     del classes
     layers = Layers(lambda weight, gain: xavier(weight, 1.0), zero_bias=True)
     channels, half = scaled(recipe.channels, width), scaled(recipe.channels / 2, width)
-    generator = resnet.Generator(recipe.z, [channels] * 4, BatchNorm, layers, sigmoid=True)
-    return generator, Discriminator([3, *[half] * 4], layers), Encoder(channels, recipe.z, layers)
+    generator = ResNetGenerator(recipe.z, [channels] * 4, BatchNorm, layers, sigmoid=True)
+    return generator, RotationDiscriminator([3, *[half] * 4], layers), Encoder(channels, recipe.z, layers)
 
 
 def rotated(images: Tensor) -> Tensor:
@@ -69,13 +85,13 @@ def rotated(images: Tensor) -> Tensor:
     return torch.cat([images.rot90(k, (2, 3)) for k in range(ROTATIONS)])
 
 
-class MultiClassGame(Game):
+class MultiClassObjective(Objective):
     """E, then D, then G, each on a fresh batch. Where a formula has σ(D) in it, so has the released code."""
 
     @property
-    def plays(self) -> tuple[Play, ...]:
+    def updates(self) -> tuple[Update, ...]:
         """One update each."""
-        return Play("encoder", 0, 0), Play("discriminator", 1, 1), Play("generator", 2, 2)
+        return Update("encoder", 0, 0), Update("discriminator", 1, 1), Update("generator", 2, 2)
 
     def terms(self, role: Role, networks: Networks, real: Batch, progress: float) -> dict[str, Tensor]:
         """The weighted terms, by name, whose sum role minimises. progress: the share of all steps done, in [0, 1)."""
@@ -151,3 +167,6 @@ class MultiClassGame(Game):
             "adversarial": (logit.float().sigmoid() - fake_logit.float().sigmoid()).mean().abs(),
             "classification": self.recipe.minimax.generator * difference.abs(),
         }
+
+
+GAN = Gan(recipes=(SSGAN,), networks=networks, objective=MultiClassObjective)

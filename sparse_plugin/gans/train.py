@@ -1,4 +1,4 @@
-"""`run`: training a reference GAN from a configuration, or going on with it.
+"""`train_run`: training a GAN from a configuration, or going on with it.
 
 A run is a function of its configuration and its data: networks are initialised from the seed; the images, the noise and
 every other random draw of an update from (seed, step, update, part). So a run that was killed and is resumed from its
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,13 @@ from sparse_plugin.data.images import fingerprint
 from sparse_plugin.errors import ConfigError, OutputError, one_of
 from sparse_plugin.gans.batches import ImageSet, check
 from sparse_plugin.gans.fastest import AUTO, fastest, said
-from sparse_plugin.gans.recipes import Recipe, recipe
+from sparse_plugin.gans.gan import recipe
+from sparse_plugin.gans.recipes import Recipe
 from sparse_plugin.gans.trainer import Trainer
 from sparse_plugin.runs import checkpoints, environment
+from sparse_plugin.runs.config import DataConfig, RunConfig
 from sparse_plugin.runs.parallel import Processes, processes
-from sparse_plugin.runs.report import Report
+from sparse_plugin.runs.report import TrainingReport
 from sparse_plugin.runs.rundir import CONFIG, RunDirectory
 from sparse_plugin.runs.sparsity import attachable
 from sparse_plugin.support.optional import need
@@ -35,7 +37,7 @@ from sparse_plugin.support.precision import PRECISIONS, tell
 log = logging.getLogger("sparse_plugin")
 
 
-def run(
+def train_run(
     arch: str,
     run_dir: str | Path,
     data: str | Path | Source | ImageSet | None = None,
@@ -56,9 +58,9 @@ def run(
     keep_at: Collection[int] = (),
     device: str | None = None,
 ) -> str:
-    """Train a reference GAN, or go on with a run that is not finished. Returns a sentence: what there is now, and where.
+    """Train a GAN, or go on with a run that is not finished. Returns a sentence: what there is now, and where.
 
-    arch: see `recipes`. run_dir: where everything is written. data: what `sparse_plugin.data.load` takes, None for
+    arch: a registered GAN's name (see `gan`). run_dir: where everything is written. data: what `sparse_plugin.data.load` takes, None for
     photographs that are built in; or an object with `images` and `labels` in memory. sparse: what to attach, None for
     nothing; without settings, with its regularizer's defaults. size: of the images, in pixels. width: multiplies all
     channels. batch, steps, accumulation: instead of the recipe's; batch counts the images of all processes, accumulation
@@ -82,8 +84,9 @@ def run(
     every = {
         "checkpoint_every": checkpoint_every,
         "sample_every": checkpoint_every if sample_every is None else sample_every,
+        "log_every": log_every,
+        "keep": keep,
     }
-    every |= {"log_every": log_every, "keep": keep}
     _in_range({**numbers, **every}, width, fraction, precision)
     for step in keep_at:
         if not 0 < step <= numbers["steps"]:
@@ -96,36 +99,53 @@ def run(
         images = load(data, size=size, fraction=fraction, seed=seed)
     else:
         images = data
-    config = {
-        "arch": arch,
-        "size": size,
-        "width": width,
+    config = RunConfig(
+        arch=arch,
+        size=size,
+        width=width,
         **numbers,
-        "precision": precision,
-        "seed": seed,
-        "classes": check(images, chosen),
-        "sparse": None if sparse is None else _identity(sparse),
-        "data": {
-            "name": getattr(images, "name", "in memory"),
-            "fraction": fraction,
-            "images": len(images.images),
-            "sha256": fingerprint(images.images, images.labels)[:16],
-            **getattr(images, "reading", {}),
-        },
-        "recipe": asdict(chosen),
-    }
-    directory = RunDirectory(Path(run_dir))
+        precision=precision,
+        seed=seed,
+        classes=check(images, chosen),
+        sparse=None if sparse is None else _identity(sparse),
+        data=_described(images, fraction),
+        recipe=asdict(chosen),
+    )
+    return _run(chosen, images, config, sparse, RunDirectory(Path(run_dir)), device, every, keep_at)
+
+
+def _described(images: ImageSet, fraction: float) -> DataConfig:
+    return DataConfig(
+        fraction,
+        getattr(images, "name", "in memory"),
+        len(images.images),
+        fingerprint(images.images, images.labels)[:16],
+        getattr(images, "reading", {}),
+    )
+
+
+def _run(
+    chosen: Recipe,
+    images: ImageSet,
+    config: RunConfig,
+    sparse: SparsityConfig | None,
+    directory: RunDirectory,
+    device: str | None,
+    every: Mapping[str, int],
+    keep_at: Collection[int],
+) -> str:
+    """Begin a run, go on with it, or find that it is finished. Returns the sentence that says which."""
     with (
         processes(device) as group,
         torch.random.fork_rng([group.device] if group.device.type == "cuda" else []),
         directory.locked() if group.first else nullcontext(),
     ):
-        config["processes"] = group.count
-        if precision == AUTO:
-            config["precision"] = _precision(chosen, images, config, directory, group)
+        config = replace(config, processes=group.count)
+        if config.precision == AUTO:
+            config = replace(config, precision=_precision(chosen, images, config, directory, group))
         if group.first:
             directory.check(config)
-        unfinished = directory.step < numbers["steps"]
+        unfinished = directory.step < config.steps
         trainer = Trainer(chosen, images, config, sparse, directory, group) if unfinished else None
         if group.first:
             directory.open(config)  # now that nothing is refused any more
@@ -142,14 +162,14 @@ def run(
 
 
 def _precision(
-    chosen: Recipe, images: ImageSet, config: Mapping[str, Any], directory: RunDirectory, group: Processes
+    chosen: Recipe, images: ImageSet, config: RunConfig, directory: RunDirectory, group: Processes
 ) -> str:
     """That of the run that is to go on, else the fastest."""
     if (directory.path / CONFIG).is_file():
-        return str(directory.config().get("precision"))
+        return str(directory.values().get("precision"))
     # Without the regularizer, whose measurements would be logged.
     found, seconds = fastest(
-        lambda name: Trainer(chosen, images, {**config, "precision": name}, None, directory, group), group
+        lambda name: Trainer(chosen, images, replace(config, precision=name), None, directory, group), group
     )
     if group.first:
         log.warning("%s", said(found, seconds))
@@ -190,7 +210,7 @@ def _train(
         tell(trainer.precision, group.device)
         checkpoints.clean(directory.checkpoints)
         directory.trim(start)
-        report = Report(directory, trainer.recipe.title, start, steps, trainer.batches.batch)
+        report = TrainingReport(directory, trainer.recipe.title, start, steps, trainer.batches.batch)
         report.say(f"{directory.path}: {trainer}, from step {start} of {steps}")
     with report or nullcontext():
         for step in range(start + 1, steps + 1):

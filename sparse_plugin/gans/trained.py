@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,13 @@ from sparse_plugin.attachment.handle import Attachment
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.data.images import to_uint8
 from sparse_plugin.errors import CheckpointError, ConfigError, shown
-from sparse_plugin.gans.games import noise
-from sparse_plugin.gans.networks import build
-from sparse_plugin.gans.recipes import ARCHITECTURES, Recipe
+from sparse_plugin.gans.gan import build, gan
+from sparse_plugin.gans.objectives import noise
+from sparse_plugin.gans.recipes import Recipe
 from sparse_plugin.measurements.gamma import Measurement, mean
 from sparse_plugin.network.probe import undisturbed
 from sparse_plugin.runs import checkpoints
+from sparse_plugin.runs.config import RunConfig
 from sparse_plugin.runs.rundir import CONFIG, RunDirectory
 from sparse_plugin.runs.seeds import key
 from sparse_plugin.support.device import device_of
@@ -45,13 +46,13 @@ def images(generator: nn.Module, recipe: Recipe, z: Tensor, labels: Tensor | Non
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedGenerator:
     """A generator (the averaged one, where the recipe keeps one) after so many steps, attached as it was trained, and in the
     mode in which it is sampled from.
     """
 
     recipe: Recipe
-    config: dict[str, Any]
+    config: RunConfig
     step: int
     generator: nn.Module
     device: torch.device
@@ -59,7 +60,7 @@ class Trained:
     @property
     def classes(self) -> int:
         """How many classes labels have, 0 for an unconditional GAN."""
-        return int(self.config["classes"])
+        return self.config.classes
 
     def inputs(self, count: int, seed: int = 0) -> tuple[Tensor, Tensor | None]:
         """Noise (count, Z) and labels (count,), uniform over classes; the same on every device, and the first ones for every
@@ -107,13 +108,13 @@ class Trained:
             return mean([everything_kept.measure(*inputs) for inputs in self.batches(count, seed, GLANCE)])
 
 
-def load(run_dir: str | Path, step: int | None = None, device: str | None = None) -> Trained:
+def load_trained(run_dir: str | Path, step: int | None = None, device: str | None = None) -> TrainedGenerator:
     """The generator of a run, from its latest checkpoint or that of a step.
 
     Raises ConfigError where there is no such run or step, CheckpointError where the checkpoint is damaged.
     """
     directory, on = RunDirectory(Path(run_dir)), device_of(device)
-    config = directory.trained()
+    config = directory.config()
     there = checkpoints.steps(directory.checkpoints)
     if not there or (step is not None and step not in there):
         asked = "a checkpoint" if step is None else f"the checkpoint of step {step}"
@@ -121,17 +122,17 @@ def load(run_dir: str | Path, step: int | None = None, device: str | None = None
         raise ConfigError(f"{asked} of {run_dir} was asked for, and there are {what}; name another step, or train on")
     step = there[-1] if step is None else step
     with understood(directory.path / CONFIG, "name another directory"):
-        recipe = read_recipe(config["recipe"])
-        generator = build(recipe, config["width"], config["classes"]).generator.to(on)
-    if config["sparse"] is not None:
-        labels = torch.zeros(2, dtype=torch.int64, device=on) if config["classes"] else None
+        recipe = read_recipe(config.recipe)
+        generator = build(recipe, config.width, config.classes).generator.to(on)
+    if config.sparse is not None:
+        labels = torch.zeros(2, dtype=torch.int64, device=on) if config.classes else None
         example = (torch.zeros(2, recipe.z, device=on), labels)
-        attach(generator, SparsityConfig.from_data(config["sparse"], str(run_dir)), example_input=example)
+        attach(generator, SparsityConfig.from_data(config.sparse, str(run_dir)), example_input=example)
     name = "generator_average" if recipe.ema else "generator"
     _, tensors = checkpoints.load(directory.checkpoints, step, (name,))
     fill(generator, tensors[name], name)
     generator.requires_grad_(False).train(recipe.batch_statistics)
-    return Trained(recipe, config, step, generator, on)
+    return TrainedGenerator(recipe, config, step, generator, on)
 
 
 def fill(module: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
@@ -144,9 +145,12 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
         raise CheckpointError(f"the checkpoint's {name} is of another network: {reason(error)}") from None
 
 
-def read_recipe(mapping: dict[str, Any]) -> Recipe:
-    """A recipe as it stands in a run's configuration. Raises ValueError for anything else."""
-    made = TypeAdapter(Recipe).validate_json(json.dumps(mapping), strict=True)
-    if made.arch not in ARCHITECTURES or not 0 < made.channels <= 4096 or not 0 < made.z <= 65536:
+def read_recipe(mapping: Mapping[str, Any]) -> Recipe:
+    """A recipe as it stands in a run's configuration. Raises ConfigError for a GAN that is not registered, ValueError for what is
+    no recipe.
+    """
+    kind: type[Recipe] = type(gan(str(mapping["arch"])).recipes[0])
+    made: Recipe = TypeAdapter(kind).validate_json(json.dumps(mapping), strict=True)
+    if not 0 < made.channels <= 4096 or not 0 < made.z <= 65536:
         raise ValueError(f"there is no {shown(made.arch)} of {made.channels} channels and {made.z} dimensions of noise")
     return made

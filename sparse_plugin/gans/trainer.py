@@ -1,11 +1,10 @@
-"""The trainer of all reference GANs: the networks of a run, their updates, their checkpoints."""
+"""The trainer of all GANs: the networks of a run, their updates, their checkpoints."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +17,13 @@ from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import DivergedError
 from sparse_plugin.gans import trained
 from sparse_plugin.gans.batches import Batches, ImageSet
-from sparse_plugin.gans.games import Networks, Play, Role, noise
-from sparse_plugin.gans.networks import build, game
+from sparse_plugin.gans.gan import build, objective_of
+from sparse_plugin.gans.objectives import Networks, Role, Update, noise
 from sparse_plugin.gans.recipes import Recipe
 from sparse_plugin.measurements.gamma import Measurement
 from sparse_plugin.registry.base import Penalty
 from sparse_plugin.runs import checkpoints
+from sparse_plugin.runs.config import RunConfig
 from sparse_plugin.runs.parallel import Processes
 from sparse_plugin.runs.rundir import RunDirectory
 from sparse_plugin.runs.seeds import key
@@ -34,7 +34,7 @@ SHOWN = 64
 
 
 @dataclass(frozen=True)
-class Player:
+class TrainedNetwork:
     """A network, itself and wrapped for data parallelism, and what updates it, at which rate to begin with."""
 
     module: nn.Module
@@ -45,38 +45,36 @@ class Player:
 
 
 class Trainer:
-    """The networks of one run, and their updates. config: that of the run (see `run`)."""
+    """The networks of one run, and their updates. config: that of the run."""
 
     def __init__(
         self,
         recipe: Recipe,
         images: ImageSet,
-        config: Mapping[str, Any],
+        config: RunConfig,
         sparse: SparsityConfig | None,
         directory: RunDirectory,
         group: Processes,
     ) -> None:
         self.recipe, self.group = recipe, group
-        self.steps, self.seed, self.accumulation = config["steps"], config["seed"], config["accumulation"]
-        self.classes = config["classes"]
-        self.batches = Batches(
-            images, recipe, config["batch"], group.count * self.accumulation, self.seed, group.device
-        )
-        self.precision = config["precision"]
+        self.steps, self.seed, self.accumulation = config.steps, config.seed, config.accumulation
+        self.classes = config.classes
+        self.batches = Batches(images, recipe, config.batch, group.count * self.accumulation, self.seed, group.device)
+        self.precision = config.precision
         self.dtype = PRECISIONS[self.precision]
         # Kept graphs of several accumulated passes would take as much memory as one large batch.
-        self.game = game(recipe, self.classes, keep=self.accumulation == 1)
+        self.objective = objective_of(recipe, self.classes, keep=self.accumulation == 1)
         torch.manual_seed(key("networks", self.seed))
-        made = build(recipe, config["width"], self.classes)
+        made = build(recipe, config.width, self.classes)
         generator = made.generator.to(group.device)
         # Before the optimizer is made, which is to train what is inserted; before the average, which is to keep it.
         self.attachment = None if sparse is None else self._attach(generator, sparse, directory)
-        self.players: dict[Role, Player] = {
-            "generator": self._player(generator, recipe.lr_generator),
-            "discriminator": self._player(made.discriminator.to(group.device), recipe.lr_discriminator),
+        self.networks: dict[Role, TrainedNetwork] = {
+            "generator": self._trained(generator, recipe.lr_generator),
+            "discriminator": self._trained(made.discriminator.to(group.device), recipe.lr_discriminator),
         }
         if made.encoder is not None:
-            self.players["encoder"] = self._player(made.encoder.to(group.device), recipe.lr_generator)
+            self.networks["encoder"] = self._trained(made.encoder.to(group.device), recipe.lr_generator)
         self.average = copy.deepcopy(generator).requires_grad_(False) if recipe.ema else None
         self.terms: dict[str, Tensor] = {}
         self._measured: list[Measurement] = []
@@ -84,7 +82,7 @@ class Trainer:
 
     def __str__(self) -> str:
         sizes = (
-            f"{role} of {sum(p.numel() for p in player.module.parameters()):,}" for role, player in self.players.items()
+            f"{role} of {sum(p.numel() for p in network.module.parameters()):,}" for role, network in self.networks.items()
         )
         attached = f", {self.attachment}" if self.attachment else ""
         return f"{self.recipe.title}, {', '.join(sizes)} parameters{attached}, on {self.group.device}"
@@ -105,46 +103,46 @@ class Trainer:
         z = noise(self.recipe, count, torch.device("cpu"), source).to(self.group.device)
         return z, torch.arange(count, device=self.group.device) % self.classes if self.classes else None
 
-    def _player(self, module: nn.Module, rate: float) -> Player:
+    def _trained(self, module: nn.Module, rate: float) -> TrainedNetwork:
         recipe = self.recipe
         decay = recipe.weight_decay
         optimizer = torch.optim.Adam(module.parameters(), rate, recipe.betas, recipe.eps, decay, fused=True)
         scaler = torch.amp.GradScaler(self.group.device.type, enabled=self.dtype is torch.float16)
-        return Player(module, self.group.wrap(module), rate, optimizer, scaler)
+        return TrainedNetwork(module, self.group.wrap(module), rate, optimizer, scaler)
 
     def train_step(self, step: int) -> None:
         """One update of G and those of the others that belong to it. step: how many were taken before."""
-        for player in self.players.values():
-            for group in player.optimizer.param_groups:
-                group["lr"] = player.rate * self.recipe.rate(step, self.steps)
-        for play in self.game.plays:
-            self._update(play, step)
+        for network in self.networks.values():
+            for group in network.optimizer.param_groups:
+                group["lr"] = network.rate * self.recipe.rate(step, self.steps)
+        for update in self.objective.updates:
+            self._update(update, step)
         if self.average is not None:
             weight = 1 - self.recipe.ema if step + 1 >= self.recipe.ema_start else 1.0
-            _average(self.average, self.players["generator"].module, weight)
+            _average(self.average, self.networks["generator"].module, weight)
 
-    def _update(self, play: Play, step: int) -> None:
-        """One update of one player."""
-        role, player = play.role, self.players[play.role]
-        number = step * (1 + max(p.batch for p in self.game.plays)) + play.batch
-        networks = self._networks(role)
-        player.optimizer.zero_grad()
+    def _update(self, update: Update, step: int) -> None:
+        """One update of one network."""
+        role, network = update.role, self.networks[update.role]
+        number = step * (1 + max(u.batch for u in self.objective.updates)) + update.batch
+        networks = self._for_update(role)
+        network.optimizer.zero_grad()
         for part in range(self.accumulation):
             shard = self.group.rank * self.accumulation + part
-            torch.manual_seed(key("draws", self.seed, step, play.draw, shard))
+            torch.manual_seed(key("draws", self.seed, step, update.draw, shard))
             real = self.batches.get(number, shard)
-            with self.group.averaging(player.wrapped, part + 1 == self.accumulation):
+            with self.group.averaging(network.wrapped, part + 1 == self.accumulation):
                 with torch.autocast(self.group.device.type, self.dtype, enabled=self.dtype is not torch.float32):
-                    terms = self.game.terms(role, networks, real, step / self.steps)
+                    terms = self.objective.terms(role, networks, real, step / self.steps)
                 if role == "generator" and self._penalized:
                     assert self.attachment is not None
                     terms["sparsity"] = self.attachment.penalty()
                 total = torch.stack(list(terms.values())).sum()
-                player.scaler.scale(total / self.accumulation).backward()
+                network.scaler.scale(total / self.accumulation).backward()  # type: ignore[no-untyped-call]
             self.terms.update({f"{role}/{name}": term.detach() for name, term in terms.items()})
             self._broken = torch.where((self._broken < 0) & ~total.isfinite(), step + 1, self._broken)
-        player.scaler.step(player.optimizer)
-        player.scaler.update()
+        network.scaler.step(network.optimizer)
+        network.scaler.update()
 
     @property
     def _penalized(self) -> bool:
@@ -152,18 +150,18 @@ class Trainer:
         at = self.attachment
         return at is not None and at.delivery == "loss" and isinstance(at.regularizer, Penalty)
 
-    def _networks(self, role: Role) -> Networks:
+    def _for_update(self, role: Role) -> Networks:
         """The networks for an update of role: it wrapped, the others' weights without gradients."""
         # A graph of fakes that is kept from D's update to G's begins in D's.
-        live = {role, "generator"} if self.game.keep else {role}
-        for name, player in self.players.items():
-            player.module.requires_grad_(name in live)
-        return Networks(**{n: p.wrapped if n in live else p.module for n, p in self.players.items()})
+        live = {role, "generator"} if self.objective.keep else {role}
+        for name, network in self.networks.items():
+            network.module.requires_grad_(name in live)
+        return Networks(**{n: p.wrapped if n in live else p.module for n, p in self.networks.items()})
 
     def values(self) -> dict[str, float]:
         """The latest terms by "role/name", the learning rate, and the measurements of Γ since the last call, if any."""
         values = {name: float(term) for name, term in self.terms.items()}
-        values["rate"] = self.players["generator"].optimizer.param_groups[0]["lr"]
+        values["rate"] = self.networks["generator"].optimizer.param_groups[0]["lr"]
         recorder = self.attachment.recorder if self.attachment else None
         latest = recorder.latest if recorder else []
         fresh, self._measured = ([] if latest is self._measured else latest), latest
@@ -181,39 +179,39 @@ class Trainer:
 
     def check_weights(self, step: int, directory: RunDirectory) -> None:
         """Raises DivergedError where a weight is not finite: it must not get into a checkpoint."""
-        for role, player in self.players.items():
-            if not all(bool(p.isfinite().all()) for p in player.module.parameters()):
+        for role, network in self.networks.items():
+            if not all(bool(p.isfinite().all()) for p in network.module.parameters()):
                 raise DivergedError(f"a weight of the {role} is no finite number after step {step}; {_left(directory)}")
 
     def samples(self) -> Tensor:
         """A grid's images: uint8 (SHOWN, 3, size, size)."""
-        generator = self.players["generator"].module if self.average is None else self.average
+        generator = self.networks["generator"].module if self.average is None else self.average
         return trained.images(generator, self.recipe, *self._example(SHOWN))
 
     def save(self, directory: RunDirectory, step: int, keep: int, stay: Collection[int] = ()) -> None:
         """Write a checkpoint: all networks, the average, the optimizers, the loss scales. Nothing else changes in training."""
-        tensors: dict[str, dict[str, Tensor]] = {role: p.module.state_dict() for role, p in self.players.items()}
+        tensors: dict[str, dict[str, Tensor]] = {role: p.module.state_dict() for role, p in self.networks.items()}
         if self.average is not None:
             tensors["generator_average"] = self.average.state_dict()
         tensors["optimizers"] = {
             name: tensor
-            for role, player in self.players.items()
-            for name, tensor in checkpoints.optimizer_tensors(role, player.optimizer).items()
+            for role, network in self.networks.items()
+            for name, tensor in checkpoints.optimizer_tensors(role, network.optimizer).items()
         }
-        scalers = {role: player.scaler.state_dict() for role, player in self.players.items()}
+        scalers = {role: network.scaler.state_dict() for role, network in self.networks.items()}
         checkpoints.save(directory.checkpoints, step, tensors, {"scalers": scalers}, keep, stay)
 
     def restore(self, directory: RunDirectory) -> None:
         """Go back to the latest checkpoint. Raises CheckpointError where it is damaged or of other networks."""
         step = directory.step
         more, tensors = checkpoints.load(directory.checkpoints, step)
-        for role, player in self.players.items():
-            trained.fill(player.module, tensors[role], role)
-            checkpoints.restore_optimizer(role, player.optimizer, tensors["optimizers"])
-            player.scaler.load_state_dict(more["scalers"][role])
+        for role, network in self.networks.items():
+            trained.fill(network.module, tensors[role], role)
+            checkpoints.restore_optimizer(role, network.optimizer, tensors["optimizers"])
+            network.scaler.load_state_dict(more["scalers"][role])
         if self.average is not None:
             trained.fill(self.average, tensors["generator_average"], "generator_average")
-        for _, _, hook in hooks.find(self.players["generator"].module, hooks.SiteHook):
+        for _, _, hook in hooks.find(self.networks["generator"].module, hooks.SiteHook):
             hooks.runtime(hook).steps = step  # by which measurements are numbered
 
 

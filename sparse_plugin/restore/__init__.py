@@ -7,7 +7,7 @@ from outside, as to anybody's generator.
 """
 
 from sparse_plugin.restore.result import Curves as Curves
-from sparse_plugin.restore.result import Result as Result
+from sparse_plugin.restore.result import RestorationResult as RestorationResult
 from sparse_plugin.restore.run import Interrupted as Interrupted
 from sparse_plugin.restore.run import restore as restore
 from sparse_plugin.restore.tasks import Denoise as Denoise

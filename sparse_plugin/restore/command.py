@@ -21,7 +21,7 @@ from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError, OutputError, SparsePluginError
 from sparse_plugin.restore import figure
 from sparse_plugin.restore.pictures import Picture, check_writable, encode, read, store
-from sparse_plugin.restore.result import Result
+from sparse_plugin.restore.result import RestorationResult
 from sparse_plugin.restore.run import Interrupted, check, restore
 from sparse_plugin.restore.tasks import Denoise, Inpaint, Task, Upscale, add_noise
 from sparse_plugin.runs.rundir import CONFIG, RunDirectory, is_lock
@@ -56,7 +56,7 @@ class Job:
         return self.target.suffix.lower()
 
 
-def run(
+def restore_files(
     kind: str,
     images: Sequence[str],
     output: str,
@@ -182,7 +182,7 @@ def _forget(folder: Path) -> None:
     if not folder.exists():
         return
     directory = RunDirectory(folder)
-    if (folder / CONFIG).exists() and directory.config().get("kind") != "restore":
+    if (folder / CONFIG).exists() and not directory.of_restoration:
         raise ConfigError(f"{folder} holds a run that is no restoration; name another output")
     if not (folder / CONFIG).exists():
         return
@@ -227,13 +227,13 @@ def _restore(job: Job, single: bool, **settings: Any) -> str:
     )
 
 
-def _merits(result: Result, single: bool) -> str:
+def _merits(result: RestorationResult, single: bool) -> str:
     which, scores = "single" if single else "average", result.scores
     given = f" from {scores['psnr_given']:.2f}" if "psnr_given" in scores else ""
     return f"PSNR {scores[f'psnr_{which}']:.2f} dB{given}, SSIM {scores[f'ssim_{which}']:.3f}"
 
 
-def _write(job: Job, result: Result, single: bool, finished: bool) -> None:
+def _write(job: Job, result: RestorationResult, single: bool, finished: bool) -> None:
     pixels = result.single if single else result.image
     content = encode(job.given.with_pixels(pixels), job.ending)
     said = {

@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from sparse_plugin.restore.pictures import Array
-from sparse_plugin.restore.result import Result
+from sparse_plugin.restore.result import RestorationResult
 from sparse_plugin.support.plot_style import INK, blank, marker, quiet, style
 
 _SINGLE, _AVERAGE = "#56B4E9", "#D55E00"
 
 
-def report(title: str, given: Array, result: Result, clean: Array | None = None, single: bool = False) -> bytes:
+def report(title: str, given: Array, result: RestorationResult, clean: Array | None = None, single: bool = False) -> bytes:
     """A PNG: the images in a row; below, the sparsity level of Γ_1..Γ_K, the loss, and PSNR or the rule's variance.
 
     given, clean: (H, W) or (H, W, 3) with values in [0, 1]. single: show the output of one iteration, not the average.
@@ -52,7 +52,7 @@ def report(title: str, given: Array, result: Result, clean: Array | None = None,
     return stream.getvalue()
 
 
-def _show(axes: Axes, key: str, heading: str, image: Array, result: Result) -> None:
+def _show(axes: Axes, key: str, heading: str, image: Array, result: RestorationResult) -> None:
     merits = [
         f"{kind} {result.scores[f'{low}_{key}']:{digits}}"
         for kind, low, digits in (("PSNR", "psnr", ".2f"), ("SSIM", "ssim", ".3f"))
@@ -64,7 +64,7 @@ def _show(axes: Axes, key: str, heading: str, image: Array, result: Result) -> N
     axes.set_title(f"{heading}, {image.shape[1]}x{image.shape[0]}" + (f"\n{', '.join(merits)}" if merits else ""))
 
 
-def _levels(axes: Axes, result: Result) -> None:
+def _levels(axes: Axes, result: RestorationResult) -> None:
     steps = list(result.curves.density)
     shades = colormaps["viridis"](np.linspace(0, 0.9, len(result.scales)))
     for i, ((height, width), shade) in enumerate(zip(result.scales, shades, strict=True)):
@@ -87,14 +87,14 @@ def _levels(axes: Axes, result: Result) -> None:
         blank(axes, "not measured in these iterations")
 
 
-def _loss(axes: Axes, result: Result) -> None:
+def _loss(axes: Axes, result: RestorationResult) -> None:
     axes.plot(_steps(result.curves.loss), result.curves.loss, color=INK, lw=0.8, marker=marker(len(result.curves.loss)))
     axes.set(xlabel="iteration", title="loss: mean squared error to what is given", yscale="log")
     _mark(axes, result)
     _below(axes, 1)
 
 
-def _psnr(axes: Axes, result: Result) -> None:
+def _psnr(axes: Axes, result: RestorationResult) -> None:
     for name, values, colour in (
         ("single output", result.curves.psnr_single, _SINGLE),
         ("averaged", result.curves.psnr_average, _AVERAGE),
@@ -105,7 +105,7 @@ def _psnr(axes: Axes, result: Result) -> None:
     _below(axes, 3)
 
 
-def _variance(axes: Axes, result: Result) -> None:
+def _variance(axes: Axes, result: RestorationResult) -> None:
     axes.plot(_steps(result.curves.variance), result.curves.variance, color=INK, lw=1.0)
     known = int(np.isfinite(result.curves.variance).sum())
     axes.set(xlabel="iteration", title="moving variance of the output")
@@ -122,7 +122,7 @@ def _steps(values: list[float]) -> range:
     return range(1, len(values) + 1)
 
 
-def _mark(axes: Axes, result: Result) -> None:
+def _mark(axes: Axes, result: RestorationResult) -> None:
     """Where the result was taken."""
     axes.axvline(result.iteration, color=INK, lw=0.8, ls=(0, (3, 2)), label=f"the result, iteration {result.iteration}")
     quiet(axes)

@@ -13,7 +13,7 @@ from sparse_plugin.support.files import Log
 from sparse_plugin.support.progress import bars, duration
 
 
-class Report:
+class RestorationReport:
     """The reports of one restoration, a context manager. budget: iterations; progress: whether anything is said."""
 
     def __init__(
@@ -30,7 +30,7 @@ class Report:
         self._said = time.perf_counter()
         self._task = self._bars.add_task(title, total=budget, completed=restoration.iteration)
 
-    def __enter__(self) -> Report:
+    def __enter__(self) -> RestorationReport:
         self.say(f"{self.title}: {self.restoration}, from iteration {self.restoration.iteration} of {self.budget}")
         self._bars.start()
         return self

@@ -11,23 +11,21 @@ comes to the same bits as one that was not interrupted, on the same machine with
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sparse_plugin.attachment.attach import attach
 from sparse_plugin.config import SparsityConfig
-from sparse_plugin.errors import CheckpointError, ConfigError, DivergedError
-from sparse_plugin.restore.network import SkipNetwork
-from sparse_plugin.restore.pictures import Array
-from sparse_plugin.restore.result import Curves, Result
-from sparse_plugin.restore.scores import psnr, ssim
+from sparse_plugin.errors import CheckpointError, DivergedError
+from sparse_plugin.restore.result import Curves, RestorationResult
+from sparse_plugin.restore.scores import array_of, psnr
+from sparse_plugin.restore.scores import scores as scores_of
 from sparse_plugin.restore.stopping import Stopping
+from sparse_plugin.restore.task_network import network_of
 from sparse_plugin.restore.tasks import Task
 from sparse_plugin.runs import checkpoints
 from sparse_plugin.runs.seeds import key
@@ -37,7 +35,7 @@ from sparse_plugin.support.precision import PRECISIONS
 # the whole weight that is left, e^-3 after 300 iterations. Here the weights are those of outputs since the first, summing to 1.
 AVERAGING = 0.99
 # An iteration whose loss is so many times the one before, 5 dB as officially, goes back to the weights before.
-FALLBACK = 10**0.5
+BACKTRACKING = 10**0.5
 # The network's input is uniform noise from 0 to this.
 AMPLITUDE = 0.1
 
@@ -47,7 +45,7 @@ _ROLE = "network"
 class Restoration:
     """The restoration of given, (1, C, h, w) with values in [0, 1], after `iteration` iterations.
 
-    width: multiplies the recipe's channels. scales: of the network. clean: (1, C, H, W), only measured against. precision: in
+    width: multiplies the task's channels. scales: of the network. clean: (1, C, H, W), only measured against. precision: in
     precision.PRECISIONS. compiled: whether the network is run by torch.compile.
     The image is one that `check_size` and the task take.
     """
@@ -71,7 +69,7 @@ class Restoration:
         self.clean = None if clean is None else clean.to(device)
         self.device, self.scales = device, scales
         torch.manual_seed(key(_ROLE, seed))
-        self.network = _network(task, given.shape[1], width, scales)
+        self.network = network_of(task, given.shape[1], width, scales)
         height, across = task.size(given.shape[2:])
         self.network.to(device)
         multiple = self.network.multiple
@@ -79,7 +77,7 @@ class Restoration:
         top, left = (canvas[0] - height) // 2, (canvas[1] - across) // 2
         self._inside = (..., slice(top, top + height), slice(left, left + across))
         source = torch.Generator().manual_seed(key("input", seed))
-        self._z = AMPLITUDE * torch.rand(1, task.recipe.input_channels, *canvas, generator=source)
+        self._z = AMPLITUDE * torch.rand(1, task.settings.input_channels, *canvas, generator=source)
         self.attachment = None
         if sparse is not None:  # before the optimizer is made, which is to train what is inserted
             every = [] if sparse.adapter else [f"encoders.{i}:output" for i in range(scales)]
@@ -89,7 +87,7 @@ class Restoration:
         self._autocast = partial(
             torch.autocast, device.type, PRECISIONS[precision], enabled=precision != "float32", cache_enabled=False
         )
-        self.optimizer = torch.optim.Adam(self.network.parameters(), task.recipe.rate, fused=True)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), task.settings.rate, fused=True)
         self.iteration = 0
         self.curves = Curves()
         self._average: Tensor | None = None
@@ -111,9 +109,9 @@ class Restoration:
         Raises DivergedError for a loss that is not finite.
         """
         self.iteration += 1
-        source = torch.Generator().manual_seed(key("jitter", self.seed, self.iteration))
-        jitter = torch.randn(self._z.shape, generator=source)  # on the CPU: the same on every device
-        z = self._z.add(jitter, alpha=self.task.recipe.jitter).to(self.device)
+        source = torch.Generator().manual_seed(key("jitter", self.seed, self.iteration))  # its name of 0.1
+        noise = torch.randn(self._z.shape, generator=source)  # on the CPU: the same on every device
+        z = self._z.add(noise, alpha=self.task.settings.input_noise).to(self.device)
         if measure:
             self._measure(z)
         with self._autocast():
@@ -126,8 +124,8 @@ class Restoration:
                 f"the loss is no finite number in iteration {self.iteration}; give another seed, or less regularization"
             )
         completed = self.task.complete(output.detach(), self.given)
-        if value > FALLBACK * self._good_loss:
-            self.curves.fallbacks.append(self.iteration)
+        if value > BACKTRACKING * self._good_loss:
+            self.curves.backtracked.append(self.iteration)
             _copy(self._good, _tensors(self.network))
         else:
             _copy(_tensors(self.network), self._good)
@@ -149,7 +147,7 @@ class Restoration:
         if self._average is None:
             self._average = output.clone()
         else:
-            count = self.iteration - len(self.curves.fallbacks)
+            count = self.iteration - len(self.curves.backtracked)
             self._average.lerp_(output, (1 - AVERAGING) / (1 - AVERAGING**count))
         if self.stopping.see(output):
             self._kept = (self.iteration, output, self._average.clone())
@@ -184,10 +182,10 @@ class Restoration:
         if self.iteration in self.curves.density:
             found["sparsity"] = [round(100 * share, 4) for share in self.curves.density[self.iteration]]
         if self.clean is not None and self._output is not None and self._average is not None:
-            found |= _scores({"single": self._output, "average": self._average}, self.clean)
+            found |= scores_of({"single": self._output, "average": self._average}, self.clean)
         return found
 
-    def result(self) -> Result:
+    def result(self) -> RestorationResult:
         """What there is now: at the lowest variance, or where no rule chooses the latest. At least one iteration was done."""
         assert self._output is not None and self._average is not None
         iteration, single, average = self._kept or (self.iteration, self._output, self._average)
@@ -196,11 +194,11 @@ class Restoration:
             named = {"single": single, "average": average}
             if self.given.shape == self.clean.shape:
                 named["given"] = self.given
-            scores = _scores(named, self.clean)
+            scores = scores_of(named, self.clean)
             scores |= {f"best_{name}": self.curves.best(f"psnr_{name}")[0] for name in ("single", "average")}
-        return Result(
-            _array(average),
-            _array(single),
+        return RestorationResult(
+            array_of(average),
+            array_of(single),
             iteration,
             len(self.curves.loss),  # not the one that an interruption cut short
             self.stopping.over,
@@ -225,7 +223,7 @@ class Restoration:
             "stopped": self.stopping.over,
             "good_loss": self._good_loss,
             "kept": None if self._kept is None else self._kept[0],
-            "fallbacks": self.curves.fallbacks,
+            "fallbacks": self.curves.backtracked,  # its name of 0.1
             "sizes": self._sizes,
         }
         checkpoints.save(folder, self.iteration, tensors, more, keep=1)
@@ -256,7 +254,7 @@ class Restoration:
         for name in _CURVES:
             setattr(self.curves, name, seen[name].tolist())
         self.curves.density = dict(zip(seen["measured"].tolist(), seen["density"].tolist(), strict=True))
-        self.curves.fallbacks = more["fallbacks"]
+        self.curves.backtracked = more["fallbacks"]
         self._sizes = tuple((height, width) for height, width in more["sizes"])
         self.iteration = iteration
         if more["finished"]:
@@ -278,36 +276,6 @@ class Restoration:
 _CURVES = ("loss", "variance", "psnr_single", "psnr_average")
 
 
-def _scores(images: Mapping[str, Tensor], clean: Tensor) -> dict[str, float]:
-    """PSNR and SSIM of each image, as psnr_NAME and ssim_NAME."""
-    scores = {f"psnr_{name}": psnr(image, clean) for name, image in images.items()}
-    return scores | {f"ssim_{name}": ssim(_array(image), _array(clean)) for name, image in images.items()}
-
-
-def _network(task: Task, channels: int, width: float, scales: int) -> SkipNetwork:
-    recipe = task.recipe
-    wide = max(1, round(recipe.channels * width))
-    return SkipNetwork(
-        recipe.input_channels,
-        channels,
-        down=(wide,) * scales,
-        skip=wide if recipe.skip is None else recipe.skip,
-        upsample=recipe.upsample,
-    )
-
-
-def check_size(task: Task, given: Sequence[int], width: float, scales: int) -> None:
-    """Raise ConfigError where the network would reach over more than the restored image. given: (1, C, h, w)."""
-    with torch.device("meta"):
-        reach = _network(task, given[1], width, scales).reach
-    height, across = task.size(given[2:])
-    if min(height, across) < reach:
-        raise ConfigError(
-            f"the restored image is {across}x{height} and a network of {scales} scales reaches over {reach} pixels; give a "
-            "larger image, or fewer scales"
-        )
-
-
 def _tensors(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *module.buffers()]
 
@@ -316,9 +284,3 @@ def _tensors(module: nn.Module) -> list[Tensor]:
 def _copy(source: list[Tensor], target: list[Tensor]) -> None:
     for theirs, ours in zip(source, target, strict=True):
         ours.copy_(theirs)
-
-
-def _array(image: Tensor) -> Array:
-    """(1, C, H, W) as (H, W), or (H, W, 3)."""
-    planes = image[0].permute(1, 2, 0).cpu().numpy().astype(np.float32)
-    return np.ascontiguousarray(planes[..., 0] if planes.shape[2] == 1 else planes)

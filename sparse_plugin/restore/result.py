@@ -13,7 +13,7 @@ class Curves:
 
     loss: the mean squared error between A(x) and the given image. variance: of the stopping rule, NaN before it has one.
     psnr_single, psnr_average: in dB, of the output and of its exponential average; empty without a clean image. density:
-    by iteration, the share of non-zeros of Γ_1..Γ_K, as the rest of the network consumes them, 0 to 1. fallbacks: the
+    by iteration, the share of non-zeros of Γ_1..Γ_K, as the rest of the network consumes them, 0 to 1. backtracked: the
     iterations that went back to earlier weights.
     """
 
@@ -22,7 +22,7 @@ class Curves:
     psnr_single: list[float] = field(default_factory=list)
     psnr_average: list[float] = field(default_factory=list)
     density: dict[int, list[float]] = field(default_factory=dict)
-    fallbacks: list[int] = field(default_factory=list)
+    backtracked: list[int] = field(default_factory=list)
 
     def best(self, name: str) -> tuple[float, int]:
         """The highest value of "psnr_single" or "psnr_average", and its iteration. Raises ValueError without a clean image."""
@@ -32,7 +32,7 @@ class Curves:
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
+class RestorationResult:
     """A restored image, and how it came about.
 
     average, single: the exponential average of the outputs, and the output, of iteration `iteration`: the one at the lowest

@@ -18,12 +18,14 @@ from torch import Tensor
 
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError, one_of
-from sparse_plugin.restore.report import Report
-from sparse_plugin.restore.restoration import Restoration, check_size
-from sparse_plugin.restore.result import Result
+from sparse_plugin.restore.report import RestorationReport
+from sparse_plugin.restore.restoration import Restoration
+from sparse_plugin.restore.result import RestorationResult
 from sparse_plugin.restore.stopping import Stopping
+from sparse_plugin.restore.task_network import check_size
 from sparse_plugin.restore.tasks import Denoise, Task, digest
 from sparse_plugin.runs import checkpoints, environment
+from sparse_plugin.runs.config import RestorationConfig
 from sparse_plugin.runs.rundir import RunDirectory
 from sparse_plugin.runs.sparsity import RESTORING, attachable
 from sparse_plugin.support.device import device_of
@@ -34,7 +36,7 @@ from sparse_plugin.support.precision import tell
 class Interrupted(KeyboardInterrupt):
     """A restoration that was interrupted. result: the best so far, None before the first iteration."""
 
-    def __init__(self, result: Result | None) -> None:
+    def __init__(self, result: RestorationResult | None) -> None:
         super().__init__()
         self.result = result
 
@@ -59,7 +61,7 @@ def restore(
     compiled: bool = False,
     title: str | None = None,
     progress: bool = True,
-) -> Result:
+) -> RestorationResult:
     """Restore one image by Deep Image Prior, with or without a regularizer on every encoder scale.
 
     image: (H, W) or (H, W, 3), of any size; uint8, uint16, or floating point in [0, 1]. task: `Denoise()` by default,
@@ -93,27 +95,22 @@ def restore(
         log_every=log_every,
         precision=precision,
     )
-    budget = task.recipe.iterations if iterations is None else iterations
+    budget = task.settings.iterations if iterations is None else iterations
     sparse = attachable(sparse, "restore", RESTORING)
-    config = {
-        "kind": "restore",
-        "task": task.identity(),
-        "image": {
-            "size": [given.shape[3], given.shape[2]],
-            "channels": given.shape[1],
-            "sha256": digest(given.numpy()),
-        },
-        "clean": None if true is None else digest(true.numpy()),
-        "iterations": budget,
-        "stop": stop,
-        "patience": patience,
-        "seed": seed,
-        "width": width,
-        "scales": scales,
-        "precision": precision,
-        "compiled": compiled,
-        "sparse": None if sparse is None else sparse.flat(),
-    }
+    config = RestorationConfig(
+        task.identity(),
+        {"size": [given.shape[3], given.shape[2]], "channels": given.shape[1], "sha256": digest(given.numpy())},
+        None if true is None else digest(true.numpy()),
+        budget,
+        stop,
+        patience,
+        seed,
+        width,
+        scales,
+        precision,
+        compiled,
+        None if sparse is None else sparse.flat(),
+    )
     place = device_of(device)
     stopping = Stopping(stop, patience)
     directory = None if run_dir is None else RunDirectory(Path(run_dir))
@@ -140,7 +137,7 @@ def restore(
                 environment.note(directory.path, place)
                 directory.trim(restoration.iteration)
             tell(precision, place)
-            report = Report(title or task.name, restoration, budget, directory, progress)
+            report = RestorationReport(title or task.name, restoration, budget, directory, progress)
             _run(restoration, budget, directory, report, checkpoint_every, log_every)
     return restoration.result()
 
@@ -192,7 +189,7 @@ def _run(
     restoration: Restoration,
     budget: int,
     directory: RunDirectory | None,
-    report: Report,
+    report: RestorationReport,
     checkpoint_every: int,
     log_every: int,
 ) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from torch import Tensor
+
+from sparse_plugin.restore.pictures import Array
 
 # The window of the structural similarity.
 WINDOW = 7
@@ -30,3 +34,15 @@ def ssim(image: npt.NDArray[Any], clean: npt.NDArray[Any]) -> float:
     axis = 2 if image.ndim == 3 else None
     similarity: Any = structural_similarity
     return float(similarity(clean, image, data_range=1.0, channel_axis=axis))
+
+
+def scores(images: Mapping[str, Tensor], clean: Tensor) -> dict[str, float]:
+    """PSNR and SSIM of each image, as psnr_NAME and ssim_NAME."""
+    found = {f"psnr_{name}": psnr(image, clean) for name, image in images.items()}
+    return found | {f"ssim_{name}": ssim(array_of(image), array_of(clean)) for name, image in images.items()}
+
+
+def array_of(image: Tensor) -> Array:
+    """(1, C, H, W) as (H, W), or (H, W, 3)."""
+    planes = image[0].permute(1, 2, 0).cpu().numpy().astype(np.float32)
+    return np.ascontiguousarray(planes[..., 0] if planes.shape[2] == 1 else planes)

@@ -26,15 +26,15 @@ FACTORS = (2, 3, 4, 6, 8)
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TaskSettings:
     """The official settings of a task.
 
-    channels: of every scale; skip: of every skip connection, None for as many; jitter: the deviation of the noise that is
-    added to the network's input in each iteration, whose own values are in [0, 0.1].
+    channels: of every scale; skip: of every skip connection, None for as many; input_noise: the standard deviation of the noise
+    that is added to the network's input in each iteration, whose own values are in [0, 0.1].
     """
 
     iterations: int
-    jitter: float
+    input_noise: float
     channels: int = 128
     skip: int | None = 4
     upsample: Upsample = "bilinear"
@@ -48,7 +48,7 @@ class Task:
     name: ClassVar[str]
 
     @property
-    def recipe(self) -> Recipe:
+    def settings(self) -> TaskSettings:
         """The official settings."""
         raise NotImplementedError
 
@@ -82,7 +82,7 @@ class Task:
 class Denoise(Task):
     """Noise removal: A is the identity.
 
-    sigma: the noise's standard deviation where pixels go from 0 to 255; it decides the jitter, as officially: 1/30 for 25
+    sigma: the noise's standard deviation where pixels go from 0 to 255; it decides that of the input noise, as officially: 1/30 for 25
     and 1/20 for 50 (between them, the nearer one's). Raises ConfigError for one that is negative or above 255.
     """
 
@@ -94,8 +94,8 @@ class Denoise(Task):
             raise ConfigError(f"sigma is {self.sigma:g}; give the noise's deviation, 0 to 255, such as 25")
 
     @property
-    def recipe(self) -> Recipe:
-        return Recipe(3000, jitter=1 / 20 if self.sigma > 37.5 else 1 / 30)
+    def settings(self) -> TaskSettings:
+        return TaskSettings(3000, input_noise=1 / 20 if self.sigma > 37.5 else 1 / 30)
 
     def identity(self) -> dict[str, Any]:
         return {"name": self.name, "sigma": self.sigma}
@@ -124,8 +124,8 @@ class Inpaint(Task):
         object.__setattr__(self, "_known", known[None, None])
 
     @property
-    def recipe(self) -> Recipe:
-        return Recipe(6000, jitter=0.03, skip=None, upsample="nearest")
+    def settings(self) -> TaskSettings:
+        return TaskSettings(6000, input_noise=0.03, skip=None, upsample="nearest")
 
     def check(self, given: Sequence[int]) -> None:
         ours = self._known.shape[-2:]
@@ -159,9 +159,9 @@ class Upscale(Task):
             raise ConfigError(f"the factor {self.factor} is not supported; give one of {', '.join(map(str, FACTORS))}")
 
     @property
-    def recipe(self) -> Recipe:
+    def settings(self) -> TaskSettings:
         # Official for 4 and 8; the others are as the nearer one.
-        return Recipe(4000, jitter=0.05) if self.factor > 6 else Recipe(2000, jitter=0.03)
+        return TaskSettings(4000, input_noise=0.05) if self.factor > 6 else TaskSettings(2000, input_noise=0.03)
 
     def size(self, given: Sequence[int]) -> tuple[int, int]:
         return given[0] * self.factor, given[1] * self.factor

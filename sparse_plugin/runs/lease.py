@@ -25,7 +25,7 @@ BEAT, STALE = 10.0, 120.0
 
 
 @dataclass(frozen=True)
-class Owner:
+class LeaseOwner:
     """host: see `this_host`. began: see `process.began`. token: of this lease alone."""
 
     host: str
@@ -43,10 +43,10 @@ class Owner:
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldLease:
     """A lease that somebody holds. owner: None as long as it is being written. silent: seconds since the last sign of life."""
 
-    owner: Owner | None
+    owner: LeaseOwner | None
     silent: float
 
     @property
@@ -59,16 +59,16 @@ class Held:
 class Lease:
     """The lease of a folder that is there. Made by `take`."""
 
-    def __init__(self, folder: Path, mine: Owner) -> None:
+    def __init__(self, folder: Path, mine: LeaseOwner) -> None:
         self.path, self.mine = folder / FILE, mine
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._thread.start()
 
     @classmethod
-    def take(cls, folder: Path) -> Lease | Held:
+    def take(cls, folder: Path) -> Lease | HeldLease:
         """The lease, or whose it is. Raises OSError where the folder cannot be written to."""
-        mine = Owner(this_host(), os.getpid(), began(os.getpid()), secrets.token_hex(8))
+        mine = LeaseOwner(this_host(), os.getpid(), began(os.getpid()), secrets.token_hex(8))
         path = folder / FILE
         if _created(path, mine):
             return cls(folder, mine)
@@ -78,7 +78,7 @@ class Lease:
         if held is not None and not _taken_over(path, held, mine):
             return look(folder) or held
         if held is None and not _created(path, mine):
-            return look(folder) or Held(None, 0.0)
+            return look(folder) or HeldLease(None, 0.0)
         return cls(folder, mine)
 
     @property
@@ -106,10 +106,10 @@ class Lease:
                     os.utime(self.path)
 
 
-def look(folder: Path) -> Held | None:
+def look(folder: Path) -> HeldLease | None:
     """Who holds the lease of a folder. Raises OSError where the folder cannot be written to."""
     silent = _silent(folder / FILE)
-    return None if silent is None else Held(_owner(folder / FILE), silent)
+    return None if silent is None else HeldLease(_owner(folder / FILE), silent)
 
 
 def _silent(path: Path) -> float | None:
@@ -127,22 +127,22 @@ def _silent(path: Path) -> float | None:
             now.unlink()
 
 
-def _owner(path: Path) -> Owner | None:
+def _owner(path: Path) -> LeaseOwner | None:
     try:
         return _parsed(path.read_bytes())
     except OSError:
         return None
 
 
-def _parsed(content: bytes) -> Owner | None:
+def _parsed(content: bytes) -> LeaseOwner | None:
     try:
         read: dict[str, Any] = json.loads(content)
-        return Owner(str(read["host"]), int(read["process"]), str(read["began"]), str(read["token"]))
+        return LeaseOwner(str(read["host"]), int(read["process"]), str(read["began"]), str(read["token"]))
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-def _created(path: Path, mine: Owner) -> bool:
+def _created(path: Path, mine: LeaseOwner) -> bool:
     """Create the lease, which of several processes one does. Returns whether it was this one."""
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
@@ -157,7 +157,7 @@ def _created(path: Path, mine: Owner) -> bool:
     return True
 
 
-def _taken_over(path: Path, held: Held, mine: Owner) -> bool:
+def _taken_over(path: Path, held: HeldLease, mine: LeaseOwner) -> bool:
     """Replace a lease that is over by one's own, which of several processes one does. Returns whether it was this one."""
     turn = path.with_name(f"{FILE}.turn")
     waiting = _silent(turn)

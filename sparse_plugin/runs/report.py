@@ -26,7 +26,7 @@ log = logging.getLogger("sparse_plugin")
 QUIET = 30.0
 
 
-class Report:
+class TrainingReport:
     """The reports of one run, from a step on; a context manager."""
 
     def __init__(self, directory: RunDirectory, title: str, start: int, steps: int, batch: int) -> None:
@@ -54,7 +54,7 @@ class Report:
         )
         self._task = self._progress.add_task(title, total=steps, completed=start, speed="", terms="")
 
-    def __enter__(self) -> Report:
+    def __enter__(self) -> TrainingReport:
         self._progress.start()
         return self
 

@@ -17,11 +17,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.measurements.log import FILE as SPARSITY
 from sparse_plugin.runs import checkpoints
+from sparse_plugin.runs.config import Configuration, RestorationConfig, RunConfig
 from sparse_plugin.runs.lease import FILE as LEASE
 from sparse_plugin.runs.lease import STALE, Lease
 from sparse_plugin.support.files import content, lines, make_folder, reason, understood, unwritten, write
@@ -34,28 +33,6 @@ class BusyError(ConfigError):
 
 VERSION = 1
 CONFIG, LOG = "config.json", "log.jsonl"
-
-
-class _Data(BaseModel):
-    fraction: float = Field(gt=0, le=1)
-
-
-class _Trained(BaseModel):
-    """What of a GAN's configuration is read again, by whatever wrote it."""
-
-    model_config = ConfigDict(strict=True)
-
-    arch: str
-    size: int
-    width: float = Field(gt=0, le=16)
-    batch: int
-    steps: int
-    accumulation: int
-    precision: str
-    classes: int = Field(ge=0, le=1_000_000)
-    sparse: dict[str, Any] | None
-    data: _Data
-    recipe: dict[str, Any]
 
 
 class RunDirectory:
@@ -72,8 +49,8 @@ class RunDirectory:
         """The step of the latest checkpoint, 0 for none."""
         return (checkpoints.steps(self.checkpoints) or [0])[-1]
 
-    def config(self) -> dict[str, Any]:
-        """The configuration. Raises ConfigError where there is none, CheckpointError where it is damaged."""
+    def values(self) -> dict[str, Any]:
+        """The configuration as plain values. Raises ConfigError where there is none, CheckpointError where it is damaged."""
         path = self.path / CONFIG
         try:
             text = content(path)
@@ -89,14 +66,29 @@ class RunDirectory:
             )
         return config
 
-    def trained(self) -> dict[str, Any]:
-        """The configuration of the run of a GAN. Raises what `config` does, and CheckpointError where it lacks something."""
-        config = self.config()
-        with understood(self.path / CONFIG, "name another directory"):
-            _Trained.model_validate(config)
-        return config
+    @property
+    def of_gan(self) -> bool:
+        """Whether it is of a GAN; others restored images. Raises what `values` does."""
+        return "arch" in self.values()
 
-    def check(self, config: Mapping[str, Any]) -> None:
+    @property
+    def of_restoration(self) -> bool:
+        """Whether it is of a restoration. Raises what `values` does."""
+        return self.values().get("kind") == RestorationConfig.KIND
+
+    def config(self) -> RunConfig:
+        """The configuration of the run of a GAN. Raises what `values` does, and CheckpointError where it lacks something."""
+        values = self.values()
+        with understood(self.path / CONFIG, "name another directory"):
+            return RunConfig.from_json(values)
+
+    def restoration(self) -> RestorationConfig:
+        """The configuration of a restoration. Raises as `config` does."""
+        values = self.values()
+        with understood(self.path / CONFIG, "name another directory"):
+            return RestorationConfig.from_json(values)
+
+    def check(self, config: Configuration) -> None:
         """Raise ConfigError where it holds a run of another configuration, naming what differs, or something else."""
         if (self.path / CONFIG).exists():
             self._compare(config)
@@ -105,19 +97,19 @@ class RunDirectory:
                 f"{self.path} exists and is not the directory of a run; name another, nothing is written over"
             )
 
-    def open(self, config: Mapping[str, Any]) -> None:
+    def open(self, config: Configuration) -> None:
         """Make the directory, or take it up again. Raises what `check` does.
 
         Whatever else can be refused is to be refused before: a run that never began must not be in the way of another.
         """
         self.check(config)
         if not (self.path / CONFIG).exists():
-            whole = {"version": VERSION, **config, "made_with": {"sparse_plugin": __version__}}
+            whole = {"version": VERSION, **config.to_json(), "made_with": {"sparse_plugin": __version__}}
             make_folder(self.path)
             write(self.path / CONFIG, json.dumps(whole, indent=1))
 
-    def _compare(self, config: Mapping[str, Any]) -> None:
-        there, here = _flat(self.config()), _flat(json.loads(json.dumps(config)))
+    def _compare(self, config: Configuration) -> None:
+        there, here = _flat(self.values()), _flat(json.loads(json.dumps(config.to_json())))
         differ = [k for k in (*here, *there) if k not in _FREE and here.get(k) != there.get(k)]
         if differ:
             each = "; ".join(f"{k} is {there.get(k)!r} there and {here.get(k)!r} here" for k in dict.fromkeys(differ))

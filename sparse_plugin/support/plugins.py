@@ -192,7 +192,7 @@ def _shares_source(owner: Plugin[Any], value: Any, origin: str) -> bool:
     if not owner.entry:
         return False
     top = owner.entry.partition(":")[0].partition(".")[0]
-    if (getattr(value, "__module__", None) or origin).partition(".")[0] == top:
+    if (value.__module__ if isinstance(value, type) else origin).partition(".")[0] == top:
         return True
     try:
         spec = find_spec(top)

@@ -187,7 +187,7 @@ def test_settings_of_checkpoints(tmp_path):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run of one step."""
-    from sparse_plugin.gans.train import run
+    from sparse_plugin.gans.train import train_run as run
 
     folder = tmp_path_factory.mktemp("runs") / "run"
     run(
@@ -222,7 +222,7 @@ def changed(rng, node):
 
 def test_run_directories(trained):
     from sparse_plugin.figures import make
-    from sparse_plugin.gans.trained import load
+    from sparse_plugin.gans.trained import load_trained as load
 
     files = {path: path.read_bytes() for path in trained.rglob("*.json")}
     (trained / "log.jsonl").write_text('{"step": 1, "generator/adversarial": 1.0}\n')

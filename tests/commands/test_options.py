@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from gan_runs import weights
 from generators import Residual
 from PIL import Image
-from reference_runs import weights
 
 from sparse_plugin import attach
 from sparse_plugin.commands.cli import cli
@@ -299,10 +299,10 @@ RESULTS = {"pages": (["--page", "p.md"], "targets", ("p.md",)), "no_figures": ([
 KINDS = {"denoise": (), "inpaint": ("--mask", "m.png"), "upscale": ()}
 CALLS = [
     # command, tables, whose work it is, what that returns
-    *(([f"experiment {name}"], [EXPERIMENT, DATA], "sparse_plugin.experiments.run:run", ("", 0)) for name in ("table1", "table2", "table3")),
-    (["experiment table4"], [TABLE4], "sparse_plugin.experiments.table4:run", ("", 0)),
+    *(([f"experiment {name}"], [EXPERIMENT, DATA], "sparse_plugin.experiments.gan_grid:run_gan_table", ("", 0)) for name in ("table1", "table2", "table3")),
+    (["experiment table4"], [TABLE4], "sparse_plugin.experiments.table4:run_table4", ("", 0)),
     (["evaluate", "target"], [EVALUATE, DATA, NAMED], "sparse_plugin.evaluate.evaluation:evaluate", None),
-    *((["restore " + kind, "image.png", "-o", "o.png", *more], [RESTORE, CONFIG], "sparse_plugin.restore.command:run", []) for kind, more in KINDS.items()),
+    *((["restore " + kind, "image.png", "-o", "o.png", *more], [RESTORE, CONFIG], "sparse_plugin.restore.command:restore_files", []) for kind, more in KINDS.items()),
     (["run", "--", "python", "x.py"], [RUN, CONFIG], "sparse_plugin.hosts.launch:run", 0),
     (["figure", "4a", "runs"], [FIGURE], "sparse_plugin.figures:make", "f.png"),
     (["demo"], [DEMO], "sparse_plugin.demo.run:run", ""),

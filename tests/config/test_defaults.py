@@ -8,8 +8,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 from encoder_decoders import Strided
+from gan_runs import sparse, train
 from generators import Residual
-from reference_runs import sparse, train
 
 import sparse_plugin
 from sparse_plugin import Attachment, SparsityConfig, attach, registry

@@ -414,7 +414,7 @@ def test_options_reach_every_command(tmp_path, monkeypatch):
     assert other.exit_code == 2 and "data.split is 'train' there and 'test' here" in other.output
     seen = {}
     monkeypatch.setattr(
-        "sparse_plugin.experiments.run.run", lambda name, out, data, **_: (seen.update(it=data), ("", 0))[1]
+        "sparse_plugin.experiments.gan_grid.run_gan_table", lambda name, out, data, **_: (seen.update(it=data), ("", 0))[1]
     )
     asked = ["--data", path, "--split", "val", "--label-column", "y", "--image-column", "x", "--resize", "--download"]
     assert CliRunner().invoke(cli, ["experiment", "table1", *asked]).exit_code == 0

@@ -146,7 +146,7 @@ def test_a_checkpoint_of_a_file_that_the_user_names(file, mark):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run of the reference trainer, of one step."""
-    from sparse_plugin.gans.train import run as train
+    from sparse_plugin.gans.train import train_run as train
 
     folder = tmp_path_factory.mktemp("runs") / "run"
     sparse = SparsityConfig.from_mapping({"regularizer": "l0_inf", "k": 0.5})
@@ -172,7 +172,7 @@ def changed(trained, tmp_path):
 
 
 def test_a_run_directory(changed, file):
-    from sparse_plugin.gans.trained import load
+    from sparse_plugin.gans.trained import load_trained as load
 
     more = settings(file, k=0.5)
     assert str(Attachment.of(load(changed(**more)).generator).regularizer) == "l0_inf(k=0.5)"

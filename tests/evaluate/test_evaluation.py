@@ -276,8 +276,8 @@ def test_outputs_that_are_no_images(tmp_path):
 
 
 def test_a_reference_run(tmp_path, crops):
-    from sparse_plugin.gans.train import run
-    from sparse_plugin.gans.trained import load as load_run
+    from sparse_plugin.gans.train import train_run as run
+    from sparse_plugin.gans.trained import load_trained as load_run
 
     sparse = sparse_plugin.SparsityConfig.from_mapping({"regularizer": "l0_inf", "k": 2})
     run("dcgan", tmp_path / "run", sparse=sparse, width=0.0625, batch=8, steps=2, checkpoint_every=1, device="cpu")
@@ -295,10 +295,10 @@ def test_a_reference_run(tmp_path, crops):
 @pytest.mark.parametrize(("arch", "regularizer"), [("wgan_gp", None), ("biggan", "ml_csc")])
 def test_runs_that_are_normalised_by_their_batch_are_measured_and_drawn(arch, regularizer, tmp_path, crops):
     """Sampled, looked at and drawn in whole batches: a count that leaves one over is as good as another."""
-    from reference_runs import dataset
+    from gan_runs import dataset
 
     from sparse_plugin.figures import make
-    from sparse_plugin.gans.train import run
+    from sparse_plugin.gans.train import train_run as run
 
     sparse = regularizer and sparse_plugin.SparsityConfig.from_mapping({"regularizer": regularizer, "k": 0.25})
     run(arch, tmp_path / "run", dataset(), sparse=sparse, width=0.0625, batch=4, steps=1, device="cpu")
@@ -310,7 +310,7 @@ def test_runs_that_are_normalised_by_their_batch_are_measured_and_drawn(arch, re
 
 def test_what_a_run_came_to_is_kept_in_it(tmp_path, crops):
     from sparse_plugin.evaluate.outcome import read
-    from sparse_plugin.gans.train import run
+    from sparse_plugin.gans.train import train_run as run
 
     run("dcgan", tmp_path / "run", width=0.0625, batch=8, steps=1, device="cpu")
     assert read(tmp_path / "run") is None

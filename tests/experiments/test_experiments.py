@@ -7,16 +7,17 @@ import threading
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from reference_runs import Killed, dataset, dies, same, weights
+from gan_runs import Killed, dataset, dies, same, weights
 
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.evaluate import outcome
 from sparse_plugin.experiments import table
-from sparse_plugin.experiments.grid import SCALES, cells
+from sparse_plugin.experiments.gan_grid import run_gan_table as run
+from sparse_plugin.experiments.grid import SCALES, gan_runs
 from sparse_plugin.experiments.paper import TABLES
-from sparse_plugin.experiments.run import run
 from sparse_plugin.metrics import MetricError
+from sparse_plugin.runs.config import RunConfig
 from sparse_plugin.runs.methods import label_of, methods, split
 from sparse_plugin.runs.rundir import RunDirectory
 
@@ -150,8 +151,8 @@ def test_a_run_is_measured_on_the_device_that_was_asked_for(tmp_path, data, monk
     from sparse_plugin.gans import trained
 
     asked = []
-    load = trained.load
-    monkeypatch.setattr(trained, "load", lambda *args, device=None: asked.append(device) or load(*args, device=device))
+    load = trained.load_trained
+    monkeypatch.setattr(trained, "load_trained", lambda *args, device=None: asked.append(device) or load(*args, device=device))
     go(tmp_path, data, seeds=1, methods=["vanilla"])
     assert asked == ["cpu"]
 
@@ -165,11 +166,11 @@ def test_limited_data_have_directories_and_rows_of_their_own(tmp_path, data):
 
 
 def test_the_paper_scale_is_the_recipes():
-    found = cells(TABLES["table1"], SCALES["paper"])
+    found = gan_runs(TABLES["table1"], SCALES["paper"])
     assert len(found) == 9 * 5 * 3 and {c.method.name for c in found} == set(TABLES["table1"].methods)
     dcgan = next(c for c in found if c.recipe.arch == "dcgan")
     assert (dcgan.steps, dcgan.budget.width) == (156_200, 1.0) and SCALES["paper"].samples == 50_000
-    assert len(cells(TABLES["table3"], SCALES["paper"])) == 2 * 2 * 4 * 3
+    assert len(gan_runs(TABLES["table3"], SCALES["paper"])) == 2 * 2 * 4 * 3
 
 
 def test_every_method_of_the_tables_has_settings_for_every_architecture():
@@ -266,11 +267,12 @@ def test_means_and_changes(tmp_path):
     def made(name, seed, value):
         sparse = None if name == "vanilla" else {"regularizer": name, "k": 0.25}
         config = {
-            "arch": "dcgan", "seed": seed, "sparse": sparse, "batch": 4, "width": 1.0, "precision": "float32",
+            "arch": "dcgan", "size": 32, "seed": seed, "sparse": sparse, "batch": 4, "width": 1.0, "precision": "float32",
+            "steps": 4, "accumulation": 1, "classes": 0,
             "recipe": {"title": "DCGAN"}, "data": {"fraction": 1.0, "name": "d", "images": 9},
         }  # fmt: skip
         return outcome.Outcome(
-            tmp_path, config, 4, {"FD-lite0": {"value": value, "deviation": None}}, {}, [{"sparsity": 25.0}]
+            tmp_path, RunConfig.from_json(config), 4, {"FD-lite0": {"value": value, "deviation": None}}, {}, [{"sparsity": 25.0}]
         )
 
     values = {"vanilla": (50.0, 54.0), "l0_inf": (47.0, 46.6)}

@@ -13,7 +13,7 @@ from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.experiments import records, restored_page, statistics
 from sparse_plugin.experiments.restored import Restored
-from sparse_plugin.experiments.table4 import run
+from sparse_plugin.experiments.table4 import run_table4 as run
 from sparse_plugin.figures import pages
 from sparse_plugin.restore import restoration
 from sparse_plugin.runs import environment

@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from reference_runs import SMALL, dataset, log, same, sparse, train, weights
+from gan_runs import SMALL, dataset, log, same, sparse, train, weights
 from scipy import stats
 
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.experiments import comparison, page, records, statistics
+from sparse_plugin.experiments.gan_grid import run_gan_table as run
 from sparse_plugin.experiments.records import Record
-from sparse_plugin.experiments.run import run
 from sparse_plugin.figures import pages
-from sparse_plugin.gans.recipes import recipe
+from sparse_plugin.gans import recipe
 from sparse_plugin.gans.trainer import Trainer
 from sparse_plugin.runs import checkpoints, environment
+from sparse_plugin.runs.config import DataConfig, RunConfig, RunSettings
 from sparse_plugin.runs.methods import methods, with_controls
 from sparse_plugin.runs.parallel import processes
 from sparse_plugin.runs.rundir import RunDirectory
@@ -100,7 +101,7 @@ def record(method="vanilla", seed=100, value=400.0, steps=(2, 4, 6, 8, 10), made
     density = [[0.25, 0.5], [0.5, 0.25]]
     made = [{"torch": "2.14.1", "device": "a CPU", "threads": 1, "kind": "cpu"}] if made is None else made
     return Record(
-        f"{label}-{seed}-{value}-{sorted(steps)}-{config}", label, whole,
+        f"{label}-{seed}-{value}-{sorted(steps)}-{config}", label, RunSettings.from_json(whole),
         {"title": "DCGAN", "source": "s", "sha256": "r"}, scores, [{"level": 1, "sparsity": 25.0, "needle_density": density}],
         {"real": "9 images", "arithmetic": "x"}, made, 0.1,
     )  # fmt: skip
@@ -310,15 +311,7 @@ def test_pages_that_cannot_be_made(tmp_path):
 def test_runs_of_one_seed_are_pairs(tmp_path, arch, config):
     """The same initial weights of what both have, the same batches, the same noise, whatever was added."""
     data = dataset(24, labels=False)
-    asked = {
-        "steps": 4,
-        "seed": 7,
-        "accumulation": 1,
-        "classes": 0,
-        "batch": 4,
-        "precision": "float32",
-        "width": 1 / 16,
-    }
+    asked = RunConfig(arch, 32, 1 / 16, 4, 4, 1, "float32", 7, 0, None, DataConfig(1.0))
     seen = []
     for number, settings in enumerate((None, config)):
         torch.manual_seed(number)  # what the process drew before does not matter
@@ -326,12 +319,12 @@ def test_runs_of_one_seed_are_pairs(tmp_path, arch, config):
             trainer = Trainer(recipe(arch), data, asked, settings, RunDirectory(tmp_path / str(number)), group)
             start = {
                 f"{role}.{name}": tensor.detach().clone()
-                for role, player in trainer.players.items()
+                for role, player in trainer.networks.items()
                 for name, tensor in player.module.state_dict().items()
                 if "sparse_plugin" not in name
             }
             drawn = []
-            take, fakes = trainer.batches.get, trainer.game._fakes
+            take, fakes = trainer.batches.get, trainer.objective._fakes
             trainer.batches.get = lambda *args, take=take, drawn=drawn: drawn.append(take(*args).images) or take(*args)
 
             def fake(*args, fakes=fakes, drawn=drawn, **kwargs):
@@ -339,7 +332,7 @@ def test_runs_of_one_seed_are_pairs(tmp_path, arch, config):
                 drawn.append(made.z)
                 return made
 
-            trainer.game._fakes = fake
+            trainer.objective._fakes = fake
             for step in range(3):
                 trainer.train_step(step)
             seen.append((start, drawn))
@@ -457,7 +450,7 @@ def test_auto_takes_the_faster_precision_and_stays_with_it(tmp_path, data, monke
 
     monkeypatch.setattr(fastest, "_seconds", seconds)
     train("dcgan", tmp_path / "a", sparse("l0_inf", k=0.25), steps=2, precision="auto")
-    assert RunDirectory(tmp_path / "a").config()["precision"] == chosen and len(measured) == 2
+    assert RunDirectory(tmp_path / "a").values()["precision"] == chosen and len(measured) == 2
     assert f"precision auto: {chosen}, for a step takes 1 s in float32 and {ratio:.3g} s in bfloat16" in caplog.text
     train("dcgan", tmp_path / "b", sparse("l0_inf", k=0.25), steps=2, precision=chosen)
     assert not same(weights(tmp_path / "a", 2), weights(tmp_path / "b", 2))  # trying leaves no trace
@@ -470,23 +463,23 @@ def test_auto_takes_the_faster_precision_and_stays_with_it(tmp_path, data, monke
         **{**QUICK, "methods": ["vanilla", "l0"], "precision": "auto"},
     )
     assert len(measured) == 4  # once for a whole table
-    assert {RunDirectory(p.parent).config()["precision"] for p in (tmp_path / "out").rglob("config.json")} == {chosen}
+    assert {RunDirectory(p.parent).values()["precision"] for p in (tmp_path / "out").rglob("config.json")} == {chosen}
 
 
 def test_the_precision_that_is_chosen_is_timed_by_steps(tmp_path):
     train("dcgan", tmp_path, steps=1, precision="auto")
-    assert RunDirectory(tmp_path).config()["precision"] in ("float32", "bfloat16")
+    assert RunDirectory(tmp_path).values()["precision"] in ("float32", "bfloat16")
 
 
 def test_seeds_that_are_recorded_whole_need_not_be_made_again():
     from sparse_plugin.experiments.elsewhere import complete
-    from sparse_plugin.experiments.grid import SCALES, cells, override
+    from sparse_plugin.experiments.grid import SCALES, gan_runs, override
     from sparse_plugin.experiments.paper import TABLES
 
     found = sweep(2, **FACTORS)
     scale = override(SCALES["small"], 0.25, 10, 64, None)
     names = ["vanilla", *FACTORS]
-    asked = cells(TABLES["table1"], scale, ["dcgan"], names, seeds=3, first_seed=100)
+    asked = gan_runs(TABLES["table1"], scale, ["dcgan"], names, seeds=3, first_seed=100)
 
     def seeds(found, at=(2, 4), precision="float32", kind="cpu", asked=asked):
         return sorted({cell.seed for cell in complete(asked, found, found[0].protocol, at, precision, kind)})
@@ -496,7 +489,7 @@ def test_seeds_that_are_recorded_whole_need_not_be_made_again():
     other = [{"torch": "2.6.0", "device": "a CPU", "kind": "cpu"}]
     assert seeds([replace(found[0], made_with=other), *found[1:]]) == [101]
     assert seeds(found, at=(3,)) == [] == seeds(found, precision="bfloat16") == seeds(found, kind="cuda")
-    wider = cells(TABLES["table1"], override(scale, 0.5, None, None, None), ["dcgan"], names, seeds=3, first_seed=100)
+    wider = gan_runs(TABLES["table1"], override(scale, 0.5, None, None, None), ["dcgan"], names, seeds=3, first_seed=100)
     assert seeds(found, asked=wider) == []
 
 
@@ -507,8 +500,8 @@ def test_a_record_runs_no_code(tmp_path):
     path = tmp_path / "runs.jsonl"
     made = sweep(2, **FACTORS)
     for found in made:
-        if found.config["sparse"]:
-            found.config["sparse"]["imports"] = [str(evil)]
+        if found.config.sparse:
+            found.config.sparse["imports"] = [str(evil)]
     records.add(path, made)
     pages.make(path, figures=False)
     assert not (tmp_path / "ran").exists() and len(records.read(path)) == len(made)

@@ -10,7 +10,8 @@ from PIL import Image
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.experiments import table4
-from sparse_plugin.experiments.table4 import SCALES, find, run
+from sparse_plugin.experiments.table4 import SCALES, find
+from sparse_plugin.experiments.table4 import run_table4 as run
 from sparse_plugin.experiments.table4_report import PAPER, by_run
 from sparse_plugin.figures import make
 

@@ -5,14 +5,14 @@ import shutil
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from gan_runs import sparse, train
 from PIL import Image
-from reference_runs import sparse, train
 
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.evaluate import outcome
 from sparse_plugin.figures import make
-from sparse_plugin.gans.trained import load
+from sparse_plugin.gans.trained import load_trained as load
 from sparse_plugin.metrics import Score
 from sparse_plugin.support.plot_style import colours, title
 

@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from gan_runs import train
 from matplotlib.figure import Figure
-from reference_runs import train
 
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.experiments.table4_report import Outcome
+from sparse_plugin.experiments.table4_report import DenoisingOutcome as Outcome
 from sparse_plugin.figures import curves, psnr
 from sparse_plugin.restore import figure as report
-from sparse_plugin.restore.result import Curves, Result
+from sparse_plugin.restore.result import Curves
+from sparse_plugin.restore.result import RestorationResult as Result
 from sparse_plugin.support import progress
 
 
@@ -164,7 +165,7 @@ def test_reading_and_sampling_show_progress(monkeypatch, capsys, tmp_path):
     from PIL import Image
 
     from sparse_plugin.data import load
-    from sparse_plugin.gans.trained import Trained
+    from sparse_plugin.gans.trained import TrainedGenerator as Trained
 
     png = io.BytesIO()
     Image.new("RGB", (8, 8)).save(png, "PNG")

@@ -123,8 +123,8 @@ def test_the_two_architectures_with_this_layer_keep_their_names():
 
 SSGAN = """
 import torch
-from sparse_plugin.gans.networks import build
-from sparse_plugin.gans.recipes import recipe
+from sparse_plugin.gans.gan import build
+from sparse_plugin.gans import recipe
 
 discriminator = build(recipe("ssgan"), 0.25).discriminator
 for _ in range(10):

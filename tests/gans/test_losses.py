@@ -9,8 +9,8 @@ from torch import nn
 
 from sparse_plugin.gans import losses, recipe, ssgan
 from sparse_plugin.gans.augment import augment, cutout, flip, translate
-from sparse_plugin.gans.games import Batch, Game, Networks, Play, noise
-from sparse_plugin.gans.networks import game
+from sparse_plugin.gans.gan import objective_of
+from sparse_plugin.gans.objectives import Batch, Networks, Objective, Update, noise
 
 
 def array(tensor):
@@ -119,7 +119,7 @@ def duel(arch, size=8, n=4, classes=3, keep=True, **changes):
     classes = classes if r.conditional else 0
     networks = Networks(LinearGenerator(r.z, size, classes), LinearDiscriminator(size, classes))
     real = Batch(torch.rand(n, 3, size, size), torch.arange(n) % 3 if classes else None)
-    return Game(r, classes, keep), networks, real
+    return Objective(r, classes, keep), networks, real
 
 
 def logits(networks, images, labels):
@@ -164,7 +164,7 @@ def test_real_and_generated_images_are_judged_apart_where_d_normalises():
 
 def test_kept_fakes_carry_the_generators_graph_once():
     play, networks, real = duel("dcgan")
-    assert play.plays == (Play("discriminator", 0, 0), Play("generator", 0, 0))
+    assert play.updates == (Update("discriminator", 0, 0), Update("generator", 0, 0))
     play.terms("discriminator", networks, real, 0.0)["adversarial"].backward()
     assert networks.generator.weight.grad is None
     kept = play._kept.images
@@ -178,12 +178,12 @@ def test_kept_fakes_carry_the_generators_graph_once():
 
 
 def test_updates_of_a_step():
-    assert Game(recipe("sngan"), 0, True).plays == (
-        *(Play("discriminator", i, i) for i in range(5)),
-        Play("generator", 4, 5),
+    assert Objective(recipe("sngan"), 0, True).updates == (
+        *(Update("discriminator", i, i) for i in range(5)),
+        Update("generator", 4, 5),
     )
-    assert [p.role for p in game(recipe("ssgan"), 0, True).plays] == ["encoder", "discriminator", "generator"]
-    assert {p.batch for p in game(recipe("ssgan"), 0, True).plays} == {0, 1, 2}
+    assert [p.role for p in objective_of(recipe("ssgan"), 0, True).updates] == ["encoder", "discriminator", "generator"]
+    assert {p.batch for p in objective_of(recipe("ssgan"), 0, True).updates} == {0, 1, 2}
 
 
 def test_labels_of_fakes():
@@ -254,7 +254,7 @@ def trio(monkeypatch):
     networks = Networks(LinearGenerator(r.z, size), Judge(size), LinearEncoder(size, r.z))
     order = {4 * n: torch.randperm(4 * n), 5 * n: torch.randperm(5 * n)}
     monkeypatch.setattr(torch, "randperm", lambda count, device=None: order[count])
-    return game(r, 0, True), networks, Batch(torch.rand(n, 3, size, size), None), order
+    return objective_of(r, 0, True), networks, Batch(torch.rand(n, 3, size, size), None), order
 
 
 def judged(networks, images):

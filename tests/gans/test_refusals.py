@@ -4,7 +4,7 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-from reference_runs import CASES, DATA, Killed, dataset, dies, same, sparse, train, weights
+from gan_runs import CASES, DATA, Killed, dataset, dies, same, sparse, train, weights
 
 from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.runs.rundir import RunDirectory

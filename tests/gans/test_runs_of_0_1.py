@@ -24,7 +24,7 @@ def run(tmp_path):
 
 
 def test_its_generator_is_attached_and_makes_the_same_image(run):
-    found = trained.load(run)
+    found = trained.load_trained(run)
     assert found.step == 1 and str(Attachment.of(found.generator).regularizer) == "l0_inf(k=2)"
     with torch.no_grad():
         torch.testing.assert_close(found.generator(SAVED["z"], None), SAVED["image"], rtol=1e-4, atol=1e-5)

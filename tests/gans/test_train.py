@@ -12,18 +12,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from reference_runs import CASES, Killed, dataset, dies, log, same, sparse, train, weights
+from gan_runs import CASES, Killed, dataset, dies, log, same, sparse, train, weights
 from torch import nn
 
 import sparse_plugin
 from sparse_plugin.errors import ConfigError, DivergedError
 from sparse_plugin.gans import recipe, trained
 from sparse_plugin.gans.batches import Batches
-from sparse_plugin.gans.train import run
+from sparse_plugin.gans.train import train_run as run
 from sparse_plugin.gans.trainer import Trainer, _average
 from sparse_plugin.measurements.log import read
 from sparse_plugin.runs import checkpoints
-from sparse_plugin.runs.report import Report
+from sparse_plugin.runs.report import TrainingReport
 from sparse_plugin.runs.rundir import RunDirectory
 from sparse_plugin.runs.sparsity import settings
 
@@ -56,7 +56,7 @@ LONGER = {"batch": 8, "steps": 60, "checkpoint_every": 5, "sample_every": 60, "l
 SCRIPT = f"""
 import sys
 sys.path.insert(0, sys.argv[1])
-from reference_runs import CASES, train
+from gan_runs import CASES, train
 print(train("dcgan", sys.argv[2], CASES["dcgan"], **{LONGER}))
 """
 
@@ -106,7 +106,7 @@ import torch.distributed as dist
 
 there, folder, *archs = sys.argv[1:]
 sys.path.insert(0, there)
-from reference_runs import CASES, train
+from gan_runs import CASES, train
 
 dist.init_process_group("gloo")
 first = dist.get_rank() == 0
@@ -192,7 +192,7 @@ def test_a_grid_shows_the_samples_row_by_row(tmp_path):
 
     images = torch.arange(9, dtype=torch.uint8)[:, None, None, None].expand(9, 3, 2, 4)
     (tmp_path / "a").mkdir()
-    report = Report(RunDirectory(tmp_path / "a"), "DCGAN", 0, 1, 1)
+    report = TrainingReport(RunDirectory(tmp_path / "a"), "DCGAN", 0, 1, 1)
     with report:
         path = report.grid(3, images)
     assert np.asarray(Image.open(path))[::2, ::4, 0].tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
@@ -278,7 +278,7 @@ def test_a_weight_that_is_not_finite_gets_into_no_checkpoint(tmp_path, monkeypat
         step(self, number)
         if number == 3:
             with torch.no_grad():
-                next(self.players["discriminator"].module.parameters())[0] = float("inf")
+                next(self.networks["discriminator"].module.parameters())[0] = float("inf")
 
     monkeypatch.setattr(Trainer, "train_step", poisoned)
     with pytest.raises(

@@ -5,17 +5,18 @@ import textwrap
 
 import pytest
 import torch
-from reference_runs import Killed, dies, sparse, train, weights
+from gan_runs import Killed, dies, sparse, train, weights
 
 from sparse_plugin import Attachment, attach
 from sparse_plugin.errors import CheckpointError, ConfigError
-from sparse_plugin.gans import ARCHITECTURES, recipe, trained
-from sparse_plugin.gans.networks import build
+from sparse_plugin.gans import architectures, recipe, trained
+from sparse_plugin.gans.gan import build
+from sparse_plugin.runs.config import DataConfig, RunConfig
 
 
 def test_a_trained_generator_samples_as_it_was_trained(tmp_path):
     train("biggan", tmp_path / "a", sparse("l0_inf", k=2))
-    found = trained.load(tmp_path / "a", device="cpu")
+    found = trained.load_trained(tmp_path / "a", device="cpu")
     assert (found.step, found.classes, str(Attachment.of(found.generator).regularizer)) == (4, 4, "l0_inf(k=2)")
     stored = weights(tmp_path / "a")
     assert torch.equal(found.generator.linear.bias, stored["generator_average.linear.bias"])
@@ -30,13 +31,13 @@ def test_a_trained_generator_samples_as_it_was_trained(tmp_path):
     assert found.measure()[0].sparsity <= 25 < found.measure()[0].sparsity_before
     z, labels = found.inputs(10)
     assert z.shape == (10, 128) and set(labels.tolist()) <= {0, 1, 2, 3}
-    assert trained.load(tmp_path / "a", step=2).step == 2
+    assert trained.load_trained(tmp_path / "a", step=2).step == 2
 
 
 def test_samples_use_running_statistics_unless_the_released_code_does_not(tmp_path):
     for arch, alone in (("dcgan", True), ("wgan_gp", False)):
         train(arch, tmp_path / arch)
-        found = trained.load(tmp_path / arch)
+        found = trained.load_trained(tmp_path / arch)
         assert found.generator.training != alone
         density = found.measure(8)[0]
         assert 0 < density.sparsity == density.sparsity_before < 100 and Attachment.of(found.generator) is None
@@ -48,13 +49,13 @@ def test_samples_use_running_statistics_unless_the_released_code_does_not(tmp_pa
 
 def test_loading_what_is_not_there(tmp_path):
     with pytest.raises(ConfigError, match="is not the directory of a run: config.json: No such file"):
-        trained.load(tmp_path / "nothing")
+        trained.load_trained(tmp_path / "nothing")
     train("dcgan", tmp_path / "a")
     with pytest.raises(ConfigError, match="the checkpoint of step 3 .* there are those of steps 2, 4; name another"):
-        trained.load(tmp_path / "a", step=3)
+        trained.load_trained(tmp_path / "a", step=3)
     shutil.rmtree(tmp_path / "a/checkpoints")
     with pytest.raises(ConfigError, match="there are none"):
-        trained.load(tmp_path / "a")
+        trained.load_trained(tmp_path / "a")
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path, monkeypatch):
@@ -73,16 +74,16 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path, monkeypatch):
 
 
 def untrained(arch, classes=4):
-    """A generator as `trained.load` would give it back, without the time to train one."""
+    """A generator as `load_trained` would give it back, without the time to train one."""
     found = recipe(arch)
     torch.manual_seed(0)
     generator = build(found, 1 / 16, classes).generator
     generator.requires_grad_(False).train(found.batch_statistics)
-    config = {"classes": classes if found.conditional else 0, "sparse": None}
-    return trained.Trained(found, config, 0, generator, torch.device("cpu"))
+    config = RunConfig(arch, 32, 1 / 16, 4, 0, 1, "float32", 0, classes if found.conditional else 0, None, DataConfig(1.0))
+    return trained.TrainedGenerator(found, config, 0, generator, torch.device("cpu"))
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("arch", architectures())
 def test_a_sample_is_the_same_however_many_are_asked_for(arch):
     """The last batch of one, and the short one, are as whole as the others."""
     found = untrained(arch)

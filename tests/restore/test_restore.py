@@ -15,7 +15,7 @@ from sparse_plugin.errors import CheckpointError, ConfigError, DivergedError, Si
 from sparse_plugin.measurements.log import read
 from sparse_plugin.restore import Denoise, Inpaint, Interrupted, Upscale, add_noise, restore
 from sparse_plugin.restore.downsample import downsample, kernel
-from sparse_plugin.restore.report import Report
+from sparse_plugin.restore.report import RestorationReport as Report
 from sparse_plugin.restore.restoration import Restoration
 from sparse_plugin.restore.scores import psnr, ssim
 
@@ -94,14 +94,14 @@ class TestTasks:
         assert result.image.dtype == np.float32 and result.image.min() > 0 and result.image.max() < 1
 
     def test_the_official_settings(self):
-        assert (Denoise().recipe.iterations, Denoise().recipe.jitter, Denoise(50).recipe.jitter) == (
+        assert (Denoise().settings.iterations, Denoise().settings.input_noise, Denoise(50).settings.input_noise) == (
             3000,
             1 / 30,
             1 / 20,
         )
-        four, eight, fill = Upscale(4).recipe, Upscale(8).recipe, Inpaint(np.eye(3)).recipe
-        assert (four.iterations, four.jitter, eight.iterations, eight.jitter) == (2000, 0.03, 4000, 0.05)
-        assert (fill.upsample, fill.skip, fill.jitter) == ("nearest", None, 0.03)
+        four, eight, fill = Upscale(4).settings, Upscale(8).settings, Inpaint(np.eye(3)).settings
+        assert (four.iterations, four.input_noise, eight.iterations, eight.input_noise) == (2000, 0.03, 4000, 0.05)
+        assert (fill.upsample, fill.skip, fill.input_noise) == ("nearest", None, 0.03)
 
 
 class TestDownsampler:
@@ -290,7 +290,7 @@ class TestRuns:
 
         monkeypatch.setattr(Restoration, "step", disturbed)
         result = quick(clean=CLEAN)
-        assert result.curves.fallbacks == [4]
+        assert result.curves.backtracked == [4]
         assert result.curves.loss[3] > 3 * max(result.curves.loss[2], result.curves.loss[4])
         # The fourth iteration left the weights that the third was computed with, before its own update.
         assert all(a.equal(b) for a, b in zip(seen[4], seen[2], strict=True))

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from reference_runs import train
+from gan_runs import train
 
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.runs import lease, process
-from sparse_plugin.runs.lease import FILE, STALE, Held, Lease, look
+from sparse_plugin.runs.lease import FILE, STALE, HeldLease, Lease, look
 from sparse_plugin.runs.rundir import BusyError, RunDirectory
 
 HOLD = """
@@ -45,7 +45,7 @@ def aged(folder, seconds):
 def written(folder, **changes):
     """A lease as another process would have written it."""
     folder.mkdir(parents=True, exist_ok=True)
-    mine = lease.Owner(process.this_host(), os.getpid(), process.began(os.getpid()), "token")
+    mine = lease.LeaseOwner(process.this_host(), os.getpid(), process.began(os.getpid()), "token")
     (folder / FILE).write_text(json.dumps(asdict(replace(mine, **changes))))
 
 
@@ -127,7 +127,7 @@ def test_of_many_that_want_it_one_gets_it(folders, tmp_path):
             thread.join()
         mine = [one for one in got if isinstance(one, Lease)]
         assert len(got) == 6 and len(mine) == 1 and not mine[0].lost
-        assert all(isinstance(one, Held) for one in got if one not in mine)
+        assert all(isinstance(one, HeldLease) for one in got if one not in mine)
         mine[0].release()
         assert list(folder.iterdir()) == []
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from reference_runs import same, train, weights
+from gan_runs import same, train, weights
 
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import CheckpointError

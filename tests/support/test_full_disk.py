@@ -179,8 +179,8 @@ def test_the_reference_trainer(tmp_path, no_lines, monkeypatch, caplog):
     """No line of a log and no picture can be written, and the run comes to its end, with its checkpoint."""
     from PIL import Image
 
-    from sparse_plugin.gans.train import run
-    from sparse_plugin.gans.trained import load
+    from sparse_plugin.gans.train import train_run as run
+    from sparse_plugin.gans.trained import load_trained as load
 
     def save(image, file, *rest):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

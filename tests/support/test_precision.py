@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from reference_runs import train
+from gan_runs import train
 
 from sparse_plugin.support import precision
 

@@ -1,4 +1,4 @@
-"""Small runs of the reference trainer, for several test files."""
+"""Small runs of GANs, for several test files."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file
 
 from sparse_plugin import SparsityConfig
-from sparse_plugin.gans.train import run
+from sparse_plugin.gans.train import train_run as run
 from sparse_plugin.measurements.log import read
-from sparse_plugin.runs.report import Report
+from sparse_plugin.runs.report import TrainingReport
 
 
 def dataset(n=24, size=32, labels=True):
@@ -55,15 +55,15 @@ class Killed(BaseException):
 
 def dies(monkeypatch, step):
     """Makes the next run die while it takes this step."""
-    tick = Report.tick
+    tick = TrainingReport.tick
 
     def killed(self, now):
         if now == step:
-            monkeypatch.setattr(Report, "tick", tick)
+            monkeypatch.setattr(TrainingReport, "tick", tick)
             raise Killed
         tick(self, now)
 
-    monkeypatch.setattr(Report, "tick", killed)
+    monkeypatch.setattr(TrainingReport, "tick", killed)
 
 
 CASES = {

@@ -1,4 +1,4 @@
-"""Games: who is updated in a step, in which order, on what, and what each minimises."""
+"""Objectives: which networks are updated in a step, in which order, on what, and what each minimises."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Fakes(NamedTuple):
     labels: Tensor | None
 
 
-class Play(NamedTuple):
-    """One update: of whom, on which real batch of the step, and with which random draws of the step."""
+class Update(NamedTuple):
+    """One update: of which network, on which real batch of the step, and with which random draws of the step."""
 
     role: Role
     batch: int
@@ -41,7 +41,7 @@ class Play(NamedTuple):
 
 @dataclass(frozen=True)
 class Networks:
-    """The networks of a game; the one that is updated may be wrapped for data parallelism."""
+    """The networks of a GAN; the one that is updated may be wrapped for data parallelism."""
 
     generator: nn.Module
     discriminator: nn.Module
@@ -55,8 +55,8 @@ def noise(recipe: Recipe, count: int, device: torch.device, source: torch.Genera
     return z * 2 - 1 if recipe.noise == "uniform" else z
 
 
-class Game:
-    """G against D, as all but SSGAN* play it.
+class Objective:
+    """G against D, by the losses and terms that the recipe names. Derive from it for an objective of another kind.
 
     classes: how many, 0 where the GAN is unconditional. keep: with `shared_fakes`, whether the graph of the fakes is kept
     from D's update to G's; otherwise they are computed again, from the same noise.
@@ -68,11 +68,11 @@ class Game:
         self._kept: Fakes | None = None
 
     @property
-    def plays(self) -> tuple[Play, ...]:
+    def updates(self) -> tuple[Update, ...]:
         """The updates of a step. Two with the same batch and draw see the same images and the same noise."""
         steps = self.recipe.discriminator_steps
         last = steps - 1 if self.recipe.shared_fakes else steps
-        return (*(Play("discriminator", i, i) for i in range(steps)), Play("generator", steps - 1, last))
+        return (*(Update("discriminator", i, i) for i in range(steps)), Update("generator", steps - 1, last))
 
     def terms(self, role: Role, networks: Networks, real: Batch, progress: float) -> dict[str, Tensor]:
         """The weighted terms, by name, whose sum role minimises. progress: the share of all steps done, in [0, 1)."""
