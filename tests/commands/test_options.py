@@ -238,6 +238,8 @@ TABLE4 = {
     "width": (["--width", 0.5], "width", 0.5),
     "record": (["--record", "r.jsonl"], "record", "r.jsonl"),
     "device": (["--device", "cuda:1"], "device", "cuda:1"),
+    "dry_run": (["--dry-run"], "dry_run", True),
+    "collect": (["--collect"], "collect", True),
 }
 EVALUATE = {
     "fraction": (["--fraction", 0.5], "fraction", 0.5),
