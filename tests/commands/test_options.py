@@ -218,6 +218,7 @@ EXPERIMENT = {
     "record": (["--record", "r.jsonl"], "record", "r.jsonl"),
     "device": (["--device", "cuda:1"], "device", "cuda:1"),
     "dry_run": (["--dry-run"], "dry_run", True),
+    "collect": (["--collect"], "collect", True),
 }
 DATA = {
     "data": (["--data", "d"], "path", "d"),
