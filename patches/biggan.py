@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.hosts import flags
 from sparse_plugin.hosts.host import Example, Host, allow_loading
-from sparse_plugin.hosts.recognize import Source
+from sparse_plugin.hosts.recognize import Revision
 from sparse_plugin.network.adapters import Adapter
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ HOST = BigGAN(
     marks=["BigGAN:G_D", "train_fns:GAN_training_function", "utils:prepare_parser"],
     switch="flags of its own parser: --sparse l0_inf --sparse_k 16",
     sources=[
-        Source(
+        Revision(
             "ajbrock/BigGAN-PyTorch",
             "98459431a5d618d644d54cd1e9fceb1e5045648d",
             files={
@@ -76,7 +76,7 @@ HOST = BigGAN(
                 "utils.py": "bdca336c905b",
             },
         ),
-        Source(
+        Revision(
             "mit-han-lab/data-efficient-gans",
             "0b6339510be1e3859d360cbf464d0a425514a6b4",
             "DiffAugment-biggan-cifar",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.hosts.host import Example, Host
-from sparse_plugin.hosts.recognize import Source
+from sparse_plugin.hosts.recognize import Revision
 from sparse_plugin.network.adapters import Adapter
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sparse_plugin.network.sites import Site
 
 
-class EncoderScales(Adapter):
+class NestedScales(Adapter):
     """Γ_1..Γ_K are what each scale of the encoder hands on: to the next scale, its skip branch, and the decoder.
 
     The networks have no class of their own, so they are known by how they are nested: children are numbered from 1, and a
@@ -120,7 +120,7 @@ HOST = DeepImagePrior(
     factories=["models.skip:skip", "models.texture_nets:get_texture_nets", "models.dcgan:dcgan"],
     marks=["models:get_net", "models.common:Concat"],
     sources=[
-        Source(
+        Revision(
             "DmitryUlyanov/deep-image-prior",
             "042e0d4c1e93f4b1eb0932781de55b8cff5e0f40",
             files={
@@ -132,4 +132,4 @@ HOST = DeepImagePrior(
         )
     ],
 )
-ADAPTER = EncoderScales()
+ADAPTER = NestedScales()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.hosts.host import Example, Host
-from sparse_plugin.hosts.recognize import Source
+from sparse_plugin.hosts.recognize import Revision
 from sparse_plugin.network.adapters import Adapter
 from sparse_plugin.support.console import say
 
@@ -57,7 +57,7 @@ class Mimicry(Host):
             losses=["torch_mimicry.nets.gan.gan:BaseGenerator.compute_gan_loss"],
             marks=["torch_mimicry.training.trainer:Trainer.train"],
             sources=[
-                Source(
+                Revision(
                     "kwotsin/mimicry",
                     "a7fda06c4aff1e6af8dc4c4a35ed6636e434c766",
                     files={

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.hosts import flags
 from sparse_plugin.hosts.host import Example, Host
-from sparse_plugin.hosts.recognize import Source
+from sparse_plugin.hosts.recognize import Revision
 from sparse_plugin.network.adapters import Adapter
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ HOST = MSGAN(
     marks=["networks:discriminator", "options:TrainOptions.parse", "model:CDCGAN"],
     switch="flags of its own parser: --sparse l0_inf --sparse_k 16",
     sources=[
-        Source(
+        Revision(
             "HelenMao/MSGAN",
             "e386c252f059703fcf5d439258949ae03dc46519",
             "DCGAN-Mode-Seeking",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.hosts.host import Example, Host, allow_loading
-from sparse_plugin.hosts.recognize import Source
+from sparse_plugin.hosts.recognize import Revision
 from sparse_plugin.network.adapters import Adapter, Row
 from sparse_plugin.patches.stylegan import last_layer, torgb
 from sparse_plugin.support.config_text import load_yaml, located
@@ -140,7 +140,7 @@ HOST = StudioGAN(
     marks=["config:Configurations", "loader:load_worker", "worker:WORKER", "models.model:load_generator_discriminator"],
     switch=f"a section {SECTION} in its YAML: {{regularizer: l0_inf, k: 16}}",
     sources=[
-        Source(
+        Revision(
             "POSTECH-CVLab/PyTorch-StudioGAN",
             "947b35e9835b67860fdce44d337f6d7fee7c8db3",
             "src",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.hosts.host import Example, Host
-from sparse_plugin.hosts.recognize import Source, source_file
+from sparse_plugin.hosts.recognize import Revision, source_file
 from sparse_plugin.network.adapters import Adapter
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ HOST = StyleGAN(
         "torch_utils.persistence:persistent_class",
     ],
     sources=[
-        Source(
+        Revision(
             "mit-han-lab/data-efficient-gans",
             "0b6339510be1e3859d360cbf464d0a425514a6b4",
             "DiffAugment-stylegan2-pytorch",

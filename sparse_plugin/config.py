@@ -216,10 +216,10 @@ class SparsityConfig(BaseModel):
 
     def load_imports(self) -> None:
         """Import what registers regularizers. Raises ConfigError where that fails."""
-        from sparse_plugin.support.user_files import load
+        from sparse_plugin.support.user_files import import_named
 
         for name in self.imports:
-            load(name)
+            import_named(name)
 
     def with_(self, **own: Any) -> SparsityConfig:
         """A copy with these of its own fields changed (not the regularizer's)."""

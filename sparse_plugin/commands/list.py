@@ -24,10 +24,10 @@ def list_(as_json: bool, kernels: bool, imports: tuple[str, ...]) -> None:
     from sparse_plugin.hosts.host import HOSTS
     from sparse_plugin.network.adapters import ADAPTERS
     from sparse_plugin.registry import REGULARIZERS
-    from sparse_plugin.support.user_files import load
+    from sparse_plugin.support.user_files import import_named
 
     for name in imports:
-        load(name)
+        import_named(name)
     if kernels:
         from sparse_plugin.projections import kernel_status
 

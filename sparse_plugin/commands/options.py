@@ -117,11 +117,11 @@ def _refuse_fields_alone(mapping: dict[str, Any], assignments: tuple[str, ...]) 
 
 def imported(files: tuple[str, ...]) -> tuple[str, ...]:
     """Load what registers regularizers, and name it so that runs can load it from anywhere."""
-    from sparse_plugin.support.user_files import load
+    from sparse_plugin.support.user_files import import_named
 
     absolute = tuple(os.path.abspath(file) if file.endswith(".py") else file for file in files)
     for file in absolute:
-        load(file)
+        import_named(file)
     return absolute
 
 

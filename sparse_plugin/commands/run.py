@@ -30,7 +30,7 @@ def run(command: tuple[str, ...], generator: str | None, host: str | None, run_d
 
     Exits with the script's own code, or with 3 where the script succeeded and nothing was regularized.
     """
-    from sparse_plugin.hosts.launch import run as launch
+    from sparse_plugin.hosts.launch import run_command
 
     config = config_of(**options, generator=generator, host=host, run_dir=run_dir)
-    sys.exit(launch(command, config))
+    sys.exit(run_command(command, config))

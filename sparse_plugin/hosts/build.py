@@ -16,14 +16,14 @@ from sparse_plugin.config import SparsityConfig, load_yaml
 from sparse_plugin.errors import ConfigError, shown
 from sparse_plugin.hosts.session import Session
 from sparse_plugin.support.files import reason
-from sparse_plugin.support.user_files import load
+from sparse_plugin.support.user_files import import_named
 
 
 def build(generator: str, arguments: Sequence[str], imports: Sequence[str] = ()) -> nn.Module:
     """The module that "module:Class" makes of arguments. Raises ConfigError where it cannot be imported or built."""
     sys.path.insert(0, os.getcwd())  # as for a script that stands there
     for name in imports:
-        load(name)
+        import_named(name)
     # Hosts that need help to be imported get it; nothing is attached.
     session = Session(SparsityConfig(enabled=False))
     session.start()

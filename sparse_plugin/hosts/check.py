@@ -16,7 +16,7 @@ from sparse_plugin.hosts.host import HOSTS, Host, identify
 from sparse_plugin.hosts.instances import generator_like
 from sparse_plugin.hosts.recognize import Recognition, classes, python_files, unparsable
 from sparse_plugin.support import advice
-from sparse_plugin.support.user_files import load
+from sparse_plugin.support.user_files import import_named
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +33,7 @@ def check(folder: str, name: str | None = None, imports: Sequence[str] = ()) -> 
     """
     imports = [os.path.abspath(each) if each.endswith(".py") else each for each in imports]
     for each in imports:
-        load(each)
+        import_named(each)
     path = Path(folder).resolve()
     if not path.is_dir():
         raise ConfigError(f"{folder} is no folder; give the one that holds the host's source")
@@ -129,7 +129,7 @@ def main(name: str, root: str, out: str, *imports: str) -> None:
 
     sys.path.insert(0, root)
     for each in imports:
-        load(each)
+        import_named(each)
     host = HOSTS.get(name)
     session = Session(SparsityConfig(enabled=False))
     session.start()  # hosts that need help to be imported get it; nothing is attached

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sparse_plugin.errors import ConfigError, shown
-from sparse_plugin.hosts.recognize import Recognition, Source, import_root, recognize, source_file, unparsable
+from sparse_plugin.hosts.recognize import Recognition, Revision, import_root, recognize, source_file, unparsable
 from sparse_plugin.hosts.undo import Undo
 from sparse_plugin.support import advice
 from sparse_plugin.support.plugins import Plugins, called_from
@@ -94,7 +94,7 @@ class Host:
         factories: Sequence[str] = (),
         losses: Sequence[str] | Mapping[str, float] = (),
         marks: Sequence[str] = (),
-        sources: Sequence[Source] = (),
+        sources: Sequence[Revision] = (),
         switch: str = "",
     ) -> None:
         for given in (generators, factories, losses, marks, sources):

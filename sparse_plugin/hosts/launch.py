@@ -23,7 +23,7 @@ from sparse_plugin.support.console import say
 NOTHING_ATTACHED = 3
 
 
-def run(command: Sequence[str], config: SparsityConfig) -> int:
+def run_command(command: Sequence[str], config: SparsityConfig) -> int:
     """Run command with the plugin on, and return its exit code, or NOTHING_ATTACHED.
 
     A config without a regularizer waits for the host's own configuration, or a checkpoint, to name it. `python` means the

@@ -16,7 +16,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Source:
+class Revision:
     """One repository at the revision that a patch was written for and run on.
 
     folder: the part of the repository that its scripts have first on their path. files: some of its files, below folder,

@@ -18,7 +18,7 @@ from sparse_plugin.hosts.request import Request
 from sparse_plugin.hosts.undo import Undo
 from sparse_plugin.hosts.watching import Watch
 from sparse_plugin.support.console import say
-from sparse_plugin.support.user_files import load
+from sparse_plugin.support.user_files import import_named
 
 
 class Session:
@@ -67,7 +67,7 @@ class Session:
         try:
             with self.undo.attempt():
                 for name in config.imports:
-                    load(name)
+                    import_named(name)
                 hosts = [(config.host, HOSTS.get(config.host))] if config.host else HOSTS.usable()
                 for name, host in hosts:
                     self._install(name, host)

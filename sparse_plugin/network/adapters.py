@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Row = str | list[str] | Callable[["nn.Module"], str | list[str]]
 
 
-class Owner(Protocol):
+class Framework(Protocol):
     """What tells whether a module that was imported is its own: a host."""
 
     def owns(self, module: Any) -> bool: ...
@@ -36,7 +36,7 @@ class Adapter:
 
     follows_input = False
 
-    def __init__(self, name: str, table: Mapping[str, Row], host: Owner | None = None) -> None:
+    def __init__(self, name: str, table: Mapping[str, Row], host: Framework | None = None) -> None:
         if not isinstance(table, Mapping):
             raise ConfigError(
                 f"the table of adapter {shown(name)} is {shown(table)}; give a mapping of classes to paths"

@@ -12,7 +12,7 @@ from sparse_plugin.errors import ConfigError
 from sparse_plugin.support import advice
 
 
-def load(name: str) -> None:
+def import_named(name: str) -> None:
     """Import a file (`my_regularizers.py`) or a module (`package.module`) once, for what it registers.
 
     A file is imported as `sparse_plugin_user_<stem>`, so that it never takes the name of a host's module; its classes

@@ -306,7 +306,7 @@ CALLS = [
     (["experiment table4"], [TABLE4], "sparse_plugin.experiments.table4:run_table4", ("", 0)),
     (["evaluate", "target"], [EVALUATE, DATA, NAMED], "sparse_plugin.evaluate.evaluation:evaluate", None),
     *((["restore " + kind, "image.png", "-o", "o.png", *more], [RESTORE, CONFIG], "sparse_plugin.restore.command:restore_files", []) for kind, more in KINDS.items()),
-    (["run", "--", "python", "x.py"], [RUN, CONFIG], "sparse_plugin.hosts.launch:run", 0),
+    (["run", "--", "python", "x.py"], [RUN, CONFIG], "sparse_plugin.hosts.launch:run_command", 0),
     (["figure", "4a", "runs"], [FIGURE], "sparse_plugin.figures:make", "f.png"),
     (["demo"], [DEMO], "sparse_plugin.demo.run:run", ""),
     (["results", "runs.jsonl"], [RESULTS], "sparse_plugin.figures.pages:make", ""),

@@ -15,7 +15,7 @@ from sparse_plugin.network.adapters import ADAPTERS
 from sparse_plugin.registry import REGULARIZERS
 from sparse_plugin.registry.base import RESERVED
 from sparse_plugin.support.plugins import Plugin
-from sparse_plugin.support.user_files import load
+from sparse_plugin.support.user_files import import_named
 
 
 class Net(nn.Module):
@@ -298,7 +298,7 @@ def test_two_files_of_one_name_are_both_imported(tmp_path):
         )
     try:
         for folder in ("a", "b", "a", "b"):
-            load(str(tmp_path / folder / "same.py"))
+            import_named(str(tmp_path / folder / "same.py"))
             assert registry.get(f"of_{folder}").__name__ == "Own"
     finally:
         for folder in ("a", "b"):

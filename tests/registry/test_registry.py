@@ -12,7 +12,7 @@ import sparse_plugin
 from sparse_plugin import Constraint, Penalty, registry
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.registry import REGULARIZERS
-from sparse_plugin.support.user_files import load
+from sparse_plugin.support.user_files import import_named
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 
@@ -235,16 +235,16 @@ class TestRegistration:
                 """
             )
         )
-        load(str(file))
-        load(str(file))
+        import_named(str(file))
+        import_named(str(file))
         assert registry.create("soft", {}).threshold == 0.1
         assert REGULARIZERS.all()["soft"].origin == str(file)
 
     def test_a_file_that_is_missing_or_fails(self, tmp_path):
         with pytest.raises(ConfigError, match="there is no such file"):
-            load(str(tmp_path / "none.py"))
+            import_named(str(tmp_path / "none.py"))
         (tmp_path / "bad.py").write_text("1 / 0")
         with pytest.raises(ConfigError, match=re.escape("fails: ZeroDivisionError: division by zero")):
-            load(str(tmp_path / "bad.py"))
+            import_named(str(tmp_path / "bad.py"))
         with pytest.raises(ConfigError, match="No module named 'nowhere'"):
-            load("nowhere.at_all")
+            import_named("nowhere.at_all")

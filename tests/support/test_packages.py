@@ -173,9 +173,9 @@ def test_what_is_published_with_its_decorator_is_one(install, first, tmp_path, c
     if first == "import":
         import soft_package  # noqa: F401
     elif first == "file":
-        from sparse_plugin.support.user_files import load
+        from sparse_plugin.support.user_files import import_named
 
-        load(str(tmp_path / "soft_package.py"))
+        import_named(str(tmp_path / "soft_package.py"))
     for _ in range(2):
         made = sparse_plugin.attach(Net(), "soft", threshold=0.5, example_input=torch.randn(2, 4, 9, 9)).regularizer
     assert str(made) == "soft(threshold=0.5)"
@@ -206,10 +206,10 @@ def test_a_package_that_registers_below_is_one_and_another_owner_is_not(install,
 
 def test_adapters_of_one_name_from_two_files_are_two(install, tmp_path):
     code = "import sparse_plugin\nsparse_plugin.register_adapter(sparse_plugin.Adapter('mine', {}))\n"
-    from sparse_plugin.support.user_files import load
+    from sparse_plugin.support.user_files import import_named
 
     for name in ("a", "b"):
         (tmp_path / f"{name}_adapters.py").write_text(code)
-    load(str(tmp_path / "a_adapters.py"))
+    import_named(str(tmp_path / "a_adapters.py"))
     with pytest.raises(ConfigError, match=r"two adapters 'mine', one from .*a_adapters.py and one from .*b_adapters.py"):
-        load(str(tmp_path / "b_adapters.py"))
+        import_named(str(tmp_path / "b_adapters.py"))
