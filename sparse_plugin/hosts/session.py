@@ -8,6 +8,7 @@ from typing import Any
 
 from sparse_plugin.config import ENVIRONMENT, SparsityConfig
 from sparse_plugin.errors import SparsePluginError
+from sparse_plugin.hosts.builders import Builders
 from sparse_plugin.hosts.generators import Generators
 from sparse_plugin.hosts.host import HOSTS, Host
 from sparse_plugin.hosts.journal import Journal
@@ -16,7 +17,6 @@ from sparse_plugin.hosts.patching import Patches
 from sparse_plugin.hosts.reporting import Reporter
 from sparse_plugin.hosts.request import Request
 from sparse_plugin.hosts.undo import Undo
-from sparse_plugin.hosts.watching import Watch
 from sparse_plugin.support.console import say
 from sparse_plugin.support.user_files import import_named
 
@@ -35,14 +35,14 @@ class Session:
         self.undo = Undo()
         patches = Patches(self.undo)
         generators = Generators(self.request, Reporter(self.journal), self.undo)
-        watch = Watch(patches, generators.built)
+        builders = Builders(patches, generators.built)
         loss = Loss(generators)
         # What a `Patcher` offers, by the parts that do it.
         self.wrap = patches.wrap
         self.when_imported = patches.when_imported
-        self.attach_instances_of = watch.attach_instances_of
-        self.attach_generators = watch.attach_generators
-        self.after_factory = watch.after_factory
+        self.attach_instances_of = builders.attach_instances_of
+        self.attach_generators = builders.attach_generators
+        self.after_factory = builders.after_factory
         self.built = generators.built
         self.from_checkpoint = generators.from_checkpoint
         self.attachments = generators.attachments

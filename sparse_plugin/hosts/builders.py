@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class Watch:
-    """Calls built(generator, host) for every generator that is built, as soon as it is; host is None where none is known."""
+class Builders:
+    """The classes and functions that build generators: built(generator, host) is called as soon as one is built.
+
+    host is None where none is known.
+    """
 
     def __init__(self, patches: Patches, built: Callable[[nn.Module, Host | None], None]) -> None:
         self._patches = patches
