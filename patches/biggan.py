@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,8 +34,6 @@ class BigGAN(Host):
 
     def examples(self, root: Path) -> Iterator[Example]:
         """BigGAN and, where it is there, BigGAN-deep, as for CIFAR-10."""
-        import importlib
-
         def build(module: str) -> tuple[nn.Module, tuple[Any, ...]]:
             import torch
 

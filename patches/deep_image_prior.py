@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,8 +90,6 @@ class DeepImagePrior(Host):
         del root
 
         def build(name: str, channels: int, **options: Any) -> tuple[nn.Module, tuple[Any, ...]]:
-            import importlib
-
             import torch
 
             module = importlib.import_module(f"models.{name.lower()}")

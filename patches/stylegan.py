@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,8 +34,6 @@ class StyleGAN(Host):
 
     def examples(self, root: Path) -> Iterator[Example]:
         """Every generator class that is there, small and at 32 pixels."""
-        import importlib
-
         def build(spec: str) -> tuple[nn.Module, tuple[Any, ...]]:
             import torch
 

@@ -15,7 +15,11 @@ from sparse_plugin.support.plugins import Plugins, caller_origin
 R = TypeVar("R", bound=type[Regularizer])
 
 REGULARIZERS: Plugins[Any] = Plugins(
-    "regularizer", ("named", "model_fields"), "a class derived from Constraint or Penalty", classes=True
+    "regularizer",
+    ("named", "model_fields"),
+    "a class derived from Constraint or Penalty",
+    classes=True,
+    accept=check_fields,
 )
 
 
@@ -37,7 +41,6 @@ def register(name: str) -> Callable[[R], R]:
             raise ConfigError(
                 f"{shown(cls)} cannot be registered as {shown(name)}: derive it from Constraint or Penalty"
             )
-        check_fields(cls)
         REGULARIZERS.register(name, cls, caller_origin(cls))
         return cls
 
@@ -52,8 +55,16 @@ def available() -> list[str]:
 def get(name: str) -> type[Regularizer]:
     """The class registered under name. Raises ConfigError with the nearest match where there is none."""
     cls: type[Regularizer] = REGULARIZERS.get(name)
-    check_fields(cls)  # an entry point need not have passed the decorator
     return cls
+
+
+def owners_of_fields() -> dict[str, list[str]]:
+    """The fields of all regularizers that load, each with the names of those that have it."""
+    owners: dict[str, list[str]] = {}
+    for name, cls in REGULARIZERS.usable():
+        for field in cls.model_fields:
+            owners.setdefault(field, []).append(name)
+    return owners
 
 
 def create(name: str, settings: Mapping[str, Any]) -> Regularizer:

@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -20,14 +20,14 @@ from pydantic import (
 )
 
 from sparse_plugin.errors import CheckpointError, ConfigError, one_of, shown
+from sparse_plugin.registry import REGULARIZERS, by_default, create
+from sparse_plugin.registry.base import Penalty, Regularizer
 from sparse_plugin.support import advice
 from sparse_plugin.support.config_text import assign as assign
 from sparse_plugin.support.config_text import load_yaml as load_yaml
 from sparse_plugin.support.config_text import read as read
 from sparse_plugin.support.files import reason
-
-if TYPE_CHECKING:
-    from sparse_plugin.registry.base import Regularizer
+from sparse_plugin.support.user_files import import_named
 
 ENVIRONMENT = "SPARSE_PLUGIN_CONFIG"
 
@@ -136,8 +136,6 @@ class SparsityConfig(BaseModel):
         Nothing else of them is taken: data never say what is imported, patched or written. Raises CheckpointError, naming
         source, where they are no settings, or of a regularizer that is not registered here: it says by which --import.
         """
-        from sparse_plugin.registry import REGULARIZERS
-
         if not isinstance(found, Mapping) or not isinstance(found.get("regularizer"), str):
             raise CheckpointError(f"{source} should hold a regularizer and its settings, and holds {shown(found)}")
         name = found["regularizer"]
@@ -178,8 +176,6 @@ class SparsityConfig(BaseModel):
     @classmethod
     def of(cls, regularizer: Regularizer, **own: Any) -> SparsityConfig:
         """For a regularizer object. Raises ConfigError for anything else."""
-        from sparse_plugin.registry.base import Regularizer
-
         if not isinstance(regularizer, Regularizer):
             raise ConfigError(
                 f"the regularizer is {shown(regularizer)}; give a registered name, a Constraint or a Penalty"
@@ -192,8 +188,6 @@ class SparsityConfig(BaseModel):
         """The regularizer. Raises ConfigError for an unknown name or field, a value out of range, and for settings of this
         config that have no meaning for it.
         """
-        from sparse_plugin.registry.base import Penalty
-
         made = self._made or self._create()
         if not isinstance(made, Penalty):
             for key, default in (("delivery", "gradient"), ("accumulation", 1)):
@@ -207,8 +201,6 @@ class SparsityConfig(BaseModel):
         return regularizer
 
     def _create(self) -> Regularizer:
-        from sparse_plugin.registry import by_default, create
-
         self.load_imports()
         if self.regularizer is None:
             raise ConfigError("no regularizer is named; give one, such as l0_inf")
@@ -216,10 +208,12 @@ class SparsityConfig(BaseModel):
 
     def load_imports(self) -> None:
         """Import what registers regularizers. Raises ConfigError where that fails."""
-        from sparse_plugin.support.user_files import import_named
-
         for name in self.imports:
             import_named(name)
+
+    def with_settings(self, **settings: Any) -> SparsityConfig:
+        """A copy whose regularizer has these of its settings changed."""
+        return type(self)(**self.said(), settings={**self.settings, **settings})
 
     def with_(self, **own: Any) -> SparsityConfig:
         """A copy with these of its own fields changed (not the regularizer's)."""

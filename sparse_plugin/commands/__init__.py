@@ -1,1 +1,4 @@
-"""The command line, one module a command."""
+"""The command line, one module a command.
+
+Imports inside functions keep torch, pydantic and the reading of installed packages' metadata out of `--help`.
+"""

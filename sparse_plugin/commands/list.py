@@ -9,6 +9,7 @@ import click
 from sparse_plugin.commands.options import print_rows
 from sparse_plugin.errors import SparsePluginError
 from sparse_plugin.support.progress import busy
+from sparse_plugin.support.user_files import import_named
 
 
 @click.command("list")
@@ -24,7 +25,6 @@ def list_(as_json: bool, kernels: bool, imports: tuple[str, ...]) -> None:
     from sparse_plugin.hosts.host import HOSTS
     from sparse_plugin.network.adapters import ADAPTERS
     from sparse_plugin.registry import REGULARIZERS
-    from sparse_plugin.support.user_files import import_named
 
     for name in imports:
         import_named(name)

@@ -10,7 +10,9 @@ from typing import Any
 
 import click
 
-from sparse_plugin.errors import ConfigError
+from sparse_plugin.commands.derived import DerivedOption, installed
+from sparse_plugin.errors import ConfigError, one_of, shown
+from sparse_plugin.support.user_files import import_named
 
 
 def config_options(command: Any) -> Any:
@@ -26,7 +28,12 @@ def config_options(command: Any) -> Any:
         click.option(
             "--set", "assignments", multiple=True, metavar="sparse.KEY=VALUE", help="Set one key, as in sparse.k=16."
         ),
-        click.option("--sparse", metavar="NAME", help="The regularizer: l1, l0, l0_inf, l0_channel, ml_csc, or a registered one."),
+        click.option(
+            "--sparse",
+            cls=DerivedOption,
+            derive=lambda: f"The regularizer: {installed('regularizer')}, or a registered one.",
+            metavar="NAME",
+        ),
         click.option("--config", "config_file", metavar="FILE", help="A YAML or TOML file with a section `sparse`."),
     ):
         command = option(command)
@@ -66,7 +73,6 @@ def config_of(
 ) -> Any:
     """The SparsityConfig that the options of `config_options` ask for, which may lack a regularizer. Raises ConfigError."""
     from sparse_plugin.config import SparsityConfig, assign, read
-    from sparse_plugin.errors import ConfigError, shown
 
     mapping: dict[str, Any] = {}
     if config_file is not None:
@@ -97,14 +103,10 @@ def config_of(
 def _refuse_fields_alone(mapping: dict[str, Any], assignments: tuple[str, ...]) -> None:
     """Refuse a regularizer's field that is set where no regularizer is named."""
     from sparse_plugin.config import SparsityConfig
-    from sparse_plugin.errors import ConfigError, one_of
-    from sparse_plugin.registry import REGULARIZERS
+    from sparse_plugin.registry import owners_of_fields
 
     for key in mapping.keys() - SparsityConfig.model_fields.keys():
-        owners: dict[str, list[str]] = {}
-        for name, kind in REGULARIZERS.usable():
-            for field in kind.model_fields:
-                owners.setdefault(field, []).append(name)
+        owners = owners_of_fields()
         known = [*owners, *SparsityConfig.model_fields.keys() - {"settings"}]
         belongs = f"it is a field of {', '.join(owners[key])}" if key in owners else one_of("key", key, known)
         given = next((text for text in assignments if text.partition("=")[0].strip() == f"sparse.{key}"), "")
@@ -117,8 +119,6 @@ def _refuse_fields_alone(mapping: dict[str, Any], assignments: tuple[str, ...]) 
 
 def imported(files: tuple[str, ...]) -> tuple[str, ...]:
     """Load what registers regularizers, and name it so that runs can load it from anywhere."""
-    from sparse_plugin.support.user_files import import_named
-
     absolute = tuple(os.path.abspath(file) if file.endswith(".py") else file for file in files)
     for file in absolute:
         import_named(file)
@@ -127,8 +127,6 @@ def imported(files: tuple[str, ...]) -> tuple[str, ...]:
 
 def refuse(options: tuple[str, ...], why: str) -> None:
     """Raise ConfigError where one of these options, by the names of their parameters, was given: it would have no effect."""
-    from sparse_plugin.errors import ConfigError
-
     context = click.get_current_context()
     for parameter in context.command.params:
         name = parameter.name or ""

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from sparse_plugin.commands.derived import DerivedOption, installed
 from sparse_plugin.commands.options import config_of, config_options
 
 
@@ -17,7 +18,12 @@ from sparse_plugin.commands.options import config_of, config_options
     metavar="MODULE:CLASS",
     help='The generator\'s class in a host that is not known, as in "__main__:Generator".',
 )
-@click.option("--host", metavar="NAME", help="Patch this host only.")
+@click.option(
+    "--host",
+    cls=DerivedOption,
+    derive=lambda: f"Patch this host only: {installed('host')}, or a registered one.",
+    metavar="NAME",
+)
 @click.option(
     "--run-dir", metavar="DIR", help="Where measurements are logged.  [default: the host's, else sparse_runs/<time>]"
 )

@@ -11,10 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparse_plugin.errors import ConfigError
+from sparse_plugin.config import SparsityConfig
+from sparse_plugin.errors import ConfigError, SiteError, SparsePluginError
 from sparse_plugin.hosts.host import HOSTS, Host, identify
 from sparse_plugin.hosts.instances import generator_like
 from sparse_plugin.hosts.recognize import Recognition, classes, python_files, unparsable
+from sparse_plugin.hosts.session import Session
 from sparse_plugin.support import advice
 from sparse_plugin.support.user_files import import_named
 
@@ -124,9 +126,6 @@ def _examine(host: Host, found: Recognition, imports: Sequence[str]) -> list[dic
 def main(name: str, root: str, out: str, *imports: str) -> None:
     """Build, attach and run the examples of a host below root, and write a row for each."""
     advice.speak_to("command")
-    from sparse_plugin.config import SparsityConfig
-    from sparse_plugin.hosts.session import Session
-
     sys.path.insert(0, root)
     for each in imports:
         import_named(each)
@@ -138,8 +137,6 @@ def main(name: str, root: str, out: str, *imports: str) -> None:
 
 
 def _row(name: str, build: Any) -> dict[str, Any]:
-    from sparse_plugin.errors import SparsePluginError
-
     row: dict[str, Any] = {"name": name, "class": "", "sites": [], "error": ""}
     try:
         generator, inputs = build()
@@ -161,7 +158,6 @@ def _sites(generator: nn.Module, inputs: tuple[Any, ...]) -> Iterator[dict[str, 
     """Attach as a run would, check by a forward pass, and say where each Γ is, its shape, and how dense it is."""
     from sparse_plugin.attachment.attach import attach
     from sparse_plugin.attachment.handle import Attachment
-    from sparse_plugin.errors import SiteError
 
     try:
         attach(generator, "ml_csc", k=[1, 1.0])

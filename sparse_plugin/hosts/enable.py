@@ -41,7 +41,7 @@ def enable(
         HOSTS.get(config.host)
     now = current.session()
     if isinstance(now, Session):
-        if now.config.flat() == config.flat():
+        if (now.config.said(), now.config.settings) == (config.said(), config.settings):
             return now
         raise AttachmentError(
             f"sparse_plugin is on already, with {_told(now.config)}, and this asks for {_told(config)}; "
@@ -85,9 +85,9 @@ def _config(
 
 def _told(config: SparsityConfig) -> str:
     """All that a config sets, for people."""
-    flat = config.flat()
-    name = flat.pop("regularizer", "no regularizer")
-    return f"{name}({', '.join(f'{key}={value}' for key, value in flat.items())})"
+    own = config.said()
+    name = own.pop("regularizer", "no regularizer")
+    return f"{name}({', '.join(f'{key}={value}' for key, value in (*config.settings.items(), *own.items()))})"
 
 
 def disable() -> None:

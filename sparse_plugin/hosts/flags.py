@@ -9,7 +9,7 @@ import yaml
 
 from sparse_plugin.config import load_yaml
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.registry import REGULARIZERS
+from sparse_plugin.registry import REGULARIZERS, owners_of_fields
 
 if TYPE_CHECKING:
     from sparse_plugin.hosts.host import Patcher
@@ -24,7 +24,7 @@ def add(parser: argparse.ArgumentParser, session: Patcher) -> None:
     """
     group = parser.add_argument_group("sparse_plugin")
     group.add_argument("--sparse", metavar="NAME", help=f"the regularizer: {', '.join(REGULARIZERS.all())}")
-    for field, owners in sorted(_fields().items()):
+    for field, owners in sorted(owners_of_fields().items()):
         group.add_argument(f"--{_PREFIX}{field}", metavar="VALUE", help=f"of {', '.join(owners)}")
     parse = parser.parse_known_args
 
@@ -46,11 +46,3 @@ def add(parser: argparse.ArgumentParser, session: Patcher) -> None:
         return namespace, rest
 
     parser.parse_known_args = parse_known_args  # type: ignore[method-assign]
-
-
-def _fields() -> dict[str, list[str]]:
-    owners: dict[str, list[str]] = {}
-    for name, kind in REGULARIZERS.usable():
-        for field in kind.model_fields:
-            owners.setdefault(field, []).append(name)
-    return owners

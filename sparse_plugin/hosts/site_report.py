@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from sparse_plugin.errors import ConfigError, SiteError
+from sparse_plugin.hosts.build import build, draw, input_shapes
+from sparse_plugin.network import adapters, detection, encoders, sites
 
 
 def inspect(
@@ -15,9 +17,6 @@ def inspect(
 
     Raises ConfigError for a class that cannot be imported or built, or an input it does not take.
     """
-    from sparse_plugin.hosts.build import build, draw, input_shapes
-    from sparse_plugin.network import adapters, detection, encoders, sites
-
     made = build(generator, arguments, imports)
     shapes = input_shapes(made, inputs, 2, generator)
     example = [draw(text) for text in shapes]

@@ -29,7 +29,7 @@ class Method:
         """What tells whether sparsity or something else does it: of ml_csc, its added layers with all of Γ kept."""
         if self.sparse is None or self.name != "ml_csc" or self.sparse.settings.get("k") == 1.0:
             return None
-        return Method(self.name, SparsityConfig.from_mapping({**self.sparse.flat(), "k": 1.0}))
+        return Method(self.name, self.sparse.with_settings(k=1.0))
 
     @property
     def label(self) -> str:

@@ -42,7 +42,7 @@ def with_defaults(sparse: SparsityConfig, arch: str) -> SparsityConfig:
         return sparse
     sparse.load_imports()
     found = settings(arch, sparse.regularizer)
-    return SparsityConfig.from_mapping({**sparse.flat(), **found}) if found else sparse
+    return sparse.with_settings(**found) if found else sparse
 
 
 def attachable(sparse: SparsityConfig | None, command: str, arch: str) -> SparsityConfig | None:

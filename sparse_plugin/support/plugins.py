@@ -34,14 +34,24 @@ class Plugin(Generic[T]):
 class Plugins(Generic[T]):
     """The plugins of one kind, by name: those of the entry points `sparse_plugin.KINDs`, and those registered in this process.
 
-    offers: the attributes that each must have. what: what each is, for people. classes: whether they are classes.
+    offers: the attributes that each must have. what: what each is, for people. classes: whether they are classes. accept:
+    raises ConfigError for one that cannot be used, by whatever door it comes.
     """
 
-    def __init__(self, kind: str, offers: tuple[str, ...], what: str, *, classes: bool = False) -> None:
+    def __init__(
+        self,
+        kind: str,
+        offers: tuple[str, ...],
+        what: str,
+        *,
+        classes: bool = False,
+        accept: Callable[[T], None] = lambda value: None,
+    ) -> None:
         self.kind = kind
         self.what = what
         self.classes = classes
         self.offers = offers
+        self._accept = accept
         self._local: dict[str, Plugin[T]] = {}
         self._installed: dict[str, Plugin[T]] | None = None
         self._twice: list[str] = []
@@ -50,9 +60,10 @@ class Plugins(Generic[T]):
     def register(self, name: Any, value: T, origin: str) -> None:
         """Register value under name in this process.
 
-        Raises ConfigError where another owner already has the name. A package's own entry point of this name is no other
-        owner: whether it leads to the same is seen when it is loaded.
+        Raises ConfigError where value cannot be used, or another owner already has the name. A package's own entry point of
+        this name is no other owner: whether it leads to the same is seen when it is loaded.
         """
+        self._accept(value)
         if not isinstance(name, str) or not name.isidentifier() or name != name.lower():
             raise ConfigError(
                 f"{shown(name)} is no name for a {self.kind}: use lower-case letters, digits and underscores"
@@ -130,6 +141,10 @@ class Plugins(Generic[T]):
             raise ConfigError(f"{self.described(plugin.name)} does not import: {said}") from error
         if isinstance(value, type) is not self.classes or not all(hasattr(value, name) for name in self.offers):
             raise ConfigError(f"{self.described(plugin.name)} is {value!r}, and it must be {self.what}")
+        try:
+            self._accept(value)
+        except ConfigError as error:
+            raise ConfigError(f"{self.described(plugin.name)}: {error}") from None
         return value
 
     def _two(self, name: str, one: str, other: str, advice: str) -> str:
@@ -151,6 +166,11 @@ class Plugins(Generic[T]):
                 plugin = Plugin(entry.name, f"{other.origin} and {plugin.origin}", _refusing(said))
             found[entry.name] = plugin
         return found
+
+
+def installed(kind: str) -> list[str]:
+    """The names of the plugins of one kind that packages bring, sorted; none is loaded, nor the module of their type."""
+    return sorted({entry.name for entry in _entries(f"sparse_plugin.{kind}s")})
 
 
 def _refusing(said: str) -> Callable[[], Any]:

@@ -4,14 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 
 import pytest
 import torch
 from click.testing import CliRunner
 from generators import Residual
 
-from sparse_plugin import attach
+from sparse_plugin import attach, registry
 from sparse_plugin.commands.cli import cli
+from sparse_plugin.hosts.host import HOSTS
+from sparse_plugin.support import plugins
 
 
 def run(*args):
@@ -36,8 +39,34 @@ def test_help_and_import_are_quick():
     bare = seconds("-c", "pass")
     assert seconds("-m", "sparse_plugin", "--help") - bare < 0.3
     assert seconds("-c", "import sparse_plugin") - bare < 0.3
-    loaded = "import sparse_plugin, sparse_plugin.commands.cli, sys; print([m for m in ('torch', 'numpy', 'pydantic') if m in sys.modules])"
+    heavy = "import sys; print([m for m in ('torch', 'numpy', 'pydantic', 'matplotlib') if m in sys.modules])"
+    loaded = f"import sparse_plugin, sparse_plugin.commands.cli; {heavy}"
     assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout == "[]\n"
+    # A process of a run that imports no torch is not made to.
+    enabled = "import sparse_plugin; sparse_plugin.enable('mimicry', 'l0_inf', k=2); import sys; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", enabled], capture_output=True, text=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize("command", ["run", "check", "sites", "list", "strip", "train"])
+def test_the_help_of_a_command_imports_nothing_heavy(command):
+    code = (
+        "import sys\nfrom sparse_plugin.commands.cli import cli\n"
+        f"cli([{command!r}, '--help'], standalone_mode=False)\n"
+        "print([m for m in ('torch', 'numpy', 'pydantic', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.startswith("Usage:") and done.stdout.endswith("\n[]\n"), done.stderr
+
+
+def test_help_names_what_is_registered(monkeypatch):
+    """Those of every installed package, by its entry points; none is loaded for it."""
+    words = " ".join(run("run", "--help").output.split())
+    assert f"The regularizer: {', '.join(registry.available())}, or a registered one." in words
+    assert f"Patch this host only: {', '.join(HOSTS.all())}, or a registered one." in words
+    theirs = [EntryPoint("topk_space", "no_such_module:TopK", "sparse_plugin.regularizers")]
+    monkeypatch.setattr(plugins, "entry_points", lambda group: theirs)
+    for command in ("run", "train"):
+        assert "The regularizer: topk_space, or" in " ".join(run(command, "--help").output.split())
 
 
 def test_python_m_is_the_command():

@@ -11,8 +11,9 @@ from torch import nn
 import sparse_plugin
 from sparse_plugin import Adapter, Attachment, Constraint, Penalty, Site, SparsityConfig, attach, registry
 from sparse_plugin.errors import AttachmentError, ConfigError
+from sparse_plugin.hosts.request import Request
 from sparse_plugin.network.adapters import ADAPTERS
-from sparse_plugin.registry import REGULARIZERS
+from sparse_plugin.registry import REGULARIZERS, owners_of_fields
 from sparse_plugin.registry.base import RESERVED
 from sparse_plugin.support.plugins import Plugin
 from sparse_plugin.support.user_files import import_named
@@ -238,10 +239,53 @@ def test_a_field_that_hides_what_it_inherits_is_refused(field, monkeypatch):
     kind = type("Gate", (Penalty,), {"__annotations__": {field: str}, field: "x", "__module__": __name__})
     with pytest.raises(ConfigError, match=f"Gate has the field {field}"):
         sparse_plugin.register("gate")(kind)
-    # An installed package need not use the decorator.
-    monkeypatch.setitem(REGULARIZERS._local, "gate", Plugin("gate", "a package", lambda: kind))
     with pytest.raises(ConfigError, match=f"Gate has the field {field}"):
+        REGULARIZERS.register("gate", kind, __file__)
+    assert "gate" not in registry.available()
+    # An installed package need not use the decorator.
+    monkeypatch.setitem(REGULARIZERS._discovered(), "gate", Plugin("gate", "theirs 1.0", lambda: kind, "theirs:Gate"))
+    with pytest.raises(ConfigError, match=rf"'gate' from theirs 1.0 \(entry point theirs:Gate\): Gate has the field {field}"):
         registry.get("gate")
+    assert not {field} & owners_of_fields().keys()
+
+
+def test_a_users_file_with_a_field_named_like_a_key_is_refused(tmp_path):
+    (tmp_path / "gate.py").write_text(
+        "import sparse_plugin\n@sparse_plugin.register('gate')\nclass Gate(sparse_plugin.Constraint):\n    run_dir: str = ''\n"
+    )
+    with pytest.raises(ConfigError, match="Gate has the field run_dir, and a config"):
+        SparsityConfig.from_mapping({"regularizer": "gate", "imports": [str(tmp_path / "gate.py")]}).build()
+    assert "gate" not in registry.available()
+
+
+def test_what_a_host_configures_is_laid_beside_what_the_launcher_was_given():
+    def configured(ours, theirs):
+        request = Request(SparsityConfig.from_mapping(ours, waiting=True), None)
+        request.configure(theirs, "theirs.yaml")
+        return request.config
+
+    full = configured({"measure_every": 5, "run_dir": "here"}, {**L0, "host": "msgan", "measure_every": 5})
+    assert (full.said(), full.settings) == (
+        {"regularizer": "l0_inf", "host": "msgan", "measure_every": 5, "run_dir": "here"},
+        {"k": L0["k"]},
+    )
+    for ours, theirs, key in (
+        ({"measure_every": 5}, {**L0, "measure_every": 6}, "measure_every: 6 and 5"),
+        (L0, {**L0, "k": 7}, f"k: 7 and {L0['k']}"),
+        (L0, {"regularizer": "l1", "weight": 1.0}, "regularizer: 'l1' and 'l0_inf'"),
+        ({"regularizer": "l1"}, {"regularizer": "l1", "weight": 1.0}, r"settings: \{'weight': 1.0\} and \{\}"),
+        ({"run_dir": "a", "host": "msgan"}, {**L0, "run_dir": "b", "host": "biggan"}, "host: 'biggan' and 'msgan'"),
+    ):
+        with pytest.raises(ConfigError, match=f"^theirs.yaml and the command that launched this run differ in {key}; give it"):
+            configured(ours, theirs)
+    with pytest.raises(ConfigError, match="^theirs.yaml: adapter 'msgan' and the sites out both say"):
+        configured({"sites": ["out"]}, {**L0, "adapter": "msgan"})
+
+
+def test_settings_are_changed_beside_keys_of_the_same_config():
+    config = SparsityConfig.from_mapping({**L1, "host": "msgan", "sites": "out"})
+    changed = config.with_settings(weight=3.0, reduction="sum")
+    assert changed.settings == {**config.settings, "weight": 3.0, "reduction": "sum"} and changed.said() == config.said()
 
 
 def test_a_config_says_what_is_wrong_however_it_is_made():

@@ -11,7 +11,9 @@ from torch.optim import optimizer
 import sparse_plugin
 from sparse_plugin.attachment import events
 from sparse_plugin.errors import AttachmentError, ConfigError
+from sparse_plugin.hosts import current, enable
 from sparse_plugin.hosts.host import HOSTS
+from sparse_plugin.hosts.undo import Undo
 from sparse_plugin.support import advice
 
 
@@ -109,6 +111,63 @@ def test_an_undo_that_fails_is_said(capsys):
     sparse_plugin.enable("mimicry", "l0_inf", k=2).undo.append(lambda: 1 / 0)
     sparse_plugin.disable()
     assert "could not be taken back: ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_what_fails_is_taken_back_alone_and_the_latest_first():
+    done, undo = [], Undo()
+
+    def do(name):
+        done.append(name)
+        undo.append(lambda: done.remove(done[-1]) if done[-1] == name else done.append(f"{name} out of turn"))
+
+    do("first")
+    with undo.attempt():
+        do("second")
+        with pytest.raises(ZeroDivisionError), undo.attempt():
+            do("third")
+            with undo.attempt():
+                do("fourth")
+            1 / 0  # noqa: B018
+        assert done == ["first", "second"]
+        do("fifth")
+    with pytest.raises(KeyboardInterrupt), undo.attempt():
+        do("sixth")
+        raise KeyboardInterrupt
+    assert done == ["first", "second", "fifth"]
+    undo.close()
+    assert done == []
+    undo.close()
+    assert done == []
+
+
+def test_a_patch_may_enter_what_is_left_again(host):
+    """`session.undo` is an ExitStack: context managers and callbacks of a patch's own end with the session."""
+    left = []
+
+    class Entered:
+        def __enter__(self):
+            left.append("in")
+
+        def __exit__(self, *error):
+            left.append("out")
+
+    def patch(self, session):
+        session.undo.enter_context(Entered())
+        session.undo.callback(left.append, "called")
+
+    host(patch=patch)
+    sparse_plugin.enable("broken", "l0_inf", k=2)
+    assert left == ["in"]
+    sparse_plugin.disable()
+    assert left == ["in", "called", "out"]
+
+
+def test_an_environment_that_cannot_be_set_leaves_nothing(monkeypatch):
+    before = traces()
+    monkeypatch.setattr(enable, "set_environment", lambda variables: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        sparse_plugin.enable(None, "l0", k=2)
+    assert traces() == before and current.session() is None
 
 
 def test_a_cell_that_runs_twice(tmp_path):

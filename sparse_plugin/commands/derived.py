@@ -1,0 +1,27 @@
+"""Help texts that say what is registered, made when somebody asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+
+def installed(kind: str) -> str:
+    """The plugins of one kind that packages bring, by name."""
+    from sparse_plugin.support.plugins import installed as names
+
+    return ", ".join(names(kind))
+
+
+class DerivedOption(click.Option):
+    """An option whose help is what `derive` returns."""
+
+    def __init__(self, *args: Any, derive: Callable[[], str], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.derive = derive
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        self.help = self.derive()
+        return super().get_help_record(ctx)
