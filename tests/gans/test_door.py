@@ -18,7 +18,7 @@ from sparse_plugin.gans.gan import GANS, gan
 from sparse_plugin.gans.objectives import Objective
 from sparse_plugin.gans.trained import load_trained
 from sparse_plugin.runs import checkpoints
-from sparse_plugin.support.user_files import load
+from sparse_plugin.support.user_files import import_named
 
 # A least-squares GAN (Mao et al. 2017) with a hyperparameter of its own.
 LSGAN = '''
@@ -149,8 +149,8 @@ def test_a_run_of_a_gan_that_is_not_here_says_which(as_file, tmp_path, data):
 
 
 def test_the_file_says_what_it_imports_once(as_file):
-    load(as_file[1])
-    load(as_file[1])
+    import_named(as_file[1])
+    import_named(as_file[1])
     assert "lsgan" in architectures()
 
 
