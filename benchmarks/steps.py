@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import sparse_plugin
-from sparse_plugin.attachment.identities import AddGradient, Held, Passage
-from sparse_plugin.attachment.penalty import Counter
+from sparse_plugin.attachment.gamma_nodes import GammaNodes
+from sparse_plugin.attachment.identities import AddGradient, Passage
+from sparse_plugin.attachment.site_state import Counter
 from sparse_plugin.projections import project_global, project_needles
 from sparse_plugin.registry import create
 
@@ -137,7 +138,7 @@ def own_work(name: str, shapes: list[tuple[int, ...]], forwards: int) -> Callabl
 
     def run() -> object:
         if project is None:
-            return [torch.autograd.grad(AddGradient.apply(g, l1, 1.0, Counter(), Passage(), Held()), g, grad) for g, grad in pairs]
+            return [torch.autograd.grad(AddGradient.apply(g, l1, 1.0, Counter(), Passage(), GammaNodes()), g, grad) for g, grad in pairs]
         for _ in range(forwards - 1):
             for g, _grad in pairs:
                 project(g.detach(), 0.25)

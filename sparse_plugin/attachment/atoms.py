@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from sparse_plugin.attachment.handle import Attachment
 from sparse_plugin.errors import AttachmentError
-from sparse_plugin.network.synthesis import Kernel
+from sparse_plugin.network.synthesis import SynthesisOperator
 from sparse_plugin.registry.dictionaries import Dictionary
 
 _SYNTHESIS = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -45,7 +45,7 @@ def effective_atoms(generator: nn.Module) -> Tensor:
     return painted
 
 
-def _d1(generator: nn.Module) -> tuple[Kernel, list[Dictionary]]:
+def _d1(generator: nn.Module) -> tuple[SynthesisOperator, list[Dictionary]]:
     attachment = Attachment.of(generator)
     if attachment is None:
         raise AttachmentError(f"nothing is attached to this {type(generator).__name__}; attach() a regularizer first")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Hashable, Iterator
 from enum import Enum
 from typing import Any
@@ -10,20 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin.attachment import hooks
-from sparse_plugin.errors import ForwardError
 from sparse_plugin.network import probe
 from sparse_plugin.support import capture
 
 _DEEP = 3  # how far containers are looked into
 
 
-class Call:
+class GeneratorCall:
     """A running forward of the generator, in one thread. heads: whether it may matter which of several heads is chosen."""
 
     def __init__(self, generator: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], heads: bool) -> None:
         self.generator, self.args, self.kwargs = generator, args, kwargs
-        self.outer: Call | None = None  # the call that this one is a part of, where the generator calls itself
+        self.outer: GeneratorCall | None = None  # the call that this one is a part of, where the generator calls itself
         self.passed = False  # whether Γ went through a site
         self.since: int = torch._C._autograd._get_sequence_nr()  # that of the first autograd node which it makes
         self.random = probe.random_state() if heads else None  # a depth may be drawn
@@ -43,24 +40,6 @@ class Call:
                         held += [module._buffers, module._parameters]
             self._kinds[weights] = tuple(_words(held, _DEEP, weights))
         return self._kinds[weights]
-
-
-class looking:
-    """In this thread nothing is counted or judged, while a call of the host's is looked at beforehand.
-
-    Where that fails the call would have failed too: the host gets its own error, which it may know how to handle.
-    """
-
-    def __enter__(self) -> None:
-        self.me = threading.get_ident()
-        self.before = self.me in hooks.muted
-        hooks.muted.add(self.me)
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if not self.before:
-            hooks.muted.discard(self.me)
-        if isinstance(error, ForwardError):
-            raise (error.__cause__ or error) from None
 
 
 def _words(value: Any, deep: int, weights: bool) -> Iterator[Hashable]:

@@ -25,7 +25,7 @@ KEY = f"{CHILD}._extra_state"
 LONGEST = 1_000_000
 
 
-class Inserted(nn.Module):
+class SparseChild(nn.Module):
     """The settings, as an extra state of one float tensor, and the inserted dictionaries, if any."""
 
     def __init__(self, settings: dict[str, Any], dictionaries: nn.Module | None) -> None:
@@ -87,7 +87,7 @@ def decode(state: Any) -> dict[str, Any]:
 
 def kept_at(module: nn.Module) -> set[str]:
     """The keys under which the settings stand in module's state_dict."""
-    return {f"{path}._extra_state" for path, inner in module.named_modules() if isinstance(inner, Inserted)}
+    return {f"{path}._extra_state" for path, inner in module.named_modules() if isinstance(inner, SparseChild)}
 
 
 def places(keys: set[str]) -> str:

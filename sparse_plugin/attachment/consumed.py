@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from sparse_plugin.attachment.hooks import SiteHook, muted, remove
+from sparse_plugin.attachment.constraint_hook import ConstraintHook
+from sparse_plugin.attachment.hooks import SiteHook, remove
+from sparse_plugin.attachment.looks import muted
 from sparse_plugin.errors import SiteError
 from sparse_plugin.network.probe import undisturbed
 from sparse_plugin.network.sites import CHILD, convolution, repeats
-from sparse_plugin.registry.base import Constraint
 from sparse_plugin.support import advice, capture
 
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -49,13 +50,13 @@ class _Inputs(TorchFunctionMode):
 class Consumed(capture.Unscriptable):
     """A forward hook on the module of D1, until what it hands its convolution was seen to meet the constraint."""
 
-    def __init__(self, hook: SiteHook) -> None:
+    def __init__(self, hook: ConstraintHook) -> None:
         self.hook = hook
 
     @staticmethod
     def place(generator: nn.Module, hook: SiteHook) -> None:
         """Look at the next forward of D1 behind hook's site. Where Γ is no input, or a penalty's, there is nothing to see."""
-        if hook.site.side != "input" or not isinstance(hook.regularizer, Constraint):
+        if hook.site.side != "input" or not isinstance(hook, ConstraintHook):
             return
         path = convolution(generator, hook.site)
         if path != hook.site.path and all(repeats(m) for m in _between(generator, hook.site.path, path)):
@@ -70,7 +71,6 @@ class Consumed(capture.Unscriptable):
             return
         taken = _taken(module, args, kwargs)
         constraint = self.hook.regularizer
-        assert isinstance(constraint, Constraint)
         if taken is not None and not constraint.holds(taken):
             raise SiteError(
                 f"{constraint} holds at the {self.hook.site}, and what {type(module).__name__} hands its convolution from there "

@@ -14,8 +14,8 @@ from typing import Any
 from torch import nn
 
 from sparse_plugin.attachment import hooks, loading, placement
-from sparse_plugin.attachment.calls import looking
-from sparse_plugin.attachment.child import Inserted
+from sparse_plugin.attachment.child import SparseChild
+from sparse_plugin.attachment.looks import constrained_input, looking, muted
 from sparse_plugin.attachment.plan import Plan
 from sparse_plugin.errors import SiteError
 from sparse_plugin.network.sites import CHILD, image_makers, kernel_owners, out_channels
@@ -48,7 +48,7 @@ class Deferred(capture.Unscriptable):
                 f"Γ of {type(module).__name__} is not known yet and cannot be found inside torch.compile, jit.trace or "
                 f"torch.export; run the generator once before, or {_hint()}"
             )
-        if threading.get_ident() in hooks.muted:
+        if threading.get_ident() in muted:
             return
         if getattr(module, "_is_replica", False):
             raise SiteError(
@@ -78,16 +78,16 @@ class Guard(capture.Unscriptable):
         self.likely, self.plan = likely, plan
 
     def __call__(self, module: nn.Module, args: Any) -> Any:
-        if threading.get_ident() in hooks.muted:
+        if threading.get_ident() in muted:
             makes = (out_channels(module) or 99) <= 4
-            return hooks.held_input(self.plan.regularizer, args) if makes else None
+            return constrained_input(self.plan.regularizer, args) if makes else None
         raise SiteError(
             f"a {type(module).__name__} of the generator ran before the generator was called, so its forward, or a part of it "
             f"such as decode or synthesis, is called directly and Γ cannot be found; {_hint(self.likely)}"
         )
 
 
-class Waiting(Inserted):
+class Waiting(SparseChild):
     """The child of the generator itself while the site is not known. places: where a checkpoint that was loaded had it."""
 
     places: frozenset[str] = frozenset()

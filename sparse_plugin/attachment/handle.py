@@ -15,20 +15,22 @@ from sparse_plugin.attachment import (
     first_call,
     hooks,
     loading,
+    loss_scaling,
     optimizer_steps,
-    penalty,
     verify,
     vigil,
 )
-from sparse_plugin.attachment.child import Inserted
+from sparse_plugin.attachment.child import SparseChild
+from sparse_plugin.attachment.looks import muted
+from sparse_plugin.attachment.penalty_hook import PenaltyHook
 from sparse_plugin.attachment.plan import Plan
 from sparse_plugin.errors import AttachmentError, ConfigError, PenaltyError, SiteError, module_of, path_of, shown
-from sparse_plugin.measurements.gamma import Measurement, Reduction
+from sparse_plugin.measurements.gamma import GammaStatistics, Measurement
 from sparse_plugin.measurements.log import Recorder
 from sparse_plugin.network import sites
 from sparse_plugin.network.probe import forward
 from sparse_plugin.network.sites import CHILD, Site
-from sparse_plugin.network.synthesis import Kernel, kernel
+from sparse_plugin.network.synthesis import SynthesisOperator, synthesis_operator
 from sparse_plugin.registry.base import Penalty, Regularizer
 from sparse_plugin.support import advice
 
@@ -63,6 +65,10 @@ class Attachment:
         return [hook for _, _, hook in hooks.find(self.generator, hooks.SiteHook)]
 
     @property
+    def _penalties(self) -> list[PenaltyHook]:
+        return [hook for _, _, hook in hooks.find(self.generator, PenaltyHook)]
+
+    @property
     def sites(self) -> tuple[Site, ...]:
         """Where Γ is read; empty as long as detection waits for the first call."""
         return tuple(hook.site for hook in self._hooks)
@@ -72,20 +78,25 @@ class Attachment:
         """The regularizer's settings. Raises AttachmentError where it was detached."""
         if self._off is not None:
             return self._off
+        return self._plan.regularizer
+
+    @property
+    def _plan(self) -> Plan:
+        """What was asked for. Raises AttachmentError where it was detached."""
         for _, _, hook in hooks.find(self.generator, _STANDING):
             plan: Plan = hook.plan if isinstance(hook, first_call.Deferred) else hook.vigil.plan
-            return plan.regularizer
+            return plan
         raise AttachmentError(f"nothing is attached to this {type(self.generator).__name__}: it was detached")
 
     @property
     def delivery(self) -> str | None:
         """How a penalty reaches the loss, "gradient" or "loss"; None before the first call decides the site."""
-        return next((hook.delivery for hook in self._hooks), None)
+        return self._plan.delivery if self._hooks else None
 
     @property
     def pending(self) -> bool:
         """Whether a forward pass with gradients is alive whose penalty can be taken (delivery="loss")."""
-        return any(hooks.runtime(hook).held.latest() for hook in self._hooks)
+        return any(hook.state.nodes.latest() for hook in self._penalties)
 
     def penalty(self, loss: Tensor | None = None) -> Tensor:
         """The penalty, a scalar with its graph, to be added to the generator's loss: of the latest forward pass, or, given the
@@ -101,8 +112,8 @@ class Attachment:
         if not self.enabled:
             like = next(self.generator.parameters(), None)
             return torch.zeros((), device=None if like is None else like.device)
-        at = self._hooks
-        if any(hook.delivery == "gradient" for hook in at):
+        at = self._penalties
+        if at and self._plan.delivery == "gradient":
             raise PenaltyError(
                 "this attachment adds the penalty's gradient itself, and adding the penalty would count it twice; "
                 f"attach with {advice.setting('delivery', 'loss')} to add it by hand"
@@ -114,7 +125,7 @@ class Attachment:
         if not at:
             raise PenaltyError(self._unknown())
         # Of several heads, a forward may use only some: those of a growing generator's other depths have nothing to add.
-        used = [hook for hook in at if hooks.runtime(hook).held.latest()] or at[:1]
+        used = [hook for hook in at if hook.state.nodes.latest()] or at[:1]
         return torch.stack([hook.penalty(loss) for hook in used]).sum() if len(used) > 1 else used[0].penalty(loss)
 
     def measure(self, *args: Any, **kwargs: Any) -> list[Measurement]:
@@ -129,7 +140,7 @@ class Attachment:
             raise AttachmentError(
                 "nothing was measured yet; pass a forward's inputs, as in measure(z), or attach with run_dir=..."
             )
-        seen: list[Reduction] = []
+        seen: list[GammaStatistics] = []
         handles = [_look_at(module, hook, seen) for _, module, hook in hooks.find(self.generator, hooks.SiteHook)]
         if not handles:
             raise AttachmentError(self._unknown())
@@ -138,11 +149,11 @@ class Attachment:
         finally:
             for handle in handles:
                 handle.remove()
-        return [reduction.read() for reduction in seen]
+        return [statistics.read() for statistics in seen]
 
     def inserted(self) -> list[nn.Module]:
         """The children named `sparse_plugin` that hold what was added, one a site."""
-        return [m for m in self.generator.modules() if isinstance(m, Inserted)]
+        return [m for m in self.generator.modules() if isinstance(m, SparseChild)]
 
     def parameters(self) -> list[nn.Parameter]:
         """The parameters that were added: of inserted dictionaries, for an optimizer that was made before."""
@@ -156,15 +167,15 @@ class Attachment:
             raise ConfigError(f"every is {shown(every)}; give a number of steps, 0 for none")
         recorder = Recorder(path_of(run_dir, "run_dir"), every)
         for hook in self._hooks:
-            hooks.runtime(hook).recorder = recorder
+            hook.state.recorder = recorder
         return recorder
 
     @property
     def recorder(self) -> Recorder | None:
         """The log of measurements, if one is written."""
-        return next((hooks.runtime(hook).recorder for hook in self._hooks), None)
+        return next((hook.state.recorder for hook in self._hooks), None)
 
-    def kernel(self) -> Kernel:
+    def kernel(self) -> SynthesisOperator:
         """D1 as it really synthesizes: its atoms, stride and dilation. Raises SiteError where it is no one convolution."""
         for path, _, hook in hooks.find(self.generator, hooks.SiteHook):
             site, root = hook.site, path[: len(path) - len(hook.site.path)].rstrip(".")  # wrappers, or what holds G
@@ -175,7 +186,7 @@ class Attachment:
                 raise SiteError(f"the {site} is a {type(synthesis).__name__}, which has no atoms: it is no convolution")
             with _unhooked(synthesis):
                 sides = weight.shape[-sites.spatial_dimensions(synthesis) :]
-                return kernel(synthesis, weight.new_zeros(1, channels, *(max(8, side) for side in sides)))
+                return synthesis_operator(synthesis, weight.new_zeros(1, channels, *(max(8, side) for side in sides)))
         raise AttachmentError(self._unknown())
 
     def _unknown(self) -> str:
@@ -188,12 +199,12 @@ class Attachment:
         """Take everything off the generator: hooks, child modules, global hooks. Nothing remains; calling it twice is fine."""
         for _, _, hook in list(hooks.find(self.generator, hooks.SiteHook)):
             optimizer_steps.unfollow(hook)
-            penalty.unfollow(hook)
+            loss_scaling.unfollow(hook)
         first_call.settle(self.generator)
         loading.unfollow(self.generator)
         for module in list(self.generator.modules()):
             hooks.remove(module, (hooks.SiteHook, *verify.TEMPORARY, *vigil.HOOKS))
-            if isinstance(module._modules.get(CHILD), Inserted):
+            if isinstance(module._modules.get(CHILD), SparseChild):
                 del module._modules[CHILD]
 
     def __enter__(self) -> Attachment:
@@ -232,11 +243,11 @@ def _unhooked(module: nn.Module) -> Iterator[None]:
             d.update(before)
 
 
-def _look_at(module: nn.Module, hook: hooks.SiteHook, seen: list[Reduction]) -> Any:
+def _look_at(module: nn.Module, hook: hooks.SiteHook, seen: list[GammaStatistics]) -> Any:
     """A temporary hook ahead of the site's own, which sees Γ as it arrives."""
 
     def look(gamma: Tensor) -> None:
-        if threading.get_ident() not in hooks.muted:
+        if threading.get_ident() not in muted:
             seen.extend(hook.look(module, gamma.as_subclass(Tensor)))
 
     if hook.site.side == "input":

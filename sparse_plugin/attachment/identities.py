@@ -6,14 +6,15 @@ so in a graph that is being compiled.
 
 from __future__ import annotations
 
-import threading
-import weakref
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sparse_plugin.attachment import penalty as deliveries
+from sparse_plugin.attachment.gamma_nodes import GammaNodes
+from sparse_plugin.attachment.loss_scaling import loss_scale
+from sparse_plugin.attachment.penalty import say_once, value
+from sparse_plugin.attachment.site_state import Counter
 from sparse_plugin.errors import PenaltyError
 from sparse_plugin.registry.base import Penalty
 from sparse_plugin.support import advice
@@ -21,77 +22,42 @@ from sparse_plugin.support import advice
 _functorch = torch._C._functorch
 
 
-class Held:
-    """The nodes through which Γ has passed, as long as their graphs live."""
-
-    def __init__(self) -> None:
-        self._latest: dict[torch.device, weakref.ref[Any]] = {}  # a DataParallel forward has one a replica
-        self._all: list[weakref.ref[Any]] = []
-        self._lock = threading.Lock()
-
-    def keep(self, device: torch.device, node: Any) -> None:
-        with self._lock:
-            self._latest[device] = weakref.ref(node)
-            self._all = [ref for ref in self._all if ref() is not None] + [self._latest[device]]
-
-    def all(self) -> list[Any]:
-        """The nodes of every forward pass, in order."""
-        with self._lock:
-            return [node for ref in self._all if (node := ref()) is not None]
-
-    def latest(self) -> list[Any]:
-        """The nodes of the latest forward pass."""
-        with self._lock:
-            return [node for ref in self._latest.values() if (node := ref()) is not None]
-
-    def below(self, loss: Tensor) -> list[Any]:
-        """The nodes of all forward passes that loss was computed from; where that cannot be told, of the latest."""
-        nodes = self.all()
-        if len(nodes) < 2:
-            return nodes
-        graph = _graph(loss.grad_fn)
-        return [node for node in nodes if node in graph] or self.latest()
-
-
-def _graph(root: Any) -> set[Any]:
-    """Every node of the graph of root."""
-    seen, todo = set(), [root]
-    while todo:
-        node = todo.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            todo.extend(parent for parent, _ in node.next_functions)
-    return seen
-
-
-class Hold(torch.autograd.Function):
-    """Γ, unchanged, kept by its own node: a weak reference to the node is one to Γ with the graph that made it.
-
-    held takes that reference; of a nest of torch.func transforms, the innermost's.
-    """
-
-    @staticmethod
-    def forward(gamma: Tensor, held: Held) -> Tensor:
-        return gamma.view_as(gamma)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        gamma, held = inputs
-        ctx.save_for_backward(gamma)
-        held.keep(gamma.device, ctx)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return grads[0], None
+class Identity(torch.autograd.Function):
+    """Γ, unchanged, with its tangent: the image has no penalty in it."""
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
         tangent: Tensor = tangents[0]
         return tangent.view_as(tangent)
 
+    @classmethod
+    def vmap(cls, info: Any, in_dims: tuple[int | None, ...], gamma: Tensor, *rest: Any) -> tuple[Tensor, int | None]:
+        """What is mapped is one batch, as if the generator had run on all of it at once."""
+        if in_dims[0] is None:
+            return cls.apply(gamma, *rest), None
+        gamma = gamma.movedim(in_dims[0], 0)
+        return cls.apply(gamma.flatten(0, 1), *rest).view(gamma.shape), 0
+
+
+class Hold(Identity):
+    """Γ, unchanged, kept by its own node: a weak reference to the node is one to Γ with the graph that made it.
+
+    nodes takes that reference; of a nest of torch.func transforms, the innermost's.
+    """
+
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int | None]:
-        return _joint(Hold, in_dims[0], *inputs)
+    def forward(gamma: Tensor, nodes: GammaNodes) -> Tensor:
+        return gamma.view_as(gamma)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        gamma, nodes = inputs
+        ctx.save_for_backward(gamma)
+        nodes.keep(gamma.device, ctx)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
 
 
 class Passage:
@@ -101,25 +67,24 @@ class Passage:
     left_out = False  # whether a backward pass left it out, as one that was not that of the loss
 
 
-class AddGradient(torch.autograd.Function):
+class AddGradient(Identity):
     """Γ, unchanged; the backward pass adds the penalty's gradient, as if it had been added to the loss.
 
     A loss of several forwards (mode seeking) has the penalty of all of them as one batch. The penalty is computed there and only
     there: forwards that no backward follows (a discriminator's step) cost nothing.
-    Forward mode passes the tangent as it is: the image has no penalty in it.
     """
 
     @staticmethod
     def forward(
-        gamma: Tensor, penalty: Penalty, share: float, counter: deliveries.Counter, passage: Passage, held: Held
+        gamma: Tensor, penalty: Penalty, share: float, counter: Counter, passage: Passage, nodes: GammaNodes
     ) -> Tensor:
         return gamma.view_as(gamma)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        gamma, ctx.penalty, ctx.share, ctx.counter, ctx.passage, ctx.held = inputs
+        gamma, ctx.penalty, ctx.share, ctx.counter, ctx.passage, ctx.nodes = inputs
         ctx.size = len(gamma)
-        ctx.held.keep(gamma.device, ctx)
+        ctx.nodes.keep(gamma.device, ctx)
         ctx.save_for_backward(gamma)
         ctx.transformed = _functorch.peek_interpreter_stack() is not None
         ctx.node = object()
@@ -133,25 +98,6 @@ class AddGradient(torch.autograd.Function):
             ctx.counter.backwards += ctx.part
             grad = _sum(grad, _slope(ctx, gamma))
         return grad, None, None, None, None, None
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Tensor:
-        tangent: Tensor = tangents[0]
-        return tangent.view_as(tangent)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int | None]:
-        return _joint(AddGradient, in_dims[0], *inputs)
-
-
-def _joint(
-    identity: type[torch.autograd.Function], dim: int | None, gamma: Tensor, *rest: Any
-) -> tuple[Tensor, int | None]:
-    """The vmap rule: what is mapped is one batch, as if the generator had run on all of it at once."""
-    if dim is None:
-        return identity.apply(gamma, *rest), None
-    gamma = gamma.movedim(dim, 0)
-    return identity.apply(gamma.flatten(0, 1), *rest).view(gamma.shape), 0
 
 
 class AddTerm(torch.autograd.Function):
@@ -181,7 +127,7 @@ def _belongs_to_loss(ctx: Any) -> bool:
         return True
     if torch.is_grad_enabled() or passage.left_out:
         passage.left_out = True
-        deliveries.say_once(
+        say_once(
             "second-order gradients are taken through a forward pass of the generator, as path-length regularization "
             "does; the penalty belongs to its loss, and its gradient is left out of that pass"
         )
@@ -209,7 +155,7 @@ def _trains(node: Any) -> bool:
 
 def _part(ctx: Any) -> float:
     """The share of the samples of all forwards in the running backward pass that are this one's."""
-    others = [] if ctx.transformed else [node for node in ctx.held.all() if node is not ctx and _runs(node)]
+    others = [] if ctx.transformed else [node for node in ctx.nodes.all() if node is not ctx and _runs(node)]
     return ctx.size / (ctx.size + sum(node.size for node in others)) if others else 1.0
 
 
@@ -225,7 +171,7 @@ def _slope(ctx: Any, gamma: Tensor) -> Tensor | None:
     """The gradient of the penalty in gamma, differentiable again where the running backward pass is."""
 
     def term(gamma: Tensor) -> Tensor:
-        return deliveries.value(ctx.penalty, gamma)
+        return value(ctx.penalty, gamma)
 
     slope: Tensor | None
     if ctx.transformed:
@@ -241,7 +187,7 @@ def _slope(ctx: Any, gamma: Tensor) -> Tensor | None:
 
 def _weight(ctx: Any, term: Tensor) -> Tensor:
     """What the term is multiplied by: its share of the accumulated loss, and the factor of a GradScaler."""
-    weight, scale = torch.full_like(term, ctx.share * ctx.part), deliveries.loss_scale()
+    weight, scale = torch.full_like(term, ctx.share * ctx.part), loss_scale()
     return weight if scale is None else weight * scale.to(term)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin.attachment import hooks
+from sparse_plugin.attachment.looks import muted
 from sparse_plugin.network.sites import image_of, makes
 from sparse_plugin.support import capture
 
@@ -28,7 +28,7 @@ class Made(capture.Unscriptable):
         self.regularized = regularized
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if torch.compiler.is_dynamo_compiling() or not torch.is_grad_enabled() or threading.get_ident() in hooks.muted:
+        if torch.compiler.is_dynamo_compiling() or not torch.is_grad_enabled() or threading.get_ident() in muted:
             return
         image = output if isinstance(output, Tensor) else image_of(output if isinstance(output, (tuple, list, dict)) else ())
         node: Any = None if image is None else image.grad_fn

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from sparse_plugin.attachment.child import KEY, Inserted, decode, encode, kept_at, place, places, sentence
+from sparse_plugin.attachment.child import KEY, SparseChild, decode, encode, kept_at, place, places, sentence
 from sparse_plugin.errors import CheckpointError
 from sparse_plugin.support import advice
 
@@ -27,7 +27,7 @@ class Loads:
         if not theirs or not ours or theirs == ours:
             return  # nothing to compare, or compared entry by entry
         settings = module.get_submodule(min(ours).rpartition(".")[0])
-        assert isinstance(settings, Inserted)
+        assert isinstance(settings, SparseChild)
         for key in sorted(theirs):
             if (found := decode(state_dict[prefix + key])) != settings.settings:
                 raise CheckpointError(

@@ -12,12 +12,13 @@ from typing import Any
 from torch import nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
-from sparse_plugin.attachment.hooks import SiteHook, runtime
+from sparse_plugin.attachment.hooks import SiteHook
 from sparse_plugin.attachment.penalty import say_once
+from sparse_plugin.attachment.penalty_hook import PenaltyHook
+from sparse_plugin.attachment.site_state import Stage
 from sparse_plugin.errors import AttachmentError, PenaltyError
 from sparse_plugin.network.sites import CHILD
 from sparse_plugin.network.wrappers import plain
-from sparse_plugin.registry.base import Penalty
 from sparse_plugin.support import advice
 
 log = logging.getLogger("sparse_plugin")
@@ -57,7 +58,8 @@ def unfollow(hook: SiteHook) -> None:
 def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
     count = sum(len(group["params"]) for group in optimizer.param_groups)
     # Of several heads, as a growing generator has, a forward may use only some: the others have no penalty to be taken.
-    taken = {id(hook.vigil) for hook in _watched if hook.vigil is not None and runtime(hook).taken}
+    penalties = [hook for hook in _watched if isinstance(hook, PenaltyHook)]
+    taken = {id(hook.vigil) for hook in penalties if hook.vigil is not None and hook.state.taken}
     for hook, watched in list(_watched.items()):
         known, trains = watched.trained_by.get(optimizer, (-1, False))
         if known != count:
@@ -65,7 +67,7 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             watched.trained_by[optimizer] = (count, trains)
         if not trains:
             continue
-        now = runtime(hook)
+        now = hook.state
         if watched.untrained and now.steps:  # by the second step every optimizer has been seen
             raise AttachmentError(
                 f"the generator was trained for a step and its inserted {min(watched.untrained)} was not: "
@@ -76,10 +78,11 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
                     f"{advice.regularizer()}"
                 )
             )
-        if now.taken or id(hook.vigil) not in taken:
-            _check_penalty(hook)
+        if isinstance(hook, PenaltyHook):
+            if hook.state.taken or id(hook.vigil) not in taken:
+                _check_penalty(hook)
+            hook.state.step_taken()
         now.steps += 1
-        now.taken, now.ran, now.counter.backwards = 0, 0, 0.0
         if now.recorder is not None:
             if now.compiled and now.recorder.due(now.steps - 1) and not now.recorder.pending:
                 say_once(
@@ -105,13 +108,11 @@ def _trains(optimizer: Optimizer, watched: _Watched) -> bool:
     return trains
 
 
-def _check_penalty(hook: SiteHook) -> None:
-    now = runtime(hook)
-    if not isinstance(hook.regularizer, Penalty):
-        return
+def _check_penalty(hook: PenaltyHook) -> None:
+    now = hook.state
     hook.is_due()
     # A host whose loss function is known steps for other terms too (path-length regularization), without calling it.
-    if hook.delivery == "loss" and not now.taken and not (now.loss_is_known and now.effective):
+    if hook.delivery == "loss" and not now.taken and not (now.loss_is_known and now.stage is Stage.EFFECTIVE):
         raise PenaltyError(
             f"the generator took a step without its penalty {hook.regularizer}: "
             + ("add attachment.penalty() to its loss, or attach" if advice.reader() == "attach" else "ask for it")

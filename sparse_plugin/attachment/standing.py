@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from sparse_plugin.attachment import hooks, optimizer_steps
-from sparse_plugin.attachment.child import Inserted
-from sparse_plugin.attachment.penalty import follow_loss_scaling
+from sparse_plugin.attachment import optimizer_steps
+from sparse_plugin.attachment.child import SparseChild
+from sparse_plugin.attachment.constraint_hook import ConstraintHook
+from sparse_plugin.attachment.hooks import SiteHook
+from sparse_plugin.attachment.loss_scaling import follow_loss_scaling
+from sparse_plugin.attachment.penalty_hook import PenaltyHook
 from sparse_plugin.attachment.plan import Plan
 from sparse_plugin.errors import SiteError
 from sparse_plugin.measurements.log import Recorder
@@ -22,20 +25,21 @@ from sparse_plugin.registry.base import Constraint, Penalty, Regularizer
 class Stand:
     """What shall stand at a site, made and checked: nothing of the generator has changed yet."""
 
-    hook: hooks.InputHook | hooks.OutputHook
-    child: Inserted
+    hook: SiteHook
+    child: SparseChild
 
 
 def prepare(generator: nn.Module, site: Site, part: Regularizer, plan: Plan) -> Stand:
     """Make what shall stand at site. Raises SiteError where it cannot."""
     owner = _owner(generator.get_submodule(site.path), site)
-    child = Inserted(plan.regularizer.settings(), _dictionaries(plan.regularizer, generator, site))
-    if site.side == "input":
-        return Stand(hooks.InputHook(part, site, owner, plan.delivery, plan.accumulation), child)
-    return Stand(hooks.OutputHook(part, site, owner, plan.delivery, plan.accumulation), child)
+    child = SparseChild(plan.regularizer.settings(), _dictionaries(plan.regularizer, generator, site))
+    if isinstance(part, Penalty):
+        return Stand(PenaltyHook(part, site, owner, plan.delivery, plan.accumulation), child)
+    assert isinstance(part, Constraint)  # a regularizer is the one or the other
+    return Stand(ConstraintHook(part, site, owner), child)
 
 
-def stand(generator: nn.Module, ready: Stand, recorder: Recorder | None) -> hooks.SiteHook:
+def stand(generator: nn.Module, ready: Stand, recorder: Recorder | None) -> SiteHook:
     """Place the hook and the child."""
     hook, child = ready.hook, ready.child
     module = generator.get_submodule(hook.site.path)
@@ -44,15 +48,15 @@ def stand(generator: nn.Module, ready: Stand, recorder: Recorder | None) -> hook
     if like is not None and any((p.device, p.dtype) != (like.device, like.dtype) for p in child.parameters()):
         child.to(device=like.device, dtype=like.dtype)
     parent.add_module(CHILD, child.train(parent.training))
-    if isinstance(hook, hooks.InputHook):
+    if hook.site.side == "input":
         module.register_forward_pre_hook(hook)
     else:
         module.register_forward_hook(hook)
-    if isinstance(hook.regularizer, Constraint) and isinstance(module, _ConvNd) and hook.site.side == "input":
+    if isinstance(hook, ConstraintHook) and isinstance(module, _ConvNd) and hook.site.side == "input":
         hook.say_slack(module.in_channels, None)
-    hooks.runtime(hook).recorder = recorder
+    hook.state.recorder = recorder
     optimizer_steps.follow(hook, generator)
-    if isinstance(hook.regularizer, Penalty) and hook.delivery == "gradient":
+    if isinstance(hook, PenaltyHook) and hook.delivery == "gradient":
         follow_loss_scaling(hook)
     return hook
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sparse_plugin.attachment import frames
+from sparse_plugin.attachment.constraint_hook import ConstraintHook
 from sparse_plugin.attachment.consumed import Consumed
 from sparse_plugin.attachment.hooks import SiteHook, find, remove
 from sparse_plugin.errors import SiteError
@@ -28,7 +29,6 @@ from sparse_plugin.network.sites import (
     rival_of,
     shape,
 )
-from sparse_plugin.registry.base import Constraint
 from sparse_plugin.support import advice, capture
 
 # How D1 is known decides what the first forward checks: named by "hand", only that the site is called once; found by a
@@ -207,7 +207,7 @@ class Watch(capture.Unscriptable):
             if not capture.recording():
                 remove(module, Watch)
             return
-        if self.hook is not None and isinstance(self.hook.regularizer, Constraint):
+        if isinstance(self.hook, ConstraintHook):
             consumed = args[0] if self.hook.site.side == "input" else output
             if not capture.readable(consumed):
                 self.first.unread = True

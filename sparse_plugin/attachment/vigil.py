@@ -17,8 +17,9 @@ import torch
 from torch import nn
 
 from sparse_plugin.attachment import events, frames, growth, hooks, lineage, standing
-from sparse_plugin.attachment.calls import Call, looking
+from sparse_plugin.attachment.calls import GeneratorCall
 from sparse_plugin.attachment.consumed import Consumed
+from sparse_plugin.attachment.looks import constrained_input, looking, muted
 from sparse_plugin.attachment.plan import Plan
 from sparse_plugin.attachment.verify import FirstPass, KnownBy, watch
 from sparse_plugin.errors import SiteError
@@ -44,7 +45,7 @@ class Vigil:
         self.graphs = False  # whether the latest image had a graph, which tells what made it
         self.heads = False  # whether any module beside the sites could make the image
         self.idle: set[Hashable] = set()  # the kinds of calls in which what cannot be followed leaves nothing in the image
-        self.running: dict[int, Call] = {}  # by thread
+        self.running: dict[int, GeneratorCall] = {}  # by thread
         self.direct: dict[int, str] = {}  # by thread: the path of the part of which a direct call is followed to its end
         self.root: weakref.ref[nn.Module] | None = None
 
@@ -62,7 +63,7 @@ class Vigil:
             self.stand_at(generator, self.due.pop())
         me = threading.get_ident()
         outer = self.running.get(me)
-        now = self.running[me] = Call(generator, args, kwargs, self.heads)
+        now = self.running[me] = GeneratorCall(generator, args, kwargs, self.heads)
         if outer is not None and frames.calls(generator) > 1:  # it calls itself; else the call before has failed
             now.outer = outer
         if not self.first.done:
@@ -146,7 +147,7 @@ class Vigil:
         if part is not None:
             self.direct[me] = part
 
-    def _look(self, now: Call) -> tuple[set[nn.Module], dict[str, bool]]:
+    def _look(self, now: GeneratorCall) -> tuple[set[nn.Module], dict[str, bool]]:
         """Trace the call once more. Returns what ran, and of the paths that make the image and are no sites whether it would be
         another one without each.
         """
@@ -157,14 +158,14 @@ class Vigil:
         ran = {now.generator.get_submodule(path) for c in found.candidates for path in (c.path, climb(now.generator, c.path))}
         return ran, {path: matters for path, matters in makers.items() if path not in sites}
 
-    def _note(self, now: Call, ran: set[nn.Module], new: dict[str, bool]) -> None:
+    def _note(self, now: GeneratorCall, ran: set[nn.Module], new: dict[str, bool]) -> None:
         """Remember of the heads that ran in a look at this call, and do not make its image, that they do not."""
         for path, module, head in hooks.find(now.generator, Head):
             if module in ran and not new.get(path):  # else the look took another way than the call that is running
                 head.idle = path in new
                 head.kinds.add(now.kind(head.idle))
 
-    def _account(self, now: Call) -> None:
+    def _account(self, now: GeneratorCall) -> None:
         """The graph of the image leads to a convolution beside the sites. Where nothing of it is in the image yet, as of a
         head that is faded in from 0, it is regularized from the next call on.
         """
@@ -182,7 +183,7 @@ class Vigil:
             return
         self.due.extend(path for path in new if path not in self.due)  # a checkpoint computes this call once more as it was
 
-    def _follow(self, now: Call, path: str) -> Any:
+    def _follow(self, now: GeneratorCall, path: str) -> Any:
         """The hook that stands at path from now on."""
         generator, why = now.generator, self._fixed(now.generator)
         if why:
@@ -204,7 +205,7 @@ class Vigil:
         """Regularize the input of the module at path too, as at the other sites."""
         ready = standing.prepare(generator, Site(path), self.known.regularizer, self.plan)
         ready.hook.is_copy, ready.hook.vigil = self.known.is_copy, self
-        hook = standing.stand(generator, ready, hooks.runtime(self.known).recorder)
+        hook = standing.stand(generator, ready, self.known.state.recorder)
         Consumed.place(generator, hook)
         self._mark(generator, hook.site)
         hooks.remove(generator.get_submodule(path), Head)
@@ -251,7 +252,7 @@ class Vigil:
 
     def _compiled(self, generator: nn.Module) -> bool:
         """Whether a site is in a compiled graph, which tells nobody that it ran."""
-        return any(hooks.runtime(hook).compiled for _, _, hook in hooks.find(generator, hooks.SiteHook))
+        return any(hook.state.compiled for _, _, hook in hooks.find(generator, hooks.SiteHook))
 
     def _where(self, generator: nn.Module) -> str:
         return "; ".join(f"the {hook.site}" for _, _, hook in hooks.find(generator, hooks.SiteHook)) or "any site"
@@ -275,8 +276,8 @@ class Head(capture.Unscriptable):
                 f"a {type(module).__name__} that could make the image runs for the first time, inside torch.compile, jit.trace "
                 "or torch.export, where D1 cannot be told; run the generator once in this way before"
             )
-        if threading.get_ident() in hooks.muted:
-            return hooks.held_input(self.vigil.known.regularizer, args)
+        if threading.get_ident() in muted:
+            return constrained_input(self.vigil.known.regularizer, args)
         return self.vigil.meet(self, module, args)
 
 
@@ -289,7 +290,7 @@ class Begins(capture.Unscriptable):
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if torch.compiler.is_dynamo_compiling():
             self.vigil.first.begin_traced()
-        elif threading.get_ident() not in hooks.muted:
+        elif threading.get_ident() not in muted:
             self.vigil.begin(module, args, kwargs)
 
 
@@ -302,7 +303,7 @@ class Ends(capture.Unscriptable):
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if torch.compiler.is_dynamo_compiling():
             self.vigil.first.end_traced(output)
-        elif threading.get_ident() not in hooks.muted:
+        elif threading.get_ident() not in muted:
             self.vigil.end(output)
 
 

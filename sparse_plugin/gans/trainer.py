@@ -212,7 +212,7 @@ class Trainer:
         if self.average is not None:
             trained.fill(self.average, tensors["generator_average"], "generator_average")
         for _, _, hook in hooks.find(self.networks["generator"].module, hooks.SiteHook):
-            hooks.runtime(hook).steps = step  # by which measurements are numbered
+            hook.state.steps = step  # by which measurements are numbered
 
 
 def _left(directory: RunDirectory) -> str:

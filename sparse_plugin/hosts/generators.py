@@ -106,11 +106,12 @@ class Generators:
             return
         from sparse_plugin.attachment import hooks
         from sparse_plugin.attachment.handle import Attachment
+        from sparse_plugin.attachment.penalty_hook import PenaltyHook
         from sparse_plugin.attachment.plan import MEASURE_EVERY
 
         handle, host = Attachment(generator), self._hosts[generator]
-        for _, _, hook in hooks.find(generator, hooks.SiteHook):
-            hooks.runtime(hook).loss_is_known = host is not None and host.knows_loss
+        for _, _, hook in hooks.find(generator, PenaltyHook):
+            hook.state.loss_is_known = host is not None and host.knows_loss
         if handle.recorder is None and self._request.default_run_dir:
             every = self._request.config.measure_every
             handle.log_to(self._request.default_run_dir, MEASURE_EVERY if every is None else every)

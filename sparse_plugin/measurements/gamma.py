@@ -55,7 +55,7 @@ class Measurement:
 
 
 @dataclass
-class Reduction:
+class GammaStatistics:
     """What is kept of Γ until it is read: small tensors on Γ's device, no synchronisation."""
 
     site: str
@@ -80,11 +80,11 @@ class Reduction:
 
 
 @torch.no_grad()
-def reduce(site: str, level: int, before: Tensor, after: Tensor) -> Reduction:
+def gamma_statistics(site: str, level: int, before: Tensor, after: Tensor) -> GammaStatistics:
     """Count Γ's non-zeros. before, after: (N, C, ...), the same tensor where nothing was projected."""
     used = after.detach() != 0
     positions = (0, *range(2, used.dim()))
-    return Reduction(
+    return GammaStatistics(
         site,
         level,
         before=(before.detach() != 0).float().mean() if before is not after else used.float().mean(),

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from sparse_plugin.measurements.gamma import Measurement, Reduction
+from sparse_plugin.measurements.gamma import GammaStatistics, Measurement
 from sparse_plugin.support.files import Log, lines
 
 FILE = "sparsity.jsonl"
@@ -18,7 +18,7 @@ read = lines
 
 
 class Recorder:
-    """Keeps the latest reductions of a generator's representations and writes them every `every` generator steps.
+    """Keeps the latest statistics of a generator's representations and writes them every `every` generator steps.
 
     Nothing waits for the device but the step that writes. The file is opened for appending: a resumed run goes on in it.
     A line that cannot be written is lost, with a warning once: no training ends for it.
@@ -27,7 +27,7 @@ class Recorder:
     def __init__(self, run_dir: str | os.PathLike[str], every: int) -> None:
         self.run_dir, self.every = Path(run_dir), every
         self.latest: list[Measurement] = []
-        self._pending: dict[tuple[str, int], Reduction] = {}
+        self._pending: dict[tuple[str, int], GammaStatistics] = {}
         self._used: dict[tuple[str, int], torch.Tensor] = {}
         self._log = Log()
 
@@ -48,15 +48,15 @@ class Recorder:
         """Whether a forward pass was remembered that is not written yet."""
         return bool(self._pending)
 
-    def take(self, reduction: Reduction) -> None:
+    def take(self, statistics: GammaStatistics) -> None:
         """Remember a forward pass; a later one of the same step replaces it."""
-        self._pending[reduction.site, reduction.level] = reduction
+        self._pending[statistics.site, statistics.level] = statistics
 
     def stepped(self, step: int) -> None:
         """The generator's optimizer took this step: write what its forward passes showed."""
         if not self._pending:
             return
-        self.latest = [reduction.read() for reduction in self._pending.values()]
+        self.latest = [statistics.read() for statistics in self._pending.values()]
         self._pending.clear()
         for measured in self.latest:
             key = (measured.site, measured.level)

@@ -15,8 +15,8 @@ from sparse_plugin.network.probe import undisturbed
 
 
 @dataclass(frozen=True)
-class Kernel:
-    """The convolution that a module really applies: weight, and the geometry of its synthesis."""
+class SynthesisOperator:
+    """What a module really applies to Γ: its atoms, and how they are laid out."""
 
     atoms: Tensor  # (C, out, ...): what one unit coefficient of each channel adds to the output
     stride: tuple[int, ...]
@@ -41,7 +41,7 @@ class _Capture(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def kernel(module: nn.Module, gamma: Tensor) -> Kernel:
+def synthesis_operator(module: nn.Module, gamma: Tensor) -> SynthesisOperator:
     """The dictionary that module applies to gamma, as atoms.
 
     module: a synthesis convolution, a transposed one, or a module that calls just one of them. gamma: (N, C, ...), only
@@ -75,7 +75,7 @@ def kernel(module: nn.Module, gamma: Tensor) -> Kernel:
         parts = [part.transpose(0, 1) for part in weight.chunk(groups)]
         atoms = _block_diagonal(_flat(torch.cat(parts), groups)) if groups > 1 else parts[0]
         out = weight.shape[0]
-    return Kernel(atoms.reshape(-1, out, *weight.shape[2:]), stride, dilation)
+    return SynthesisOperator(atoms.reshape(-1, out, *weight.shape[2:]), stride, dilation)
 
 
 def _flat(weight: Tensor, groups: int) -> list[Tensor]:

@@ -7,9 +7,9 @@ from torch import nn
 
 import sparse_plugin
 from sparse_plugin import Attachment, attach, effective_atoms
-from sparse_plugin.attachment import atoms
+from sparse_plugin.attachment.atoms import atoms
 from sparse_plugin.errors import AttachmentError, SiteError
-from sparse_plugin.network.synthesis import kernel
+from sparse_plugin.network.synthesis import synthesis_operator
 from sparse_plugin.registry.dictionaries import Dictionaries
 
 
@@ -142,9 +142,9 @@ def test_what_has_no_atoms_says_so():
     with pytest.raises(AttachmentError, match="has no inserted dictionaries"):
         effective_atoms(generator)
     with pytest.raises(SiteError, match="downsamples"):
-        kernel(nn.Conv2d(3, 3, 3, 2), torch.zeros(1, 3, 8, 8))
+        synthesis_operator(nn.Conv2d(3, 3, 3, 2), torch.zeros(1, 3, 8, 8))
     with pytest.raises(SiteError, match="runs 2 convolutions"):
-        kernel(nn.Sequential(nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)), torch.zeros(1, 3, 8, 8))
+        synthesis_operator(nn.Sequential(nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)), torch.zeros(1, 3, 8, 8))
     with pytest.raises(SiteError, match="inserts dictionaries before a convolution"):
         attach(Residual(), "ml_csc", k=2, sites="act:output")
     assert sparse_plugin.Attachment.of(Residual()) is None

@@ -11,9 +11,10 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn.parallel import DataParallel
 
 from sparse_plugin import Attachment, Site, attach
-from sparse_plugin.attachment import events, hooks
+from sparse_plugin.attachment import events
 from sparse_plugin.attachment.atoms import atoms
 from sparse_plugin.attachment.penalty import _said
+from sparse_plugin.attachment.site_state import Stage
 from sparse_plugin.errors import AttachmentError, PenaltyError, SiteError
 
 
@@ -285,7 +286,7 @@ def test_what_was_compiled_counts_as_regularized_and_is_not_logged_in_silence(tm
             optimizer = torch.optim.SGD(generator.parameters(), 0.1)
             seen.clear()
             for hook in attachment._hooks:
-                hooks.runtime(hook).effective = False
+                hook.state.stage = Stage.PLACED
             told(by_function(generator, fullgraph=True), generator)
             # Not those of other tests' generators, which a compiler of torch 2.6 may keep alive.
             assert [hook.site.path for hook in seen if hook in attachment._hooks] == ["head"]

@@ -14,7 +14,6 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sparse_plugin import Attachment, attach
-from sparse_plugin.attachment.hooks import runtime
 from sparse_plugin.errors import PenaltyError
 
 REGULARIZERS = [("l1", {"weight": 0.5}), ("l0", {"k": 0.1}), ("l0_inf", {"k": 2}), ("ml_csc", {"k": 3})]
@@ -133,13 +132,13 @@ def test_replicas_and_penalties():
     attachment = Attachment.of(generator)
     joint = generator(noise(8))
     expected = attachment.penalty()
-    now = runtime(attachment._hooks[0])
+    now = attachment._hooks[0].state
     parts, nodes = [], []
     for part in noise(8).split([6, 2]):
         parts.append(replicas(generator, 1)[0](part))
-        nodes.extend(now.held.latest())
+        nodes.extend(now.nodes.latest())
     for device, node in zip(("cpu", "meta"), nodes, strict=True):  # as if on two devices
-        now.held.keep(torch.device(device), node)
+        now.nodes.keep(torch.device(device), node)
     assert torch.allclose(attachment.penalty(), expected)
     del joint
 
@@ -154,7 +153,7 @@ def test_replicas_do_not_lose_the_hooks_module(monkeypatch):
     run = Dictionary.forward
     monkeypatch.setattr(Dictionary, "forward", lambda self, gamma: (used.append(self), run(self, gamma))[1])
     replica(noise())
-    assert used == [replica.out.sparse_plugin.registry.dictionaries["D2"]]
+    assert used == [replica.out.sparse_plugin.dictionaries["D2"]]
 
 
 def test_data_parallel_without_devices():

@@ -9,7 +9,7 @@ from torch.amp import GradScaler
 from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 
 from sparse_plugin import attach
-from sparse_plugin.attachment import penalty
+from sparse_plugin.attachment import loss_scaling
 
 Z = torch.randn(4, 6, 1, 1, generator=torch.Generator().manual_seed(0))
 
@@ -105,8 +105,8 @@ def test_a_class_that_is_defined_later():
 
 
 def test_nothing_is_left_behind():
-    for hook in list(penalty._followed):  # of generators that other tests left attached
-        penalty.unfollow(hook)
+    for hook in list(loss_scaling._followed):  # of generators that other tests left attached
+        loss_scaling.unfollow(hook)
     own = {kind: vars(kind).get("scale") for kind in [*KINDS, ShardedGradScaler]}
     with attach(make(), "l1", weight=1.0, sites=["2"]), attach(make(), "l1", weight=1.0, sites=["2"]):
         assert vars(GradScaler)["scale"] is not own[GradScaler]

@@ -8,7 +8,7 @@ from generators import Residual, noise
 
 from sparse_plugin import attach
 from sparse_plugin.errors import AttachmentError
-from sparse_plugin.measurements.gamma import MAP_SIDE, reduce
+from sparse_plugin.measurements.gamma import MAP_SIDE, gamma_statistics
 from sparse_plugin.measurements.log import FILE, Recorder, read
 
 
@@ -18,7 +18,7 @@ def test_by_hand():
     before[0, 3, 1, 2] = -5
     after = before.clone()
     after[:, 1] = 0
-    measured = reduce("out", 1, before, after).read()
+    measured = gamma_statistics("out", 1, before, after).read()
     assert measured.sparsity_before == pytest.approx(100 * 25 / 48)
     assert measured.sparsity == pytest.approx(100 * 13 / 48)
     assert measured.needle_density.tolist() == [[0.25] * 3, [0.25, 0.25, pytest.approx(0.375)]]
@@ -28,13 +28,13 @@ def test_by_hand():
 
 def test_nan_counts_as_non_zero():
     gamma = torch.tensor([[[[float("nan"), 0.0]]]])
-    assert reduce("", 1, gamma, gamma).read().sparsity == 50
+    assert gamma_statistics("", 1, gamma, gamma).read().sparsity == 50
 
 
 def test_wide_maps_are_averaged_down_in_the_log():
     gamma = torch.zeros(1, 2, 100, 70)
     gamma[..., :35] = 1
-    record = reduce("", 1, gamma, gamma).read().record()
+    record = gamma_statistics("", 1, gamma, gamma).read().record()
     density = torch.tensor(record["needle_density"])
     assert density.shape == (MAP_SIDE, MAP_SIDE)
     assert density.mean() == pytest.approx(0.5, abs=0.01)

@@ -1,0 +1,58 @@
+"""What this process knows of a hook at a site: kept beside the hook, and neither copied nor pickled with it."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from sparse_plugin.attachment.gamma_nodes import GammaNodes
+from sparse_plugin.measurements.log import Recorder
+
+
+class Stage(IntEnum):
+    """How far a hook has come in this process. A constraint is never due: it acts in the forward pass or not at all."""
+
+    PLACED = 0  # it stands
+    DUE = 1  # Γ has passed with gradients, or the generator was trained: a penalty has to reach its loss
+    EFFECTIVE = 2  # Γ was projected, or its penalty has reached a loss
+
+
+class SiteState:
+    """Of any hook."""
+
+    def __init__(self) -> None:
+        self.stage = Stage.PLACED
+        self.compiled = False  # whether Γ was compiled into a graph, by torch.compile, where no Python sees it
+        self.steps = 0  # of the generator's optimizer
+        self.recorder: Recorder | None = None
+
+
+class ConstraintState(SiteState):
+    """Of a constraint's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slack_said = False  # that the constraint cannot bind
+
+
+class Counter:
+    """Backward passes that took the penalty's gradient since the generator's last optimizer step."""
+
+    backwards = 0.0
+    said = False  # that there were more of them than expected
+
+
+class PenaltyState(SiteState):
+    """Of a penalty's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss_is_known = False  # whether a host patch takes the penalty wherever the generator's loss is computed
+        self.follows_scaling = False  # whether the scaling of losses is followed for it
+        self.nodes = GammaNodes()
+        self.ran = 0  # forwards with gradients since the penalty was taken, or the generator's optimizer stepped
+        self.taken = 0  # how often the penalty was taken since the last step of the generator's optimizer
+        self.counter = Counter()
+
+    def step_taken(self) -> None:
+        """The generator's optimizer took a step: what is counted from one to the next begins again."""
+        self.ran, self.taken, self.counter.backwards = 0, 0, 0.0
