@@ -119,6 +119,11 @@ class SiteHook(capture.Unscriptable):
             events.effective.announce(self)
 
 
+def compiled(generator: nn.Module) -> bool:
+    """Whether a site is in a compiled graph, which tells nobody that it ran."""
+    return any(hook.state.compiled for _, _, hook in find(generator, SiteHook))
+
+
 _DICTS = (
     ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"),
     ("_forward_hooks", "_forward_hooks_with_kwargs"),

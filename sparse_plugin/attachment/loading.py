@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from sparse_plugin.attachment import vigil
 from sparse_plugin.attachment.child import KEY, SparseChild, decode, encode, kept_at, place, places, sentence
 from sparse_plugin.errors import CheckpointError
 from sparse_plugin.support import advice
@@ -56,8 +57,6 @@ def _learned(state_dict: dict[str, Any], prefix: str, key: str) -> bool:
 
 def _adopt(generator: nn.Module, keys: Collection[str]) -> None:
     """The sites that a checkpoint knows beyond the generator's own: it had grown further."""
-    from sparse_plugin.attachment import vigil  # which watches over what stands at the sites
-
     modules = dict(generator.named_modules())
     for key in sorted(keys):
         path = key[: -len(KEY)].rstrip(".")

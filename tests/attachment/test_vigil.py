@@ -11,7 +11,8 @@ from torch import nn
 
 import sparse_plugin
 from sparse_plugin.attachment import hooks
-from sparse_plugin.attachment.vigil import TRACES, Head
+from sparse_plugin.attachment.heads import Head
+from sparse_plugin.attachment.judging import TRACES
 from sparse_plugin.errors import CheckpointError, SiteError
 
 K = 2

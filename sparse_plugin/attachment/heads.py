@@ -1,0 +1,138 @@
+"""The modules of a generator that could make its image: those at which Γ is regularized, and those that are watched."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable
+from typing import Any, Protocol
+
+from torch import nn
+
+from sparse_plugin.attachment import events, hooks, lineage, standing
+from sparse_plugin.attachment.consumed import Consumed
+from sparse_plugin.attachment.looks import constrained_input, muted
+from sparse_plugin.attachment.plan import Plan
+from sparse_plugin.errors import SiteError
+from sparse_plugin.network.sites import Site, climb, convolution, kernel_owners, out_channels
+from sparse_plugin.support import advice, capture
+
+
+class Watching(Protocol):
+    """What is told of a generator's forwards, and of the heads in them."""
+
+    def passed(self) -> None:
+        """The running forward of this thread went through a site."""
+
+    def meet(self, head: Head, module: nn.Module, args: tuple[Any, ...]) -> Any:
+        """A head runs. Returns what it shall consume, or None for its own input."""
+
+
+class Head(capture.Unscriptable):
+    """A forward pre-hook on a module that could make the image. kinds: the calls of which it is known that it does not.
+
+    idle: whether the image is computed from it, and so far the same without it.
+    """
+
+    def __init__(self, heads: Heads) -> None:
+        self.heads, self.idle = heads, False
+        self.kinds: set[Hashable] = set()
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> Any:
+        if capture.recording():
+            if self.kinds:
+                return None
+            raise SiteError(
+                f"a {type(module).__name__} that could make the image runs for the first time, inside torch.compile, jit.trace "
+                "or torch.export, where D1 cannot be told; run the generator once in this way before"
+            )
+        if threading.get_ident() in muted:
+            return constrained_input(self.heads.known.regularizer, args)
+        return self.heads.watcher.meet(self, module, args)
+
+
+class Heads:
+    """Those of one generator. known: the hook of a site, after which those of further sites are made.
+
+    channels: of the images; none where sites were named, so that other modules that make images are the user's choice.
+    """
+
+    def __init__(self, plan: Plan, channels: set[int], known: hooks.SiteHook, watcher: Watching) -> None:
+        self.plan, self.channels, self.known, self.watcher = plan, channels, known, watcher
+        self.stale = False  # whether modules were added since the heads were looked up
+        self.due: list[str] = []  # the paths that are to be sites when the next call begins
+        self.any = False  # whether any module beside the sites could make the image
+
+    def refresh(self, generator: nn.Module) -> None:
+        """Do what was left for the next call: nothing of a generator changes while it runs and may be computed once more."""
+        if self.stale:
+            self.place(generator)
+        while self.due:
+            self.stand_at(generator, self.due.pop())
+
+    def place(self, generator: nn.Module) -> None:
+        """A hook on every module that could make the image and is no site."""
+        self.stale = False
+        found = {module: hook for _, module, hook in hooks.find(generator, Head)}
+        for module in found:
+            hooks.remove(module, (Head, lineage.Made))
+        self.any = False
+        if not self.channels:
+            return
+        sites = {hook.site.path for _, _, hook in hooks.find(generator, hooks.SiteHook)}
+        for path in self._paths(generator):
+            module = generator.get_submodule(path)
+            if path not in sites:
+                self._watch(module, found.get(module))
+
+    def grew(self, child: nn.Module) -> None:
+        """child was put into the generator."""
+        self.stale = True
+        for _, module in kernel_owners(child):
+            # Here too, and not only at the next call of the generator, which its host may never call as a whole.
+            if out_channels(module) in self.channels and not any(True for _ in hooks.find(module, (Head, hooks.SiteHook))):
+                self._watch(module)
+
+    def _watch(self, module: nn.Module, head: Head | None = None) -> None:
+        """See when this module, which could make the image, is called, and what comes of it."""
+        self.any = True
+        module.register_forward_pre_hook(head or Head(self))
+        module.register_forward_hook(lineage.Made(False))
+
+    def stand_at(self, generator: nn.Module, path: str) -> hooks.SiteHook:
+        """Regularize the input of the module at path too, as at the other sites."""
+        ready = standing.prepare(generator, Site(path), self.known.regularizer, self.plan)
+        ready.hook.is_copy, ready.hook.vigil = self.known.is_copy, self.watcher
+        hook = standing.stand(generator, ready, self.known.state.recorder)
+        Consumed.place(generator, hook)
+        self.mark(generator, hook.site)
+        hooks.remove(generator.get_submodule(path), Head)
+        events.placed.announce(generator)
+        return hook
+
+    def mark(self, generator: nn.Module, site: Site) -> None:
+        """Have what comes out of D1 known in the graph of the image."""
+        for path in {site.path, convolution(generator, site)}:
+            module = generator.get_submodule(path)
+            hooks.remove(module, lineage.Made)
+            module.register_forward_hook(lineage.Made(True))
+
+    def fixed(self, generator: nn.Module) -> str:
+        """Why no site can be added to generator now; "" where one can."""
+        if standing.inserts(self.plan.regularizer):
+            return "inserts parameters, which must exist before the optimizer is made"
+        if getattr(generator, "_is_replica", False):
+            return "cannot follow it inside a replica of DataParallel"
+        return ""
+
+    def where(self, generator: nn.Module) -> str:
+        """The sites, for people."""
+        return "; ".join(f"the {hook.site}" for _, _, hook in hooks.find(generator, hooks.SiteHook)) or "any site"
+
+    def name_all(self, generator: nn.Module) -> str:
+        """What to do where D1 cannot be followed."""
+        return f"Attach with every module that makes an image named: {advice.sites(*sorted(self._paths(generator)))}"
+
+    def _paths(self, generator: nn.Module) -> set[str]:
+        """Of the modules whose convolution has the channels of an image."""
+        owners = kernel_owners(generator)
+        return {climb(generator, path) for path, module in owners if out_channels(module) in self.channels}
