@@ -27,9 +27,9 @@ GOALS = {"l0_inf / relu": (1.5, "at most"), "l0 / relu": (3.0, "at most"), "topk
 # Each projection, what it equals, and how many entries compete.
 Projection = Callable[[Tensor, int], Tensor]
 PROJECTIONS: dict[str, tuple[Projection, Projection, Callable[[Tensor], int]]] = {
-    "l0_inf": (lambda g, k: project_needles(g, k), eager.needles, lambda g: g.shape[1]),
-    "l0": (lambda g, k: project_global(g, k), eager.samples, lambda g: g[0].numel()),
-    "l0_channel": (lambda g, k: project_channels(g, k), eager.channels, lambda g: g[0, 0].numel()),
+    "l0_inf": (lambda g, k: project_needles(g, k), eager.l0_inf, lambda g: g.shape[1]),
+    "l0": (lambda g, k: project_global(g, k), eager.l0, lambda g: g[0].numel()),
+    "l0_channel": (lambda g, k: project_channels(g, k), eager.l0_channel, lambda g: g[0, 0].numel()),
 }
 Note = Callable[[dict[str, Any]], None]
 

@@ -45,10 +45,10 @@ class CpuKernels:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._stay_serial)
 
-    def needles(self, gamma: Tensor, k: int) -> Tensor:
+    def l0_inf(self, gamma: Tensor, k: int) -> Tensor:
         channels = gamma.shape[1]
         if channels > _CHANNELS:
-            return eager.needles(gamma, k)
+            return eager.l0_inf(gamma, k)
         out = torch.empty_like(gamma)
         if gamma.stride() != out.stride():
             gamma = torch.empty_like(out).copy_(gamma)
@@ -67,13 +67,13 @@ class CpuKernels:
             raise MemoryError(f"no memory for the scratch tiles of a projection of shape {tuple(gamma.shape)}")
         return out
 
-    def samples(self, gamma: Tensor, k: int) -> Tensor:
+    def l0(self, gamma: Tensor, k: int) -> Tensor:
         out = torch.empty_like(gamma)
         size, columns = gamma.shape[1:].numel(), 1
         if _channels_last(gamma):
             columns = gamma.shape[1]
         elif not gamma.is_contiguous():
-            return out.copy_(self.samples(gamma.contiguous(), k))
+            return out.copy_(self.l0(gamma.contiguous(), k))
         self._samples[gamma.dtype](
             gamma.data_ptr(),
             out.data_ptr(),
@@ -86,8 +86,8 @@ class CpuKernels:
         )
         return out
 
-    def channels(self, gamma: Tensor, k: int) -> Tensor:
-        return maps.channels(self, gamma, k, _SCATTERED if _channels_last(gamma) else _LINED)
+    def l0_channel(self, gamma: Tensor, k: int) -> Tensor:
+        return maps.l0_channel(self, gamma, k, _SCATTERED if _channels_last(gamma) else _LINED)
 
     def mask(self, grad: Tensor, projected: Tensor) -> Tensor:
         out = torch.empty_like(projected)

@@ -21,18 +21,29 @@ from torch.autograd.function import _SingleLevelFunction
 Operator = Callable[..., Tensor]
 
 
-def kernels(project: Operator, mask: Operator) -> tuple[Operator, Operator]:
-    """The Autograd kernels of a projection, `project(gamma, k)`, and of the mask of its gradient."""
+def of_projection(project: Operator, mask: Operator) -> Operator:
+    """The Autograd kernel of a projection, `project(gamma, k)`, whose support is that of its result."""
+    return _masked(project, mask, lambda inputs, output: output)
 
-    class Projection(_SingleLevelFunction):
+
+def of_mask(mask: Operator) -> Operator:
+    """The Autograd kernel of `mask(grad, projected)`, whose support is that of projected."""
+    return _masked(mask, mask, lambda inputs, output: inputs[1])
+
+
+def _masked(operator: Operator, mask: Operator, support: Callable[[tuple[Any, ...], Tensor], Tensor]) -> Operator:
+    """The kernel of an operator whose derivatives in its first argument are the mask by a support."""
+
+    class Masked(_SingleLevelFunction):
         @staticmethod
-        def forward(gamma: Tensor, k: int) -> Tensor:
-            return _below(project, gamma, k)
+        def forward(first: Tensor, second: Any) -> Tensor:
+            return _below(operator, first, second)
 
         @staticmethod
         def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-            ctx.save_for_backward(output)
-            ctx.save_for_forward(output)
+            kept = support(inputs, output)
+            ctx.save_for_backward(kept)
+            ctx.save_for_forward(kept)
 
         @staticmethod
         def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
@@ -42,28 +53,8 @@ def kernels(project: Operator, mask: Operator) -> tuple[Operator, Operator]:
         def jvp(ctx: Any, *tangents: Any) -> Tensor:
             return mask(tangents[0], ctx.saved_tensors[0])
 
-    class Mask(_SingleLevelFunction):
-        @staticmethod
-        def forward(grad: Tensor, projected: Tensor) -> Tensor:
-            return _below(mask, grad, projected)
+    function: Any = Masked
 
-        @staticmethod
-        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-            ctx.save_for_backward(inputs[1])
-            ctx.save_for_forward(inputs[1])
-
-        @staticmethod
-        def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-            return mask(grads[0], ctx.saved_tensors[0]), None
-
-        @staticmethod
-        def jvp(ctx: Any, *tangents: Any) -> Tensor:
-            return mask(tangents[0], ctx.saved_tensors[0])
-
-    return _kernel(project, Projection), _kernel(mask, Mask)
-
-
-def _kernel(operator: Operator, function: Any) -> Operator:
     def kernel(first: Tensor, second: Any) -> Tensor:
         if not (_transformed() or (first.requires_grad and torch.is_grad_enabled()) or forward_ad._current_level >= 0):
             with torch._C._AutoDispatchBelowAutograd():

@@ -1,8 +1,8 @@
-"""Which path runs an operator: Triton on CUDA, compiled C on the CPU, plain torch everywhere else.
+"""Which backend runs an operator: Triton on CUDA, compiled C on the CPU, plain torch everywhere else.
 
-A path is loaded by the first Γ on its device, checked against the reference, and given up for good, with one warning
+A backend is loaded by the first Γ on its device, checked against the reference, and given up for good, with one warning
 that says why, when it cannot be loaded or disagrees. The environment variable SPARSE_PLUGIN_KERNEL (reference, c or
-triton) forces one, for tests and benchmarks, and then a path that fails is an error.
+triton) forces one, for tests and benchmarks, and then a backend that fails is an error.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ log = logging.getLogger("sparse_plugin")
 
 
 class Kernels(Protocol):
-    """What a path offers; Γ has entries, 1 <= k < size, and results have Γ's shape, dtype and strides."""
+    """What a backend offers; Γ has entries, 1 <= k < size, and results have Γ's shape, dtype and strides."""
 
-    def needles(self, gamma: Tensor, k: int) -> Tensor: ...
-    def samples(self, gamma: Tensor, k: int) -> Tensor: ...
-    def channels(self, gamma: Tensor, k: int) -> Tensor: ...
+    def l0_inf(self, gamma: Tensor, k: int) -> Tensor: ...
+    def l0(self, gamma: Tensor, k: int) -> Tensor: ...
+    def l0_channel(self, gamma: Tensor, k: int) -> Tensor: ...
     def mask(self, grad: Tensor, projected: Tensor) -> Tensor: ...
 
 
-class Path:
+class Backend:
     """One way to run the projections on one kind of device, and what became of it: `state` and `why`."""
 
     def __init__(self, name: str, device: str, load: Callable[[], Kernels]) -> None:
@@ -83,36 +83,36 @@ def _load_triton() -> Kernels:
     return TritonKernels()
 
 
-PATHS = {"cpu": Path("c", "cpu", _load_c), "cuda": Path("triton", "cuda", _load_triton)}
-_forced_triton = Path("triton", "cpu", _load_triton)
+BACKENDS = {"cpu": Backend("c", "cpu", _load_c), "cuda": Backend("triton", "cuda", _load_triton)}
+_forced_triton = Backend("triton", "cpu", _load_triton)
 _said: set[str] = set()
 
 
-def needles(gamma: Tensor, k: int) -> Tensor:
+def l0_inf(gamma: Tensor, k: int) -> Tensor:
     """`project_needles` for 0 <= k, never aliasing Γ."""
     if k == 0 or gamma.numel() == 0:
         return torch.zeros_like(gamma)
     if k >= gamma.shape[1]:
         return gamma.clone()
-    return _kernels(gamma.device.type).needles(gamma, k)
+    return _kernels(gamma.device.type).l0_inf(gamma, k)
 
 
-def samples(gamma: Tensor, k: int) -> Tensor:
+def l0(gamma: Tensor, k: int) -> Tensor:
     """`project_global` for 0 <= k, never aliasing Γ."""
     if k == 0 or gamma.numel() == 0:
         return torch.zeros_like(gamma)
     if k >= gamma.shape[1:].numel():
         return gamma.clone()
-    return _kernels(gamma.device.type).samples(gamma, k)
+    return _kernels(gamma.device.type).l0(gamma, k)
 
 
-def channels(gamma: Tensor, k: int) -> Tensor:
+def l0_channel(gamma: Tensor, k: int) -> Tensor:
     """`project_channels` for 0 <= k, never aliasing Γ."""
     if k == 0 or gamma.numel() == 0:
         return torch.zeros_like(gamma)
     if k >= gamma.shape[2:].numel():
         return gamma.clone()
-    return _kernels(gamma.device.type).channels(gamma, k)
+    return _kernels(gamma.device.type).l0_channel(gamma, k)
 
 
 def mask(grad: Tensor, projected: Tensor) -> Tensor:
@@ -126,9 +126,9 @@ def _kernels(device: str) -> Kernels:
     forced = os.environ.get("SPARSE_PLUGIN_KERNEL")
     if forced:
         return _forced(forced, device)
-    path = PATHS.get(device)
-    if path is not None:
-        return path.kernels() or eager
+    backend = BACKENDS.get(device)
+    if backend is not None:
+        return backend.kernels() or eager
     if device not in _said:
         _said.add(device)
         log.warning("there is no kernel for the projections on %s; they run in plain torch, exact but slower", device)
@@ -138,13 +138,13 @@ def _kernels(device: str) -> Kernels:
 def _forced(name: str, device: str) -> Kernels:
     if name == "reference":
         return eager
-    known = {path.name: path for path in PATHS.values()}
+    known = {backend.name: backend for backend in BACKENDS.values()}
     if name not in known:
         raise ConfigError(f"SPARSE_PLUGIN_KERNEL: {one_of('path', name, ['reference', *known])}")
-    path = _forced_triton if (name, device) == ("triton", "cpu") else known[name]
-    kernels = path.kernels() if path.device == device else None
+    backend = _forced_triton if (name, device) == ("triton", "cpu") else known[name]
+    kernels = backend.kernels() if backend.device == device else None
     if kernels is None:
-        why = path.why if path.device == device else f"it runs on {path.device}"
+        why = backend.why if backend.device == device else f"it runs on {backend.device}"
         raise ConfigError(f"SPARSE_PLUGIN_KERNEL asks for {name!r}, which cannot run on {device} ({why}); unset it")
     return kernels
 
@@ -155,10 +155,10 @@ def disagreement(kernels: Kernels, device: str) -> str:
         for shape in ((2, 12, 9, 9), (1, 16, 20, 16)):
             gamma = _specimen(shape, dtype, device)
             for k in (1, 5, 11):
-                for name in ("needles", "samples", "channels"):
+                for name, what in (("l0_inf", "needles"), ("l0", "samples"), ("l0_channel", "channels")):
                     expected = getattr(eager, name)(gamma, k)
                     if not _same(getattr(kernels, name)(gamma, k), expected):
-                        return f"{name} of {dtype}, shape {shape}, k = {k}"
+                        return f"{what} of {dtype}, shape {shape}, k = {k}"
             if not _same(kernels.mask(gamma, expected), eager.mask(gamma, expected)):
                 return f"mask of {dtype}, shape {shape}"
     return ""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def needles(gamma: Tensor, k: int) -> Tensor:
+def l0_inf(gamma: Tensor, k: int) -> Tensor:
     """Keep the k entries of largest magnitude of every needle, the fibres of Γ along dimension 1.
 
     P(Γ) = argmin ‖Γ - Γ'‖₂  s.t.  every needle of Γ' has at most k non-zeros  (arXiv 2104.00464, section 3)
@@ -16,7 +16,7 @@ def needles(gamma: Tensor, k: int) -> Tensor:
     return _select(gamma, largest(gamma.abs(), k, dim=1))
 
 
-def samples(gamma: Tensor, k: int) -> Tensor:
+def l0(gamma: Tensor, k: int) -> Tensor:
     """Keep the k entries of largest magnitude of every sample, whatever its shape.
 
     P(Γ) = argmin ‖Γ - Γ'‖₂  s.t.  ‖Γ'‖₀ <= k  (arXiv 2104.00464, section 3)
@@ -26,7 +26,7 @@ def samples(gamma: Tensor, k: int) -> Tensor:
     return _select(gamma, largest(gamma.flatten(1).abs(), k, dim=1).view(gamma.shape))
 
 
-def channels(gamma: Tensor, k: int) -> Tensor:
+def l0_channel(gamma: Tensor, k: int) -> Tensor:
     """Keep the k entries of largest magnitude of every channel map of every sample.
 
     gamma: (N, C, ...), 0 <= k <= the positions of a map. Returns the same shape, dtype and memory format.

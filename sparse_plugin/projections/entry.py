@@ -34,12 +34,12 @@ def project_needles(gamma: Tensor, k: int | float) -> Tensor:
     """
     _check(gamma)
     if exporting():
-        return standard.needles(gamma, k)
+        return standard.l0_inf(gamma, k)
     size = gamma.shape[1]
     count = resolve_k(k, size)
     if count >= size:
         return gamma
-    return operators.needles(gamma, count)
+    return operators.l0_inf(gamma, count)
 
 
 def project_global(gamma: Tensor, k: int | float) -> Tensor:
@@ -55,12 +55,12 @@ def project_global(gamma: Tensor, k: int | float) -> Tensor:
     """
     _check(gamma)
     if exporting():
-        return standard.samples(gamma, k)
+        return standard.l0(gamma, k)
     size = gamma.shape[1:].numel()
     count = resolve_k(k, size)
     if count >= size:
         return gamma
-    return operators.samples(gamma, count)
+    return operators.l0(gamma, count)
 
 
 def project_channels(gamma: Tensor, k: int | float) -> Tensor:
@@ -76,12 +76,12 @@ def project_channels(gamma: Tensor, k: int | float) -> Tensor:
     """
     _check(gamma)
     if exporting():
-        return standard.channels(gamma, k)
+        return standard.l0_channel(gamma, k)
     size = gamma.shape[2:].numel()
     count = resolve_k(k, size)
     if count >= size:
         return gamma
-    return operators.channels(gamma, count)
+    return operators.l0_channel(gamma, count)
 
 
 def _check(gamma: Tensor) -> None:

@@ -49,10 +49,10 @@ class TritonKernels:
 
         self._kernels: Any = triton_kernels
 
-    def needles(self, gamma: Tensor, k: int) -> Tensor:
+    def l0_inf(self, gamma: Tensor, k: int) -> Tensor:
         channels = gamma.shape[1]
         if channels > _CHANNELS:
-            return eager.needles(gamma, k)
+            return eager.l0_inf(gamma, k)
         out = torch.empty_like(gamma)
         needles = gamma.numel() // channels
         held, at_once = block_of_needles(channels, needles)
@@ -73,11 +73,11 @@ class TritonKernels:
             )
         return out
 
-    def samples(self, gamma: Tensor, k: int) -> Tensor:
+    def l0(self, gamma: Tensor, k: int) -> Tensor:
         out = torch.empty_like(gamma)
         samples, size = gamma.shape[0], gamma.shape[1:].numel()
         if samples > _SAMPLES:
-            return eager.samples(gamma, k)
+            return eager.l0(gamma, k)
         width, nan = 8 * gamma.element_size(), _NAN[gamma.dtype]
         chunks, per_program = chunks_of_sample(samples, size)
         passes = width // 8
@@ -109,8 +109,8 @@ class TritonKernels:
             )
         return out
 
-    def channels(self, gamma: Tensor, k: int) -> Tensor:
-        return maps.channels(self, gamma, k, _CHANNELS)
+    def l0_channel(self, gamma: Tensor, k: int) -> Tensor:
+        return maps.l0_channel(self, gamma, k, _CHANNELS)
 
     def mask(self, grad: Tensor, projected: Tensor) -> Tensor:
         out = torch.empty_like(projected)

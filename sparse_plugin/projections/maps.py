@@ -11,21 +11,21 @@ from sparse_plugin.projections import eager
 
 
 class _Kernels(Protocol):
-    def needles(self, gamma: Tensor, k: int) -> Tensor: ...
-    def samples(self, gamma: Tensor, k: int) -> Tensor: ...
+    def l0_inf(self, gamma: Tensor, k: int) -> Tensor: ...
+    def l0(self, gamma: Tensor, k: int) -> Tensor: ...
 
 
-def channels(kernels: _Kernels, gamma: Tensor, k: int, longest: int) -> Tensor:
-    """`eager.channels` for 1 <= k < positions, bit for bit.
+def l0_channel(kernels: _Kernels, gamma: Tensor, k: int, longest: int) -> Tensor:
+    """`eager.l0_channel` for 1 <= k < positions, bit for bit.
 
     A channel map is a needle of (N, positions, C), which is a view of contiguous Γ and with channels last alike, and a
     sample of (N·C, positions). longest: up to how many positions it is taken as a needle.
     """
     maps = eager.maps(gamma)
     if maps.shape[2] <= longest:
-        found = kernels.needles(maps.transpose(1, 2), k).transpose(1, 2)
+        found = kernels.l0_inf(maps.transpose(1, 2), k).transpose(1, 2)
     else:
-        found = kernels.samples(maps.flatten(0, 1), k).view(maps.shape)
+        found = kernels.l0(maps.flatten(0, 1), k).view(maps.shape)
     found = found.view(gamma.shape)
     if found.stride() == torch.empty_like(gamma, device="meta").stride():
         return found

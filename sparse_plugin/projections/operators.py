@@ -29,9 +29,9 @@ def _define(name: str, signature: str, implementation: Callable[..., Tensor]) ->
     return operator
 
 
-needles = _define("project_needles", "Tensor gamma, SymInt k", dispatch.needles)
-samples = _define("project_samples", "Tensor gamma, SymInt k", dispatch.samples)
-channels = _define("project_channels", "Tensor gamma, SymInt k", dispatch.channels)
+l0_inf = _define("project_needles", "Tensor gamma, SymInt k", dispatch.l0_inf)
+l0 = _define("project_samples", "Tensor gamma, SymInt k", dispatch.l0)
+l0_channel = _define("project_channels", "Tensor gamma, SymInt k", dispatch.l0_channel)
 mask = _define("mask_gradient", "Tensor grad, Tensor projected", dispatch.mask)
 
 
@@ -58,13 +58,12 @@ def _mask_rule(
     return mask(*sides), 0
 
 
-for _name, _operator in (("project_needles", needles), ("project_samples", samples), ("project_channels", channels)):
+for _name, _operator in (("project_needles", l0_inf), ("project_samples", l0), ("project_channels", l0_channel)):
     _full = f"sparse_plugin::{_name}"
-    _of_projection, _of_mask = derivatives.kernels(_operator, mask)
-    _LIBRARY.impl(_name, _of_projection, "Autograd")
+    _LIBRARY.impl(_name, derivatives.of_projection(_operator, mask), "Autograd")
     torch.library.register_fake(_full, lambda gamma, k: torch.empty_like(gamma), lib=_LIBRARY)
     torch.library.register_vmap(_full, _merged(_operator), lib=_LIBRARY)
-_LIBRARY.impl("mask_gradient", _of_mask, "Autograd")
+_LIBRARY.impl("mask_gradient", derivatives.of_mask(mask), "Autograd")
 torch.library.register_fake(
     "sparse_plugin::mask_gradient", lambda grad, projected: torch.empty_like(projected), lib=_LIBRARY
 )

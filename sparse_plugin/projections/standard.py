@@ -16,18 +16,18 @@ from sparse_plugin.support.capture import sizes
 _HALF = (torch.float16, torch.bfloat16)
 
 
-def needles(gamma: Tensor, k: int | float) -> Tensor:
+def l0_inf(gamma: Tensor, k: int | float) -> Tensor:
     """`project_needles` of (N, C, ...)."""
     return _project(gamma, gamma, 1, k, sizes(gamma)[1])
 
 
-def samples(gamma: Tensor, k: int | float) -> Tensor:
+def l0(gamma: Tensor, k: int | float) -> Tensor:
     """`project_global` of (N, ...)."""
     size = math.prod(sizes(gamma)[1:])  # numel() would make a constant of a symbol
     return _project(gamma, gamma.flatten(1), 1, k, size)
 
 
-def channels(gamma: Tensor, k: int | float) -> Tensor:
+def l0_channel(gamma: Tensor, k: int | float) -> Tensor:
     """`project_channels` of (N, C, ...)."""
     return _project(gamma, maps(gamma), 2, k, math.prod(sizes(gamma)[2:]))
 

@@ -1,4 +1,4 @@
-"""What became of every path of the projections on this machine."""
+"""What became of every backend of the projections on this machine."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def kernel_status(load: bool = True) -> list[dict[str, str]]:
     """
     rows = []
     for device in ("cuda", "cpu"):
-        path = dispatch.PATHS[device]
+        backend = dispatch.BACKENDS[device]
         where = str(cache.directory()) if device == "cpu" else "triton's own cache"
         if device == "cuda" and not torch.cuda.is_available():
-            rows.append(_row(path.name, device, "no device", "torch sees no CUDA device", where))
+            rows.append(_row(backend.name, device, "no device", "torch sees no CUDA device", where))
             continue
         if load:
-            path.kernels()
-        rows.append(_row(path.name, device, path.state, path.why, where))
+            backend.kernels()
+        rows.append(_row(backend.name, device, backend.state, backend.why, where))
     rows.append(_row("reference", "any", "ready", "plain torch operations", ""))
     return rows
 

@@ -209,9 +209,9 @@ def test_standard_operators_are_the_kernels_bit_for_bit(dtype, k):
         gamma = _specimen(shape, dtype, "cpu") if shape[0] else torch.empty(shape, dtype=dtype)
         bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[gamma.element_size()]
         for project, written in (
-            (project_needles, standard.needles),
-            (project_global, standard.samples),
-            (project_channels, standard.channels),
+            (project_needles, standard.l0_inf),
+            (project_global, standard.l0),
+            (project_channels, standard.l0_channel),
         ):
             if isinstance(k, float) and k < 1 and project is project_channels and len(shape) == 2:
                 continue  # of one position there is no such fraction
@@ -366,5 +366,5 @@ def test_whole_generators_are_pickled_packaged_and_copied(name, tmp_path):
 
 def test_reference_orders_nan_before_infinity():
     gamma = torch.tensor([[1.0, torch.inf, torch.nan, -torch.inf, torch.nan]])
-    kept = [eager.needles(gamma, k).ne(0).squeeze().tolist() for k in (1, 2, 3, 4)]
+    kept = [eager.l0_inf(gamma, k).ne(0).squeeze().tolist() for k in (1, 2, 3, 4)]
     assert kept == [[0, 0, 1, 0, 0], [0, 0, 1, 0, 1], [0, 1, 1, 0, 1], [0, 1, 1, 1, 1]]

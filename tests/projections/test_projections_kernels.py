@@ -45,7 +45,7 @@ def prebuilt(tmp_path_factory, monkeypatch):
 
 
 def fresh_path(load=CpuKernels):
-    return dispatch.Path("c", "cpu", load)
+    return dispatch.Backend("c", "cpu", load)
 
 
 def test_importing_loads_and_compiles_nothing(tmp_path):
@@ -53,8 +53,8 @@ def test_importing_loads_and_compiles_nothing(tmp_path):
         "import sys, sparse_plugin, sparse_plugin.projections as p; p.check_k(3)\n"
         "assert 'torch' not in sys.modules and 'triton' not in sys.modules\n"
         "import torch; from sparse_plugin.projections import project_needles\n"
-        "from sparse_plugin.projections.dispatch import PATHS\n"
-        "assert all(path.state == 'not loaded' for path in PATHS.values())\n"
+        "from sparse_plugin.projections.dispatch import BACKENDS\n"
+        "assert all(path.state == 'not loaded' for path in BACKENDS.values())\n"
         "assert 'sparse_plugin.projections.cpu' not in sys.modules\n"
         "import os; assert not os.path.exists(os.environ['SPARSE_PLUGIN_CACHE'])"
     )
@@ -112,7 +112,7 @@ def test_a_cache_that_cannot_be_trusted_or_made_costs_only_the_cache(folder, pre
     with caplog.at_level(logging.WARNING, "sparse_plugin"):
         kernels = path.kernels()
     gamma = torch.randn(1, 8, 4, 4)
-    assert torch.equal(kernels.needles(gamma, 3), eager.needles(gamma, 3))
+    assert torch.equal(kernels.l0_inf(gamma, 3), eager.l0_inf(gamma, 3))
     assert "for this process only" in caplog.text and len(caplog.records) == 1
 
 
@@ -138,11 +138,11 @@ def test_without_a_working_compiler_the_reference_runs_and_one_warning_says_why(
     else:
         monkeypatch.setenv("CC", cc)
     path = fresh_path()
-    monkeypatch.setitem(dispatch.PATHS, "cpu", path)
+    monkeypatch.setitem(dispatch.BACKENDS, "cpu", path)
     gamma = torch.randn(1, 8, 4, 4)
     with caplog.at_level(logging.WARNING, "sparse_plugin"):
         for _ in range(2):
-            assert torch.equal(project_needles(gamma, 3), eager.needles(gamma, 3))
+            assert torch.equal(project_needles(gamma, 3), eager.l0_inf(gamma, 3))
     assert len(caplog.records) == 1 and says in caplog.text and "plain torch" in caplog.text
     (row,) = [row for row in kernel_status() if row["path"] == "c"]
     assert row["state"] == "unavailable" and says in row["why"]
@@ -150,11 +150,11 @@ def test_without_a_working_compiler_the_reference_runs_and_one_warning_says_why(
 
 def test_a_kernel_that_disagrees_is_not_used(monkeypatch, caplog):
     class Wrong:
-        needles, channels, mask = map(staticmethod, (eager.needles, eager.channels, eager.mask))
+        l0_inf, l0_channel, mask = map(staticmethod, (eager.l0_inf, eager.l0_channel, eager.mask))
 
         @staticmethod
-        def samples(gamma, k):
-            return eager.samples(gamma, k) + 0.0  # -0.0 becomes 0.0
+        def l0(gamma, k):
+            return eager.l0(gamma, k) + 0.0  # -0.0 becomes 0.0
 
     path = fresh_path(Wrong)
     with caplog.at_level(logging.WARNING, "sparse_plugin"):
@@ -173,7 +173,7 @@ def test_a_device_without_a_kernel_is_said_once(caplog):
 @pytest.mark.parametrize("name, says", [("cuda", "there is no path 'cuda'"), ("triton", "cannot run on cpu")])
 def test_forcing_a_path_that_cannot_run_is_an_error(monkeypatch, name, says):
     monkeypatch.setenv("SPARSE_PLUGIN_KERNEL", name)
-    monkeypatch.setattr(dispatch, "_forced_triton", dispatch.Path("triton", "cpu", lambda: 1 / 0))
+    monkeypatch.setattr(dispatch, "_forced_triton", dispatch.Backend("triton", "cpu", lambda: 1 / 0))
     with pytest.raises(ConfigError, match=says):
         project_needles(torch.randn(1, 4, 2, 2), 2)
 

@@ -43,7 +43,7 @@ block = gpu._BLOCK
 for bits, width, nan in (("*i32", 32, 0x7F800001), ("*i16", 16, 0x7F81), ("*i64", 64, 0x7FF0000000000001)):
     same = {"WIDTH": width, "NAN": nan}
     held, at_once = gpu.block_of_needles(256, 10**6)
-    compile_for(generation, kernels.needles, bits, **same, CHANNELS=held, POSITIONS=at_once)
+    compile_for(generation, kernels.l0_inf, bits, **same, CHANNELS=held, POSITIONS=at_once)
     dense = {**same, "DENSE": width == 32, "BLOCK": block}
     compile_for(generation, kernels.count_digits, bits, **dense, FIRST=False)
     compile_for(generation, kernels.count_ties, bits, **dense)
@@ -94,11 +94,11 @@ def test_kernels_compile_ahead_of_time(generation, tmp_path):
 def test_on_a_gpu(monkeypatch):
     from sparse_plugin.projections import dispatch, eager, project_channels, project_global, project_needles
 
-    assert dispatch.PATHS["cuda"].kernels() is not None, dispatch.PATHS["cuda"].why
+    assert dispatch.BACKENDS["cuda"].kernels() is not None, dispatch.BACKENDS["cuda"].why
     gamma = torch.randn(4, 96, 33, 31, device="cuda")
     for layout in (gamma, gamma.to(memory_format=torch.channels_last), gamma.transpose(2, 3)):
-        assert torch.equal(project_needles(layout, 24), eager.needles(layout, 24))
-        assert torch.equal(project_global(layout, 0.25), eager.samples(layout, round(0.25 * gamma[0].numel())))
-        assert torch.equal(project_channels(layout, 100), eager.channels(layout, 100))
+        assert torch.equal(project_needles(layout, 24), eager.l0_inf(layout, 24))
+        assert torch.equal(project_global(layout, 0.25), eager.l0(layout, round(0.25 * gamma[0].numel())))
+        assert torch.equal(project_channels(layout, 100), eager.l0_channel(layout, 100))
     large = torch.randn(2, 3, 101, 99, device="cuda")
-    assert torch.equal(project_channels(large, 0.25), eager.channels(large, 2499))
+    assert torch.equal(project_channels(large, 0.25), eager.l0_channel(large, 2499))
