@@ -1,4 +1,7 @@
-"""Regularizers: what happens to a representation Γ. One file each; `base` has the two kinds."""
+"""Regularizers: what happens to a representation Γ. One file each; `base` has the two kinds.
+
+Settings are read and listed without torch, so what computes is imported by the functions that do.
+"""
 
 from __future__ import annotations
 

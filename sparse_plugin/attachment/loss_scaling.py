@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
 from wrapt import FunctionWrapper
 
 from sparse_plugin.errors import PenaltyError
@@ -77,8 +78,6 @@ def follow_loss_scaling(hook: Any) -> None:
     """Keep gradients exact under torch.amp.GradScaler, and every class derived from it, now or later, with a `scale` of its own or
     not, for as long as hook lives or until `unfollow`.
     """
-    from torch.amp.grad_scaler import GradScaler
-
     _followed.add(hook)
     if not _undo:
         _undo.append(when_any_defined(GradScaler, _watch))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from sparse_plugin.attachment.attach import attach
+from sparse_plugin.attachment.checkpoint_files import read, state_dicts, unwrapped
 from sparse_plugin.attachment.child import KEY, decode, kept_at, place, places, sentence
-from sparse_plugin.attachment.strip import read
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.data import DataError, to_uint8
 from sparse_plugin.errors import CheckpointError, ConfigError
@@ -23,12 +23,6 @@ from sparse_plugin.support import advice
 from sparse_plugin.support.device import device_of
 from sparse_plugin.support.files import understood
 from sparse_plugin.support.progress import SHORT, Counting
-
-# What wrappers put before the names of a state_dict.
-_WRAPPERS = ("module.", "_orig_mod.")
-
-# Of a checkpoint's dicts; a pickle may contain itself.
-_DEPTH = 8
 
 
 @dataclass(frozen=True)
@@ -146,7 +140,7 @@ def _forward(
 
 def _fitting(checkpoint: str, generator: nn.Module, key: str | None) -> dict[str, Any]:
     """The state_dict in a checkpoint that has the generator's names and shapes, wrappers' prefixes aside."""
-    found = {path: _unwrapped(state) for path, state in _state_dicts(read(checkpoint))}
+    found = {path: unwrapped(state) for path, state in state_dicts(read(checkpoint))}
     if not found:
         raise CheckpointError(f"{checkpoint} holds no state_dict")
     if key is not None:
@@ -175,18 +169,3 @@ def _fitting(checkpoint: str, generator: nn.Module, key: str | None) -> dict[str
 def _shapes(state: dict[str, Any]) -> dict[str, str]:
     """The shapes of all entries that are not the plugin's."""
     return {key: str(tuple(getattr(value, "shape", ()))) for key, value in state.items() if CHILD not in key.split(".")}
-
-
-def _state_dicts(node: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
-    if depth <= _DEPTH and isinstance(node, dict) and node and all(isinstance(key, str) for key in node):
-        if any(isinstance(value, Tensor) for value in node.values()):
-            yield path, node
-        for key, value in node.items():
-            yield from _state_dicts(value, f"{path}.{key}" if path else key, depth + 1)
-
-
-def _unwrapped(state: dict[str, Any]) -> dict[str, Any]:
-    for prefix in _WRAPPERS:
-        if all(key.startswith(prefix) for key in state):
-            return _unwrapped({key[len(prefix) :]: value for key, value in state.items()})
-    return dict(state)

@@ -1,0 +1,78 @@
+"""Checkpoint files that somebody else wrote: reading one, and the state_dicts in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparse_plugin.errors import CheckpointError
+
+# What wrappers put before the names of a state_dict.
+_WRAPPERS = ("module.", "_orig_mod.")
+
+# Of a checkpoint's dicts, in which state_dicts are looked for; a pickle may contain itself.
+_DEPTH = 8
+
+
+def read(checkpoint: str) -> Any:
+    """What a checkpoint holds: safetensors, or what torch.load takes with weights_only. Raises CheckpointError."""
+    try:
+        there = Path(checkpoint).is_file()
+    except ValueError:  # a null in the name
+        there = False
+    if not there:
+        raise CheckpointError(f"there is no checkpoint {checkpoint}")
+    try:
+        if Path(checkpoint).suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(checkpoint)
+        return torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (Exception, RecursionError) as error:  # the readers may raise anything over a damaged file
+        said = str(error).strip().splitlines()
+        raise CheckpointError(
+            f"the checkpoint {checkpoint} cannot be read: {said[0] if said else 'it ends too early'}"
+        ) from None
+
+
+def metadata(checkpoint: str) -> dict[str, str] | None:
+    """What a safetensors file says of itself."""
+    from safetensors import safe_open
+
+    with safe_open(checkpoint, framework="pt") as file:
+        found: dict[str, str] | None = file.metadata()
+    return found
+
+
+def dicts(node: Any) -> Iterator[dict[Any, Any]]:
+    """Every dict in what a checkpoint holds, each once: a pickle may contain itself."""
+    waiting, seen = [node], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen or not isinstance(node, (dict, list, tuple)):
+            continue
+        seen.add(id(node))
+        if isinstance(node, dict):
+            yield node
+        waiting += reversed(list(node.values() if isinstance(node, dict) else node))
+
+
+def state_dicts(node: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every dict of tensors by name, below other such dicts, with where it is, as "model.ema"; "" is the whole."""
+    if depth <= _DEPTH and isinstance(node, dict) and node and all(isinstance(key, str) for key in node):
+        if any(isinstance(value, Tensor) for value in node.values()):
+            yield path, node
+        for key, value in node.items():
+            yield from state_dicts(value, f"{path}.{key}" if path else key, depth + 1)
+
+
+def unwrapped(state: dict[str, Any]) -> dict[str, Any]:
+    """state with the names that the generator itself has: without what DataParallel or torch.compile put before all of them."""
+    for prefix in _WRAPPERS:
+        if all(key.startswith(prefix) for key in state):
+            return unwrapped({key[len(prefix) :]: value for key, value in state.items()})
+    return dict(state)
