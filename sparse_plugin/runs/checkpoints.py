@@ -164,8 +164,5 @@ def _hash(path: Path) -> str:
 
 def _sync(path: Path) -> None:
     """Have what was written on disk before what is written next."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with open(path, "r+b") as file:  # Windows flushes nothing that is open for reading alone
+        os.fsync(file.fileno())

@@ -148,6 +148,10 @@ def _created(path: Path, mine: LeaseOwner) -> bool:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
         return False
+    except PermissionError:  # Windows: one that is being deleted as long as somebody reads it
+        if os.path.lexists(path):
+            return False
+        raise
     try:
         with os.fdopen(descriptor, "w") as file:
             json.dump(asdict(mine), file)
@@ -162,7 +166,7 @@ def _taken_over(path: Path, held: HeldLease, mine: LeaseOwner) -> bool:
     turn = path.with_name(f"{FILE}.turn")
     waiting = _silent(turn)
     if waiting is not None and waiting > STALE:  # of a process that died in the few lines below
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             turn.unlink()
     if not _created(turn, mine):
         return False
@@ -172,7 +176,10 @@ def _taken_over(path: Path, held: HeldLease, mine: LeaseOwner) -> bool:
         if now is None or now.owner != held.owner or not now.over:
             return False
         _created(new, mine)
-        os.replace(new, path)
+        try:
+            os.replace(new, path)
+        except PermissionError:  # Windows: somebody reads it, who may be taking it over too
+            return False
         return _owner(path) == mine
     finally:
         for left in (new, turn):

@@ -66,7 +66,12 @@ def store(path: Path, key: str, content: bytes) -> Path:
             file.write(content)
         os.chmod(temporary, 0o700)
         target = path / name(key, content)
-        os.replace(temporary, target)
+        try:
+            os.replace(temporary, target)
+        except PermissionError:  # Windows: another process made and loaded the very same meanwhile
+            if not target.is_file() or target.read_bytes() != content:
+                raise
+            Path(temporary).unlink()
     except OSError as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What only POSIX has, hidden in every process: attaching, `enable`, `run`, `train` and `restore` do without."""
+"""What only POSIX has, hidden in every process, and files as Windows has them: attaching, `enable`, `run`, `train` and `restore` do without."""
 
 import os
 import subprocess
@@ -8,7 +8,34 @@ import pytest
 
 # Found by every interpreter that starts with it on its path, those that the launcher starts too.
 HIDE = """
-import os, signal, sys
+import fcntl, os, shutil, signal, sys
+
+# Windows opens no folder, flushes nothing that is open for reading alone, and takes no name from a file that is open.
+opens, flushes, shutil._use_fd_functions = os.open, os.fsync, False
+def os_open(path, *args, **kwargs):
+    if not isinstance(path, int) and os.path.isdir(path):
+        raise PermissionError(13, "Permission denied", os.fspath(path))
+    return opens(path, *args, **kwargs)
+def os_fsync(file, getfl=(fcntl.fcntl, fcntl.F_GETFL)):
+    descriptor = file if isinstance(file, int) else file.fileno()
+    if getfl[0](descriptor, getfl[1]) & os.O_ACCMODE == os.O_RDONLY:
+        raise OSError(9, "Bad file descriptor")
+    flushes(descriptor)
+def of_closed_files(call):
+    def checked(*paths, **kwargs):
+        for path in filter(os.path.isfile, paths):
+            for descriptor in os.listdir("/proc/self/fd"):
+                try:
+                    same = os.path.samefile(path, "/proc/self/fd/" + descriptor)
+                except OSError:
+                    continue
+                if same:
+                    raise PermissionError(13, "The process cannot access the file because it is being used", os.fspath(path))
+        return call(*paths, **kwargs)
+    return checked
+os.open, os.fsync = os_open, os_fsync
+if os.path.isdir("/proc/self/fd"):
+    os.replace, os.rename, os.unlink, os.remove = map(of_closed_files, (os.replace, os.rename, os.unlink, os.remove))
 
 MODULES = {"fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "syslog", "readline"}
 

@@ -127,6 +127,23 @@ def test_a_cache_that_cannot_be_written(folder, prebuilt, caplog, monkeypatch):
     assert "no space left" in caplog.text and not list(folder.iterdir())
 
 
+def test_a_library_that_another_process_has_loaded_is_taken_as_it_is(tmp_path, monkeypatch):
+    """Windows lets nobody replace it."""
+
+    def in_use(*_):
+        raise PermissionError(13, "The process cannot access the file because it is being used by another process")
+
+    stored = cache.store(tmp_path, "key", b"library")
+    monkeypatch.setattr(cache.os, "replace", in_use)
+    assert cache.store(tmp_path, "key", b"library") == stored and list(tmp_path.iterdir()) == [stored]
+    with pytest.raises(cache.CacheError, match="being used"):
+        cache.store(tmp_path, "key", b"another")
+    stored.write_bytes(b"changed")
+    with pytest.raises(cache.CacheError, match="being used"):
+        cache.store(tmp_path, "key", b"library")
+    assert list(tmp_path.iterdir()) == [stored]
+
+
 @pytest.mark.parametrize(
     "cc, says",
     [("false", "false failed"), ("/nowhere/cc", "could not be run"), (None, "no C compiler")],

@@ -157,6 +157,27 @@ def test_it_takes_nothing_that_only_posix_has(tmp_path):
     assert not (tmp_path / "a").exists()  # made for the lease alone
 
 
+def in_use(*args, **kwargs):
+    raise PermissionError(13, "The process cannot access the file because it is being used by another process")
+
+
+def test_a_file_that_windows_lets_nobody_replace_is_somebodys(tmp_path, monkeypatch):
+    """Whoever reads a lease there keeps others from replacing it, and from making another while it is deleted."""
+    written(tmp_path, began="1")
+    with monkeypatch.context() as windows:
+        windows.setattr(lease.os, "replace", in_use)
+        assert isinstance(Lease.take(tmp_path), Held)
+        opens = os.open
+        windows.setattr(lease.os, "open", lambda path, *args, **how: (in_use if Path(path).name == FILE else opens)(path, *args, **how))
+        assert isinstance(Lease.take(tmp_path), Held)
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    (tmp_path / FILE).unlink()
+    with monkeypatch.context() as windows, pytest.raises(PermissionError):
+        windows.setattr(lease.os, "open", in_use)  # a folder that cannot be written to is said
+        Lease.take(tmp_path)
+    Lease.take(tmp_path).release()
+
+
 def test_other_systems_know_their_processes(monkeypatch):
     assert process.began(os.getpid()) and not process.began(2**30)
     ours = process._posix(os.getpid())
