@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidationError
 
@@ -46,6 +46,16 @@ RESERVED = frozenset(
 Observer = Callable[[int, "Tensor", "Tensor"], None]
 
 
+class Appearance(NamedTuple):
+    """How a regularizer is shown in figures. title: its name, by default the registered one. colour: "#CC79A7", by default
+    the next of a palette. order: its place among the others.
+    """
+
+    title: str = ""
+    colour: str = ""
+    order: int = 100
+
+
 class Regularizer(BaseModel):
     """Settings, validated on construction and frozen. Raises ConfigError for anything that is not valid."""
 
@@ -57,6 +67,8 @@ class Regularizer(BaseModel):
     # What it is set to where it is named and nobody gives settings: for a generator's Γ, and for an encoder's scales.
     defaults: ClassVar[Mapping[str, Any]] = {}
     encoder_defaults: ClassVar[Mapping[str, Any]] = {}
+
+    appearance: ClassVar[Appearance] = Appearance()
 
     _name: str = PrivateAttr(default="")
     _by_default: bool = PrivateAttr(default=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from sparse_plugin.projections.sizes import resolve_k
-from sparse_plugin.registry.base import Constraint, Ks
+from sparse_plugin.registry.base import Appearance, Constraint, Ks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +30,7 @@ class L0(Constraint):
     # docs/results.md has the sweeps that found them: of a DCGAN, and of Deep Image Prior.
     defaults: ClassVar[dict[str, float]] = {"k": 0.25}
     encoder_defaults: ClassVar[dict[str, float]] = {"k": 0.25}
+    appearance = Appearance("L0", "#56B4E9", 1)
 
     def project(self, gamma: Tensor) -> Tensor:
         """gamma: (N, C, ...), any float dtype and memory format. Same shape, dtype and format; ties go to the lowest index."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from sparse_plugin.projections.sizes import resolve_k
-from sparse_plugin.registry.base import Constraint, Ks
+from sparse_plugin.registry.base import Appearance, Constraint, Ks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +29,7 @@ class L0Channel(Constraint):
     )
 
     listed = ("k",)
+    appearance = Appearance("L0 a channel", "#0072B2", 4)
 
     def project(self, gamma: Tensor) -> Tensor:
         """gamma: (N, C, ...), any float dtype and memory format. Same shape, dtype and format; ties go to the lowest position."""

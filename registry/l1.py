@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from sparse_plugin.registry.base import Penalty
+from sparse_plugin.registry.base import Appearance, Penalty
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +27,7 @@ class L1(Penalty):
     listed = ("weight",)
     # docs/results.md has the sweeps that found them: of a DCGAN.
     defaults: ClassVar[dict[str, float]] = {"weight": 10.0}
+    appearance = Appearance("L1", "#E69F00", 0)
 
     def penalty(self, gamma: Tensor) -> Tensor:
         """weight · mean |Γ|. gamma: (N, C, ...). Returns a scalar."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, model_validator
 
-from sparse_plugin.registry.base import Constraint, K, Observer
+from sparse_plugin.registry.base import Appearance, Constraint, K, Observer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,6 +30,7 @@ class MLCSC(Constraint):
 
     # docs/results.md has the sweeps that found them: of a DCGAN.
     defaults: ClassVar[dict[str, float]] = {"k": 0.25}
+    appearance = Appearance("ML", "#009E73", 3)
 
     @model_validator(mode="after")
     def _check(self) -> MLCSC:

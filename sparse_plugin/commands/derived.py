@@ -25,3 +25,15 @@ class DerivedOption(click.Option):
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         self.help = self.derive()
         return super().get_help_record(ctx)
+
+
+class DerivedCommand(click.Command):
+    """A command that says what is registered in its help, once `derive` has been called."""
+
+    def derive(self) -> None:
+        """Set what is shown."""
+        raise NotImplementedError
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.derive()
+        super().format_help(ctx, formatter)

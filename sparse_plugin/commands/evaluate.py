@@ -6,7 +6,30 @@ from typing import Any
 
 import click
 
+from sparse_plugin.commands.derived import DerivedOption
 from sparse_plugin.commands.options import data_options, imported, refuse, source_of
+from sparse_plugin.errors import ConfigError
+
+
+def _metrics() -> str:
+    """The metrics by name, and which are measured where nobody says."""
+    from sparse_plugin.metrics.tables import by_default, names
+
+    known = list(names())
+    usual, else_ = (", ".join(by_default(extractor)) for extractor in ("inception", "lite0"))
+    return f"{', '.join(known[:-1])} or {known[-1]}; repeatable.  [default: {usual} with --inception, else {else_}]"
+
+
+def _files(texts: tuple[str, ...]) -> dict[str, str]:
+    files: dict[str, str] = {}
+    for text in texts:
+        name, equals, file = text.partition("=")
+        if not (name and equals and file):
+            raise ConfigError(f"--weights {text} cannot be read; write it as NAME=FILE, as in clip-vit-b-32=ViT-B-32.pt")
+        if name in files:
+            raise ConfigError(f"--weights names {name} twice; give one file")
+        files[name] = file
+    return files
 
 
 @click.command()
@@ -19,8 +42,8 @@ from sparse_plugin.commands.options import data_options, imported, refuse, sourc
     "metrics",
     multiple=True,
     metavar="NAME",
-    help="FID, KID, IS, PR-inception, FD-lite0, KID-lite0 or PR-lite0; repeatable.  "
-    "[default: the first four with --inception, else the last three]",
+    cls=DerivedOption,
+    derive=_metrics,
 )
 @click.option("--samples", type=int, help="Images to sample.  [default: 10000; of IMAGES, all]")
 @click.option("--seed", type=int, help="Of the samples.  [default: 0]")
@@ -29,6 +52,12 @@ from sparse_plugin.commands.options import data_options, imported, refuse, sourc
     "--inception",
     metavar="FILE",
     help="Inception's weights for FID and IS; never downloaded.  [default: $SPARSE_PLUGIN_INCEPTION]",
+)
+@click.option(
+    "--weights",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="Weights of another extractor, as clip-vit-b-32=ViT-B-32.pt; never downloaded.",
 )
 @click.option("--generator", metavar="MODULE:CLASS", help="Of a checkpoint that another codebase wrote.")
 @click.option("--arg", "arguments", multiple=True, metavar="[KEY=]VALUE", help="For its constructor, as for sites.")
@@ -56,6 +85,7 @@ def evaluate(target: str, as_json: bool, generator: str | None, bounds: tuple[fl
     need("evaluating", "metrics", "numpy", "PIL")  # which importing the data takes
     host = {name: options.pop(name) for name in ("arguments", "inputs", "imports", "key", "sites")}
     host["imports"] = imported(host["imports"])  # of a run's regularizer, too: the run itself has no say in it
+    options["weights"] = _files(options["weights"])
     named = None
     if generator is None:
         refuse(

@@ -21,8 +21,10 @@ from sparse_plugin.support.user_files import import_named
 def list_(as_json: bool, kernels: bool, imports: tuple[str, ...]) -> None:
     """What is registered, and which package it came from."""
     from sparse_plugin.experiments.experiment import EXPERIMENTS
+    from sparse_plugin.figures.kind import FIGURES
     from sparse_plugin.gans.gan import GANS
     from sparse_plugin.hosts.host import HOSTS
+    from sparse_plugin.metrics.tables import EXTRACTORS, METRICS
     from sparse_plugin.network.adapters import ADAPTERS
     from sparse_plugin.registry import REGULARIZERS
 
@@ -34,11 +36,12 @@ def list_(as_json: bool, kernels: bool, imports: tuple[str, ...]) -> None:
         with busy("loading the kernels"):
             rows: list[dict[str, Any]] = [dict(row) for row in kernel_status()]
     else:
-        for plugins in (REGULARIZERS, ADAPTERS, HOSTS, GANS, EXPERIMENTS):
+        tables: tuple[Any, ...] = (REGULARIZERS, ADAPTERS, HOSTS, GANS, EXPERIMENTS, METRICS, EXTRACTORS, FIGURES)
+        for plugins in tables:
             plugins.check()
         rows = [
             {"kind": plugins.kind, "name": plugin.name, "from": plugin.origin, "fields": _fields(plugins, plugin.name)}
-            for plugins in (REGULARIZERS, ADAPTERS, HOSTS, GANS, EXPERIMENTS)
+            for plugins in tables
             for plugin in plugins.all().values()
         ]
     print_rows(rows, as_json)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -51,15 +51,14 @@ class Report:
 
     def to_text(self) -> str:
         """The report as lines for people: a table of the scores and, under it, the protocol."""
-        from sparse_plugin.metrics import METRICS
+        from sparse_plugin.metrics.tables import better
 
         width = max(map(len, self.scores))
         values = {name: str(score) for name, score in self.scores.items()}
         column = max(map(len, values.values()))
         lines = [self.target]
         for name, value in values.items():
-            better = METRICS[name].better if name in METRICS else "higher"
-            lines.append(f"  {name:<{width}}  {value:<{column}}  {better} is better")
+            lines.append(f"  {name:<{width}}  {value:<{column}}  {better(name)} is better")
         lines += ["", *(f"{what}: {how}" for what, how in self.protocol.items())]
         lines.append("compare only numbers with the same protocol; fewer images make every Fréchet distance larger")
         return "\n".join(lines)
@@ -73,6 +72,7 @@ def evaluate(
     samples: int | None = None,
     seed: int | None = None,
     inception: str | os.PathLike[str] | None = None,
+    weights: Mapping[str, str | os.PathLike[str]] | None = None,
     kid_subset: int | None = None,
     fraction: float = 1.0,
     data_seed: int | None = None,
@@ -92,7 +92,7 @@ def evaluate(
     wrote; else images: a folder, a zip, an npz, or what else `data.load` takes. data, fraction, data_seed, split,
     image_column, label_column, resize, download: the real images, as for `data.load`, at the target's size; data may be a
     `data.Source`, which says all but the share. samples: how many images are sampled, by default 10,000, by seed; of a
-    target that is images, all by default. metrics, inception, kid_subset, cache, device: as for `metrics.Evaluator`. save:
+    target that is images, all by default. metrics, inception, weights, kid_subset, cache, device: as for `metrics.Evaluator`. save:
     keep the result in the run's directory (see `experiments.outcome`).
 
     Whatever can be refused is refused before more than one image is sampled: ConfigError for settings, packages and weights,
@@ -107,6 +107,7 @@ def evaluate(
     evaluator = Evaluator(
         metrics,
         inception=inception,
+        weights=weights,
         kid_subset=kid_subset,
         cache=cache,
         device=device,
@@ -182,7 +183,7 @@ def _images(target: str, samples: int | None) -> Images:
 
     from sparse_plugin.data import DataError, load
     from sparse_plugin.data.splits import SplitError
-    from sparse_plugin.metrics.scores import drawn
+    from sparse_plugin.metrics.drawn import drawn
 
     try:
         images = load(target, None)

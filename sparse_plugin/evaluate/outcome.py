@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 FILE = "result.json"
 # Samples whose Γ is looked at.
 MEASURED = 512
-# The kinds of metrics that are measured at earlier steps too.
-DISTANCES = ("frechet", "kernel")
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def measure(
     for step in steps:
         if step != there.step and str(step) not in curve:
             trained = load_trained(run, step, device)
-            scores = evaluator.score_against(trained.sampled(samples, seed), reals, DISTANCES)
+            scores = evaluator.score_against(trained.sampled(samples, seed), reals, evaluator.over_steps)
             curve[str(step)] = {name: asdict(score) for name, score in scores.items()}
             there = replace(there, curve=dict(sorted(curve.items(), key=lambda item: int(item[0]))))
             _keep(there)

@@ -10,8 +10,10 @@ from matplotlib.figure import Figure
 
 from sparse_plugin.experiments import comparison
 from sparse_plugin.experiments.comparison import RunGroup
+from sparse_plugin.figures.palette import colours
+from sparse_plugin.runs.appearance import title
 from sparse_plugin.runs.methods import VANILLA
-from sparse_plugin.support.plot_style import FAINT, INK, colours, quiet, style, title
+from sparse_plugin.support.plot_style import FAINT, INK, quiet, style
 
 
 def draw(group: RunGroup) -> Figure:

@@ -45,10 +45,10 @@ def slug(group: RunGroup) -> str:
 
 
 def _figures(group: RunGroup, folder: Path) -> dict[str, Path]:
-    from sparse_plugin.figures import compared, maps, save
+    from sparse_plugin.figures import compared, needle_density, save
 
     by_method = {page.title(group).partition(",")[0]: {method: group.of(method) for method in group.methods}}
-    made = {"compared": compared.draw(group), "density": maps.drawn(by_method)}
+    made = {"compared": compared.draw(group), "density": needle_density.drawn(by_method)}
     return {
         f"{slug(group)}-{what}": save(figure, folder / f"{slug(group)}-{what}.png") for what, figure in made.items()
     }

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.experiments.table4_report import OUTPUTS, DenoisingOutcome
-from sparse_plugin.figures.groups import rank
-from sparse_plugin.support.plot_style import colours, marker, quiet, style, title
+from sparse_plugin.figures.kind import Kind
+from sparse_plugin.figures.palette import colours
+from sparse_plugin.runs.appearance import rank, title
+from sparse_plugin.support.plot_style import marker, quiet, style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from sparse_plugin.experiments.table4_report import DenoisingOutcome
+
+
+def find(folders: Sequence[str]) -> Sequence[DenoisingOutcome]:
+    """The restorations of table 4 in folders."""
+    from sparse_plugin.experiments import table4
+
+    return table4.find(folders)
 
 
 def draw(outcomes: Sequence[DenoisingOutcome]) -> Figure:
@@ -17,6 +29,10 @@ def draw(outcomes: Sequence[DenoisingOutcome]) -> Figure:
 
     Raises ConfigError for restorations that end before the first point of a curve, or after different iterations.
     """
+    from matplotlib.figure import Figure
+
+    from sparse_plugin.experiments.table4_report import OUTPUTS
+
     lengths = {len(made.curves[output]) for made in outcomes for output in OUTPUTS}
     if lengths == {0}:
         raise ConfigError(
@@ -50,3 +66,6 @@ def draw(outcomes: Sequence[DenoisingOutcome]) -> Figure:
         panels[0].set_ylabel("PSNR, dB")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
     return figure
+
+
+FIGURE = Kind("PSNR over the iterations of table 4", draw, find, order=2)

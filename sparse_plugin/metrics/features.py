@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from sparse_plugin.data import Images
-from sparse_plugin.errors import OutputError
-from sparse_plugin.metrics.extractors import Extractor, Features
+from sparse_plugin.errors import ConfigError, OutputError
+from sparse_plugin.metrics.extractor import Extractor, Features
 from sparse_plugin.support.cache import directory
 from sparse_plugin.support.files import make_folder, writing
 from sparse_plugin.support.progress import track
@@ -23,14 +23,22 @@ VERSION = 1
 
 
 def extract(extractor: Extractor, images: Tensor, what: str = "features") -> Features:
-    """The features and logits of all images, (N, 3, H, W), uint8: on the CPU, float32. what: the progress bar's name."""
-    device = next(extractor.parameters()).device
+    """The features and logits of all images, (N, 3, H, W), uint8: on the CPU, float32. what: the progress bar's name.
+
+    Raises ConfigError where there are not as many features an image as the extractor says.
+    """
+    device = next((parameter.device for parameter in extractor.parameters()), torch.device("cpu"))
     size = extractor.batch if device.type == "cpu" else 256
     parts: list[Features] = []
     with torch.inference_mode():
         for batch in track(torch.split(images, size), what, len(images), size):
             features, logits = extractor(batch.to(device))
-            parts.append((features.cpu(), None if logits is None else logits.cpu()))
+            if tuple(features.shape) != (len(batch), extractor.dimensions):
+                raise ConfigError(
+                    f"{type(extractor).__name__} makes features {tuple(features.shape)} of {len(batch)} images, and its "
+                    f"class says {extractor.dimensions} dimensions; return (N, dimensions)"
+                )
+            parts.append((features.float().cpu(), None if logits is None else logits.cpu()))
     logits = [part for _, part in parts if part is not None]
     return torch.cat([part for part, _ in parts]), torch.cat(logits) if logits else None
 

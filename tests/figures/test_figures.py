@@ -1,6 +1,8 @@
 """`figure`: the paper's figures from runs."""
 
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,9 +14,13 @@ from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.evaluate import outcome
 from sparse_plugin.figures import make
+from sparse_plugin.figures.kind import FIGURES, Kind, named
+from sparse_plugin.figures.palette import colours
 from sparse_plugin.gans.trained import load_trained as load
 from sparse_plugin.metrics import Score
-from sparse_plugin.support.plot_style import colours, title
+from sparse_plugin.registry import REGULARIZERS, Constraint
+from sparse_plugin.registry.base import Appearance
+from sparse_plugin.runs.appearance import rank, title
 
 METHODS = {"vanilla": None, "l0_inf": sparse("l0_inf", k=0.25), "ml_csc": sparse("ml_csc", k=0.5)}
 
@@ -36,11 +42,7 @@ def runs(tmp_path_factory):
 
 def drawn(kind, runs):
     """The figure, as an object."""
-    from importlib import import_module
-
-    from sparse_plugin.figures import KINDS
-
-    return import_module(f"sparse_plugin.figures.{KINDS[kind]}").draw(outcome.find([str(runs)]))
+    return named(kind).draw(outcome.find([str(runs)]))
 
 
 @pytest.mark.parametrize("kind", ["4a", "B", "4b", "training"])
@@ -90,6 +92,59 @@ def test_methods_keep_their_colours():
     assert colours(["mine", "l0_channel-k=0.25"])["l0_channel-k=0.25"] == colours(["l0_channel-k=0.1"])["l0_channel-k=0.1"]
     assert title("l0_channel-k=0.25") == "L0 a channel\nk 0.25"
     assert title("l1-weight=0.1") == "L1\nλ 0.1" and title("vanilla") == "vanilla"
+
+
+def test_a_regularizer_says_how_it_is_shown(monkeypatch):
+    monkeypatch.setattr(REGULARIZERS, "_local", {})
+    for name, appearance in (("mine", Appearance("My own", "#123456", 1)), ("plain", None), ("wrong", Appearance(colour="sky"))):
+        REGULARIZERS.register(name, type(name, (Constraint,), {} if appearance is None else {"appearance": appearance}), "here")
+    found = colours(["vanilla", "l0-k=0.5", "mine-k=1", "plain-k=1", "plain-k=2", "gone-k=1"])
+    assert found["mine-k=1"] == "#123456" and found["plain-k=1"] == "#cc79a7" and found["gone-k=1"] == "#f0e442"
+    assert found["plain-k=2"] == "#dba1c1" and len({*found.values()}) == 6  # lighter
+    labels = ["gone", "ml_csc-k=1", "plain-k=1", "l0_inf-k=1", "mine-k=1", "l1-weight=1", "vanilla", "l0-k=0.25"]
+    assert sorted(labels, key=rank) == ["vanilla", "l1-weight=1", "l0-k=0.25", "mine-k=1", "l0_inf-k=1", "ml_csc-k=1", "gone", "plain-k=1"]
+    assert title("mine-k=1") == "My own\nk 1" and title("gone-k=1") == "gone\nk 1"
+    with pytest.raises(ConfigError, match="the regularizer 'wrong' declares the colour 'sky'; give one such as #CC79A7"):
+        colours(["wrong-k=1"])
+
+
+FIGURE = """
+from sparse_plugin.figures.kind import Kind
+
+def draw(runs):
+    from matplotlib.figure import Figure
+    figure = Figure()
+    figure.subplots().bar(range(len(runs)), [len(run.name) for run in runs])
+    return figure
+
+NAMES = Kind("how long the names of runs are", draw)
+"""
+
+
+def test_a_package_adds_a_figure(runs, tmp_path, monkeypatch):
+    """One file and an entry point; `figure --help` and `list` have it."""
+    info = tmp_path / "their_figures-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-figures\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[sparse_plugin.figures]\nnames = their_figures:NAMES\nbroken = their_figures:draw\n")
+    (tmp_path / "their_figures.py").write_text(FIGURE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(FIGURES, "_installed", None)
+    monkeypatch.setattr(FIGURES, "_warned", set())
+    path = make("Names", [str(runs)], tmp_path / "f.png")
+    assert np.asarray(Image.open(path).convert("L")).std() > 5
+    shown = CliRunner().invoke(cli, ["figure", "--help"]).output
+    assert "4a|4b|A|B|training|psnr|names RUN..." in shown and "  names     how long the names of runs are\n" in shown
+    assert "figure names from" not in shown and "  4a, B     sparsity level and distance of every method\n" in shown
+    with pytest.raises(ConfigError, match="figure 'broken' from their-figures 1 .* must be a Kind object"):
+        make("broken", [str(runs)], tmp_path / "g.png")
+    assert isinstance(named("b"), Kind)
+
+
+def test_help_loads_nothing_that_draws():
+    code = "import sys; from sparse_plugin.figures.kind import listed; listed(); print(sorted({'torch', 'matplotlib'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
 
 
 def test_what_cannot_be_drawn(runs, tmp_path):

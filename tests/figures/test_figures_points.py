@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.experiments.table4_report import DenoisingOutcome as Outcome
-from sparse_plugin.figures import curves, psnr
+from sparse_plugin.figures import psnr, training
 from sparse_plugin.restore import figure as report
 from sparse_plugin.restore.result import Curves
 from sparse_plugin.restore.result import RestorationResult as Result
@@ -49,10 +49,10 @@ def test_panels_without_points_say_so_and_dashes_are_explained(run, tmp_path):
     sparse = {"regularizer": "l0_inf", "k": 0.25}
     vanilla = run(tmp_path / "a", range(1, 50))
     constrained = run(tmp_path / "b", [2], sparse, sparsity_1=25.0, sparsity_before_1=50.0)
-    drawn = curves.draw([vanilla])
+    drawn = training.draw([vanilla])
     assert [texts(axes) for axes in drawn.axes] == [[], *[["not in the logs of these runs"]] * 2]
     assert [text.get_text() for text in drawn.legends[0].get_texts()] == ["vanilla"]
-    drawn = curves.draw([vanilla, constrained])
+    drawn = training.draw([vanilla, constrained])
     assert [text.get_text() for text in drawn.legends[0].get_texts()] == [
         "vanilla",
         "L0,∞ k 0.25",

