@@ -21,8 +21,8 @@ from sparse_plugin.data import Images, load
 from sparse_plugin.gans import recipe
 from sparse_plugin.gans.trainer import Trainer
 from sparse_plugin.metrics import scores
-from sparse_plugin.metrics.extractors import Lite0
 from sparse_plugin.metrics.features import extract
+from sparse_plugin.metrics.lite0 import Lite0
 from sparse_plugin.restore.allocator import keep_pages
 from sparse_plugin.runs.config import DataConfig, RunConfig
 from sparse_plugin.runs.parallel import processes

@@ -1,4 +1,6 @@
-"""Image data sets, decoded once into memory: CIFAR-10, zips, folders, npz, parquet, and photographs that are built in."""
+"""Image data sets, decoded once into memory: in one of the formats that are registered, a file each (see `format`), or the
+photographs that are built in.
+"""
 
 from __future__ import annotations
 

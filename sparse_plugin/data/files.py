@@ -1,28 +1,19 @@
-"""Image files in a folder or in a zip, with the classes that their folders or a StyleGAN dataset.json give them.
-
-Nothing of an archive is ever written to disk, and a name in it that could lead anywhere is refused all the same: such an
-archive was not made to be read.
-"""
+"""Image files, wherever they lie, with the classes that their folders or a StyleGAN dataset.json give them."""
 
 from __future__ import annotations
 
 import json
-import os
-import re
-import stat
-import zipfile
-import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sparse_plugin.data import splits
-from sparse_plugin.data.decode import MAX_BYTES
+from sparse_plugin.data.decode import MAX_BYTES, Pixels, decode
+from sparse_plugin.data.format import named, no_columns
 from sparse_plugin.data.images import DataError, numbered
+from sparse_plugin.data.source import Source
 
 LABELS = "dataset.json"
 
@@ -30,9 +21,6 @@ LABELS = "dataset.json"
 _LITTER = frozenset(
     {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "icon\r", "@eadir", "$recycle.bin", "lost+found"}
 )
-
-# Images are compressed already: an archive that unpacks to this many times its own size is a bomb.
-_MAX_RATIO = 100
 
 
 class Files(ABC):
@@ -122,115 +110,32 @@ class Files(ABC):
         return np.array([index[folder] for folder in folders]), classes
 
 
-class Folder(Files):
-    """Image files below a folder."""
+class FoundFiles:
+    """Image files as what `load` takes."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.name = path, path.name or str(path)
-        self.names = sorted(self._walk())
+    def __init__(self, files: Files, asked: Source) -> None:
+        self.files, self.name = files, files.name
+        no_columns(f"{files.name} has", asked)
+        files.enter(asked.split)
+        self.labels, self.classes = files.labelled()
+        self.count = len(files.names)
+        named(self, files.split)
 
-    def _walk(self) -> Sequence[str]:
-        found = []
-        root = self.path.resolve()
-
-        def fail(error: OSError) -> None:
-            raise DataError(f"the folder {error.filename} cannot be read: {error.strerror}") from None
-
-        for here, folders, names in os.walk(root, onerror=fail):
-            folders[:] = [name for name in folders if not _is_litter(name)]
-            for name in (*folders, *names):
-                path = Path(here, name)
-                if path.is_symlink() and (path.is_dir() or not path.resolve().is_relative_to(root)):
-                    raise DataError(
-                        f"{self.name}: {path.relative_to(root).as_posix()} is a link that leads out of the folder; "
-                        "name the folder that it leads to, or copy what it points at"
-                    )
-            found += [Path(here, name).relative_to(root).as_posix() for name in names if not _is_litter(name)]
-        return found
-
-    def _content(self, name: str) -> bytes:
-        path = self.path / name
-        try:
-            status = path.stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise DataError(f"{self.name}: {name} is no plain file; take it out")
-            _check_size(self.name, name, status.st_size)
-            return path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{self.name}: {name} cannot be read: {error.strerror}") from None
+    def pixels(self, chosen: npt.NDArray[np.int64], size: int | None, resize: bool) -> Pixels:
+        """The chosen images, (N, 3, size, size)."""
+        names = [self.files.names[i] for i in chosen]
+        whole = [self.files.root + name for name in names]
+        return decode(self.files.name, whole, lambda i: self.files.read(names[i]), size, resize)
 
 
-class Archive(Files):
-    """Image files in a zip; a context manager that closes it."""
-
-    def __init__(self, path: Path) -> None:
-        self.name = path.name
-        self._zip = open_zip(path)
-        try:
-            entries = [entry for entry in self._zip.infolist() if not entry.is_dir()]
-            for entry in entries:
-                _check_entry(self.name, entry)
-            entries = [entry for entry in entries if not any(map(_is_litter, entry.filename.split("/")))]
-            whole, claimed = path.stat().st_size, sum(entry.file_size for entry in entries)
-            if claimed > _MAX_RATIO * whole:
-                worst = max(entries, key=lambda entry: entry.file_size)
-                raise DataError(
-                    f"{self.name} unpacks to {claimed // whole} times its size ({worst.filename} alone to "
-                    f"{worst.file_size:,} bytes); it is a decompression bomb and is not read"
-                )
-            self._entries = {entry.filename: entry for entry in entries}
-            if len(self._entries) < len(entries):
-                names = [entry.filename for entry in entries]
-                twice = next(name for name in names if names.count(name) > 1)
-                raise DataError(f"{self.name} holds {twice} twice; pack it again")
-        except BaseException:
-            self._zip.close()
-            raise
-        self.names = sorted(self._entries)
-
-    def __enter__(self) -> Archive:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._zip.close()
-
-    def _content(self, name: str) -> bytes:
-        entry = self._entries[name]
-        _check_size(self.name, name, entry.file_size)
-        try:
-            return self._zip.read(entry)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
-            raise DataError(f"{self.name}: {name} cannot be unpacked: {error}") from None
-
-
-def open_zip(path: Path) -> zipfile.ZipFile:
-    """A zip, its directory read. Raises DataError where it is none, or is cut short."""
-    try:
-        return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
-        raise DataError(f"{path.name} is no zip archive, or is cut short: {error}") from None
-
-
-def _check_entry(archive: str, entry: zipfile.ZipInfo) -> None:
-    name = entry.filename
-    name = name.removesuffix("/Icon\r") or name  # of a folder with a picture of its own, on a Mac
-    misleads = "\\" in name or re.match("[A-Za-z]:", name) or not {"", ".", ".."}.isdisjoint(name.split("/"))
-    if misleads or not name.isprintable():
-        raise DataError(
-            f"{archive}: the name {name!r} is no plain path inside an archive; it may be hostile and is refused"
-        )
-    if stat.S_ISLNK(entry.external_attr >> 16):
-        raise DataError(f"{archive}: {name} is a symbolic link; pack the image itself")
-    if entry.flag_bits & 1:
-        raise DataError(f"{archive}: {name} is encrypted; pack it without a password")
-
-
-def _check_size(where: str, name: str, size: int) -> None:
+def check_size(where: str, name: str, size: int) -> None:
+    """Raise DataError where a file of so many bytes is larger than any image."""
     if size > MAX_BYTES:
         raise DataError(f"{where}: {name} has {size:,} bytes, more than any image of a data set; take it out")
 
 
-def _is_litter(part: str) -> bool:
+def is_litter(part: str) -> bool:
+    """Whether a part of a name is what file managers leave behind."""
     return part.startswith(".") or part.lower() in _LITTER
 
 

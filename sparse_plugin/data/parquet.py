@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from sparse_plugin.data import splits
 from sparse_plugin.data.decode import MAX_BYTES, Pixels, check_memory, decode
+from sparse_plugin.data.format import Format, named
 from sparse_plugin.data.images import DataError
 from sparse_plugin.data.labels import classes_of
 from sparse_plugin.data.source import Source
@@ -257,3 +259,20 @@ def _content(name: str, row: int, content: Any) -> bytes:
 
 def _listed(file: Any) -> str:
     return ", ".join(file.schema_arrow.names)
+
+
+def _tables(path: Path) -> list[Path]:
+    """A parquet file, or those below a folder, hidden folders aside."""
+    if path.suffix.lower() == ".parquet" and path.is_file():
+        return [path]
+    found = sorted(table for table in path.rglob("*.parquet") if table.is_file())
+    return [table for table in found if not any(part.startswith(".") for part in table.relative_to(path).parts)]
+
+
+@contextmanager
+def _opened(path: Path, asked: Source) -> Iterator[Parquet]:
+    chosen, split = of_split(path.name, path, _tables(path), asked.split)
+    yield named(Parquet(path.name, chosen, asked), split)
+
+
+FORMAT = Format(lambda path: bool(_tables(path)), _opened, endings=(".parquet",), order=30)
