@@ -12,6 +12,6 @@ import click
 @click.option("--out", "folder", default="demo", show_default=True, help="Where the page and the picture go.")
 def demo(steps: int, folder: str) -> None:
     """Train mimicry's SNGAN-32 without and with l0_inf on photographs, and write a page that compares them."""
-    from sparse_plugin.demo.run import run as run_demo
+    from sparse_plugin.demo.run import make_demo
 
-    click.echo(run_demo(steps, folder))
+    click.echo(make_demo(steps, folder))

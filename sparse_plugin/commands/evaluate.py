@@ -86,16 +86,16 @@ def evaluate(target: str, as_json: bool, generator: str | None, bounds: tuple[fl
     host = {name: options.pop(name) for name in ("arguments", "inputs", "imports", "key", "sites")}
     host["imports"] = imported(host["imports"])  # of a run's regularizer, too: the run itself has no say in it
     options["weights"] = _files(options["weights"])
-    named = None
+    spec = None
     if generator is None:
         refuse(
             ("arguments", "inputs", "key", "sites", "bounds"),
             "it is of a checkpoint of another codebase, whose generator --generator names; give that, or leave it out",
         )
     else:
-        from sparse_plugin.evaluate.sampling import Named
+        from sparse_plugin.evaluate.sampling import GeneratorSpec
 
-        named = Named(generator, low=bounds[0], high=bounds[1], **host)
+        spec = GeneratorSpec(generator, low=bounds[0], high=bounds[1], **host)
     with advice.speaking_to("evaluate"):
-        report = measure(target, source_of(options), named=named, **options)
+        report = measure(target, source_of(options), spec=spec, **options)
     click.echo(report.to_json() if as_json else report.to_text())

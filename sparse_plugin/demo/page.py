@@ -14,7 +14,7 @@ import jinja2
 import torch
 
 from sparse_plugin.demo import pictures
-from sparse_plugin.demo.result import Result, crops, load
+from sparse_plugin.demo.result import TrainedResult, crops, load_result
 from sparse_plugin.demo.training import Training
 from sparse_plugin.support.version import __version__
 
@@ -29,8 +29,8 @@ def make(vanilla: Training, sparse: Training, steps: int, width: int, folder: Pa
     """The page and the picture that compare two finished runs."""
     noise = torch.randn(MEASURED, 128, generator=torch.Generator().manual_seed(0))
     results = (
-        load(vanilla, steps, width, folder, noise),
-        load(sparse, steps, width, folder, noise),
+        load_result(vanilla, steps, width, folder, noise),
+        load_result(sparse, steps, width, folder, noise),
     )
     batch = json.loads((folder / vanilla.log_dir / "params.json").read_text(encoding="utf-8"))["batch_size"]
     environment = jinja2.Environment(
@@ -66,7 +66,7 @@ def make(vanilla: Training, sparse: Training, steps: int, width: int, folder: Pa
     return html, pictures.overview(results, title, note)
 
 
-def _numbers(results: Sequence[Result], steps: int, width: int) -> list[tuple[str, list[str]]]:
+def _numbers(results: Sequence[TrainedResult], steps: int, width: int) -> list[tuple[str, list[str]]]:
     """The rows of the table: what, and its value for each run."""
     return [
         ("Steps of the generator", [str(steps)] * len(results)),

@@ -16,11 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from sparse_plugin.demo.result import Result
+from sparse_plugin.demo.result import TrainedResult
 
 MAP = "magma"
 
-Results = tuple[Result, Result]  # without and with the constraint
+Results = tuple[TrainedResult, TrainedResult]  # without and with the constraint
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def mosaic(images: Tensor, columns: int, scale: int, gap: int) -> np.ndarray[Any
     return canvas
 
 
-def painted_atoms(result: Result, scale: int, gap: int) -> np.ndarray[Any, Any]:
+def painted_atoms(result: TrainedResult, scale: int, gap: int) -> np.ndarray[Any, Any]:
     """The atoms of D1 as colours around mid-grey, the most used first; one contrast for the whole dictionary."""
     order = result.measured.atom_usage.argsort(descending=True, stable=True)
     atoms = result.atoms[order]
@@ -201,5 +201,5 @@ class _Canvas:
         axes.set_axis_off()
 
 
-def _colour(result: Result, theme: Theme) -> str:
+def _colour(result: TrainedResult, theme: Theme) -> str:
     return theme.ink if result.training.name == "vanilla" else theme.accent

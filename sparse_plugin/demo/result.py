@@ -18,7 +18,7 @@ from sparse_plugin.measurements.gamma import Measurement
 
 
 @dataclass(frozen=True)
-class Result:
+class TrainedResult:
     """A trained generator, looked at in eval mode, and the log of its training."""
 
     training: Training
@@ -43,7 +43,7 @@ class Result:
         return float(statistics.median(paces))
 
 
-def load(training: Training, steps: int, width: int, folder: Path, noise: Tensor) -> Result:
+def load_result(training: Training, steps: int, width: int, folder: Path, noise: Tensor) -> TrainedResult:
     """The result of a finished run: its last checkpoint, sampled with noise (N, nz).
 
     The generator is built with the plugin on, under the run's settings: its checkpoint refuses any other.
@@ -66,7 +66,7 @@ def load(training: Training, steps: int, width: int, folder: Path, noise: Tensor
         images = generator(noise)
     watch.remove()
     fullest = int((seen[0] != 0).sum(1).max())
-    return Result(training, training.records(folder), images, measured, atoms(generator).detach(), fullest)
+    return TrainedResult(training, training.records(folder), images, measured, atoms(generator).detach(), fullest)
 
 
 def crops(count: int, seed: int) -> Tensor:

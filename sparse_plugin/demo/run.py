@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).with_name("train.py")
 NEEDED = ("torch_mimicry", "torchvision", "tensorboard", "skimage", "matplotlib", "jinja2", "PIL")
 
 
-def run(steps: int, folder: str, *, width: int = 32, flags: Sequence[str] = ()) -> str:
+def make_demo(steps: int, folder: str, *, width: int = 32, flags: Sequence[str] = ()) -> str:
     """Train mimicry's SNGAN-32 twice for so many steps, without and with l0_inf, and compare them on a page in folder.
 
     width: channels of both nets; a quarter of them is kept in every needle. flags: more for the training script.

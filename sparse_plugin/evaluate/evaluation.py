@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sparse_plugin.data import Images, Source
-    from sparse_plugin.evaluate.sampling import Named
+    from sparse_plugin.evaluate.sampling import GeneratorSpec
     from sparse_plugin.metrics import Score
 
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
@@ -34,7 +34,7 @@ class Sampler(Protocol):
 
 
 @dataclass(frozen=True)
-class Report:
+class Evaluation:
     """The scores of a target against data, and the protocol that they depend on."""
 
     target: str
@@ -81,14 +81,14 @@ def evaluate(
     label_column: str | None = None,
     resize: bool = False,
     download: bool = False,
-    named: Named | None = None,
+    spec: GeneratorSpec | None = None,
     cache: Path | None = None,
     device: str | None = None,
     save: bool = False,
-) -> Report:
+) -> Evaluation:
     """Measure target against data.
 
-    target: a run directory or a checkpoint of the reference trainer; with `named`, a checkpoint that another codebase
+    target: a run directory or a checkpoint of the reference trainer; with `spec`, a checkpoint that another codebase
     wrote; else images: a folder, a zip, an npz, or what else `data.load` takes. data, fraction, data_seed, split,
     image_column, label_column, resize, download: the real images, as for `data.load`, at the target's size; data may be a
     `data.Source`, which says all but the share. samples: how many images are sampled, by default 10,000, by seed; of a
@@ -124,7 +124,7 @@ def evaluate(
         data, split=split, image_column=image_column, label_column=label_column, resize=resize, download=download
     )
     sampling, share = seed or 0, data_seed or 0
-    sampler = _of_run(target, device) if named is None else _of_host(target, named, device)
+    sampler = _of_run(target, device) if spec is None else _of_host(target, spec, device)
     if sampler is None:
         if seed is not None:
             raise ConfigError(f"a seed, {seed}, is of samples, and {target} holds images; leave it out")
@@ -146,13 +146,13 @@ def evaluate(
         from sparse_plugin.gans.trained import load_trained
 
         outcome.look(Path(target), load_trained(target, device=device), sampling, scores, protocol)
-    return Report(target, scores, protocol)
+    return Evaluation(target, scores, protocol)
 
 
-def _of_host(checkpoint: str, named: Named, device: str | None) -> Sampler:
+def _of_host(checkpoint: str, spec: GeneratorSpec, device: str | None) -> Sampler:
     from sparse_plugin.evaluate.sampling import sampler
 
-    return sampler(checkpoint, named, device)
+    return sampler(checkpoint, spec, device)
 
 
 def _of_run(target: str, device: str | None) -> Sampler | None:

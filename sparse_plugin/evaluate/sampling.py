@@ -26,7 +26,7 @@ from sparse_plugin.support.progress import SHORT, Counting
 
 
 @dataclass(frozen=True)
-class Named:
+class GeneratorSpec:
     """How to build a generator and what one forward takes.
 
     generator: "module:Class". arguments: of its constructor, `VALUE` or `KEY=VALUE`, read as YAML. inputs: shapes of a
@@ -45,29 +45,29 @@ class Named:
     high: float = 1.0
 
 
-def sampler(checkpoint: str | os.PathLike[str], named: Named, device: str | None = None) -> HostSampler:
+def sampler(checkpoint: str | os.PathLike[str], spec: GeneratorSpec, device: str | None = None) -> HostSampler:
     """What samples a generator with a checkpoint's weights, under the regularizer that the checkpoint was trained with.
 
     device: by default a GPU where there is one.
     Raises ConfigError for a class or arguments that cannot be used, CheckpointError for a checkpoint that cannot be read,
     or does not fit.
     """
-    if not -math.inf < named.low < named.high < math.inf:
+    if not -math.inf < spec.low < spec.high < math.inf:
         raise ConfigError(
-            f"the range of the images is {named.low} to {named.high}; give the lower end first, as in 0 1"
+            f"the range of the images is {spec.low} to {spec.high}; give the lower end first, as in 0 1"
         )
     on = device_of(device)
-    generator = build(named.generator, named.arguments, named.imports).eval()
-    shapes = input_shapes(generator, named.inputs, 64, named.generator)
-    state = _fitting(os.fspath(checkpoint), generator, named.key)
+    generator = build(spec.generator, spec.arguments, spec.imports).eval()
+    shapes = input_shapes(generator, spec.inputs, 64, spec.generator)
+    state = _fitting(os.fspath(checkpoint), generator, spec.key)
     keys = {key for key in state if key.endswith(KEY)}
     if keys:
         with torch.no_grad():
-            _forward(generator, shapes, 2, named)
+            _forward(generator, shapes, 2, spec)
         settings = decode(state[min(keys)])
         config = SparsityConfig.from_data(settings, os.fspath(checkpoint))
-        if named.sites:
-            config = config.with_(sites=list(named.sites))
+        if spec.sites:
+            config = config.with_(sites=list(spec.sites))
         attach(generator, config, example_input=tuple(draw(text, 2) for text in shapes))
         ours = kept_at(generator)
         if ours != keys:
@@ -77,16 +77,16 @@ def sampler(checkpoint: str | os.PathLike[str], named: Named, device: str | None
             )
     with understood(checkpoint, "give another one"):
         generator.load_state_dict(state)
-    return HostSampler(generator, shapes, named, on)
+    return HostSampler(generator, shapes, spec, on)
 
 
 class HostSampler:
     """Samples a generator: (n, seed) -> (n, 3, H, W), uint8."""
 
     def __init__(
-        self, generator: nn.Module, shapes: Sequence[str], named: Named, device: str | torch.device = "cpu"
+        self, generator: nn.Module, shapes: Sequence[str], spec: GeneratorSpec, device: str | torch.device = "cpu"
     ) -> None:
-        self.generator, self.shapes, self.named, self.device = generator.to(device), shapes, named, device
+        self.generator, self.shapes, self.spec, self.device = generator.to(device), shapes, spec, device
         self.batch = sides(shapes[0])[0]
 
     @torch.no_grad()
@@ -100,8 +100,8 @@ class HostSampler:
         with torch.random.fork_rng(), Counting(f"sampling {n} images", n, after=SHORT) as counting:
             torch.manual_seed(seed)
             for start in range(0, n, self.batch):
-                images = self._images(_forward(self.generator, self.shapes, self.batch, self.named, self.device))
-                parts.append(to_uint8(images, self.named.low, self.named.high)[: n - start].cpu())
+                images = self._images(_forward(self.generator, self.shapes, self.batch, self.spec, self.device))
+                parts.append(to_uint8(images, self.spec.low, self.spec.high)[: n - start].cpu())
                 if not start:
                     self._check_range(images)
                 counting.advance(self.batch)
@@ -112,29 +112,29 @@ class HostSampler:
         shape = tuple(images.shape) if isinstance(images, Tensor) else ()
         if len(shape) != 4 or shape[1] not in (1, 3) or shape[2] != shape[3]:
             what = shape or type(images).__name__
-            raise DataError(f"{self.named.generator} returns {what}; images are square, (N, 3, H, H) or (N, 1, H, H)")
+            raise DataError(f"{self.spec.generator} returns {what}; images are square, (N, 3, H, H) or (N, 1, H, H)")
         grey_or_rgb: Tensor = images
         return grey_or_rgb.expand(-1, 3, -1, -1)
 
     def _check_range(self, images: Tensor) -> None:
         """A wrong range gives grey or clipped images and a number all the same."""
         negative = bool((images < 0).any())
-        if negative != (self.named.low < 0):
+        if negative != (self.spec.low < 0):
             raise DataError(
-                f"the images of {self.named.generator} go from {images.min():.3g} to {images.max():.3g}, and their range was said "
-                f"to be {self.named.low:g} to {self.named.high:g}; say which it is, as in --range 0 1"
+                f"the images of {self.spec.generator} go from {images.min():.3g} to {images.max():.3g}, and their range was said "
+                f"to be {self.spec.low:g} to {self.spec.high:g}; say which it is, as in --range 0 1"
             )
 
 
 def _forward(
-    generator: nn.Module, shapes: Sequence[str], count: int, named: Named, device: str | torch.device = "cpu"
+    generator: nn.Module, shapes: Sequence[str], count: int, spec: GeneratorSpec, device: str | torch.device = "cpu"
 ) -> Any:
     inputs = [draw(text, count).to(device) for text in shapes]
     try:
         return generator(*inputs)
     except Exception as error:
         raise ConfigError(
-            f"{named.generator} does not run on {', '.join(shapes)}: {type(error).__name__}: {error}; say what it takes by --input"
+            f"{spec.generator} does not run on {', '.join(shapes)}: {type(error).__name__}: {error}; say what it takes by --input"
         ) from None
 
 

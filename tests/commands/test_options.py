@@ -250,6 +250,7 @@ EVALUATE = {
     "seed": (["--seed", 3], "seed", 3),
     "kid_subset": (["--kid-subset", 50], "kid_subset", 50),
     "inception": (["--inception", "w.pth"], "inception", "w.pth"),
+    "weights": (["--weights", "lite0=w.pth"], "weights", {"lite0": "w.pth"}),
     "device": (["--device", "cuda:1"], "device", "cuda:1"),
     "save": (["--save"], "save", True),
 }
@@ -308,7 +309,7 @@ CALLS = [
     *((["restore " + kind, "image.png", "-o", "o.png", *more], [RESTORE, CONFIG], "sparse_plugin.restore.command:restore_files", []) for kind, more in KINDS.items()),
     (["run", "--", "python", "x.py"], [RUN, CONFIG], "sparse_plugin.hosts.launch:run_command", 0),
     (["figure", "4a", "runs"], [FIGURE], "sparse_plugin.figures:make", "f.png"),
-    (["demo"], [DEMO], "sparse_plugin.demo.run:run", ""),
+    (["demo"], [DEMO], "sparse_plugin.demo.run:make_demo", ""),
     (["results", "runs.jsonl"], [RESULTS], "sparse_plugin.figures.pages:make", ""),
 ]  # fmt: skip
 # Elsewhere below; a flag that says how to print, and files to import, are tested on what they do.
@@ -362,9 +363,9 @@ def test_an_option_reaches_the_work(command, entry, where, returns, monkeypatch,
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.yaml").write_text("sparse:\n  regularizer: l0_inf\n  k: 3\n")
     if returns is None:
-        from sparse_plugin.evaluate.evaluation import Report
+        from sparse_plugin.evaluate.evaluation import Evaluation
 
-        returns = Report("", {"KID-lite0": 0.0}, {})
+        returns = Evaluation("", {"KID-lite0": 0.0}, {})
     calls = spied(monkeypatch, where, returns)
     options, argument, value = entry
     first, *rest = command[0].split(), *command[1:]
@@ -375,9 +376,9 @@ def test_an_option_reaches_the_work(command, entry, where, returns, monkeypatch,
 
 
 def found(arguments, name):
-    """An argument, or what a Source, a Named or a SparsityConfig among them says."""
+    """An argument, or what a Source, a GeneratorSpec or a SparsityConfig among them says."""
     for value in arguments.values():
-        if hasattr(value, name) and type(value).__name__ in ("Source", "Named", "SparsityConfig"):
+        if hasattr(value, name) and type(value).__name__ in ("Source", "GeneratorSpec", "SparsityConfig"):
             return getattr(value, name)
     return arguments.get(name)
 
@@ -387,11 +388,11 @@ def test_imports_are_imported(monkeypatch, tmp_path, halves):
     (tmp_path / "host").mkdir()
     for command, _, where, returns in CALLS:
         if any(p.name == "imports" for p in COMMANDS[command[0]].params):
-            from sparse_plugin.evaluate.evaluation import Report
+            from sparse_plugin.evaluate.evaluation import Evaluation
 
-            calls = spied(monkeypatch, where, Report("", {}, {}) if returns is None else returns)
+            calls = spied(monkeypatch, where, Evaluation("", {}, {}) if returns is None else returns)
             if command[0] == "evaluate":
-                monkeypatch.setattr(Report, "to_text", lambda self: "")
+                monkeypatch.setattr(Evaluation, "to_text", lambda self: "")
             first, *rest = command[0].split(), *command[1:]
             more = ["--sparse", "halves"] if any(p.name == "sparse" for p in COMMANDS[command[0]].params) else []
             call(*first, *([] if "--" in rest else rest), "--import", halves, *more, *(rest if "--" in rest else []))
@@ -412,9 +413,9 @@ def test_printing_for_programs(tmp_path, monkeypatch):
     (tmp_path / "host").mkdir()
     assert isinstance(json.loads(call("check", tmp_path / "host", "--json", code=3)), list)
     assert "is not mimicry" in call("check", tmp_path / "host", "--host", "mimicry", code=2)
-    from sparse_plugin.evaluate.evaluation import Report
+    from sparse_plugin.evaluate.evaluation import Evaluation
 
-    spied(monkeypatch, "sparse_plugin.evaluate.evaluation:evaluate", Report("t", {}, {"a": "b"}))
+    spied(monkeypatch, "sparse_plugin.evaluate.evaluation:evaluate", Evaluation("t", {}, {"a": "b"}))
     assert json.loads(call("evaluate", "target", "--json"))["protocol"] == {"a": "b"}
 
 

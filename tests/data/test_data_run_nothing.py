@@ -15,7 +15,7 @@ from sparse_plugin import Attachment, SparsityConfig, attach
 from sparse_plugin.attachment.child import encode
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import CheckpointError, ConfigError, SparsePluginError
-from sparse_plugin.evaluate.sampling import Named, sampler
+from sparse_plugin.evaluate.sampling import GeneratorSpec, sampler
 from sparse_plugin.hosts import current, enable
 from sparse_plugin.registry import REGULARIZERS
 
@@ -136,7 +136,7 @@ def test_a_checkpoint_of_a_file_that_the_user_names(file, mark):
     try:
         run(*command, "--import", file, "--samples", "1")
         assert mark.exists() and "of_a_file" in REGULARIZERS.all()
-        state = sampler("c.pth", Named("generators:Residual", (), ("2x6",)))
+        state = sampler("c.pth", GeneratorSpec("generators:Residual", (), ("2x6",)))
         assert str(Attachment.of(state.generator).regularizer) == "of_a_file(scale=0.25)"
     finally:
         REGULARIZERS.unregister("of_a_file")

@@ -21,7 +21,7 @@ TINY = ("--batch-size", "4", "--crops", "16")
 def made(tmp_path_factory):
     """A demo of four steps: its folder, and what was said."""
     folder = tmp_path_factory.mktemp("demo") / "demo"
-    return folder, demo.run(4, str(folder), width=8, flags=TINY)
+    return folder, demo.make_demo(4, str(folder), width=8, flags=TINY)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_a_second_demo_and_a_run_that_fails(made, tmp_path, monkeypatch, capsys)
     script.write_text("print('out of luck', flush=True)\nraise SystemExit(7)\n")
     monkeypatch.setattr(demo, "SCRIPT", script)
     with pytest.raises(TrainingError) as error:
-        demo.run(4, str(folder), width=8)
+        demo.make_demo(4, str(folder), width=8)
     second = folder.with_name("demo-2")
     assert f"{folder} holds an earlier demo, which stays; this one goes to {second}" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
@@ -110,9 +110,9 @@ def test_a_second_demo_and_a_run_that_fails(made, tmp_path, monkeypatch, capsys)
 def test_a_folder_with_something_else_in_it(tmp_path, monkeypatch):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match="holds something that is no demo; name a new or an empty one"):
-        demo.run(4, str(tmp_path))
+        demo.make_demo(4, str(tmp_path))
     with pytest.raises(ConfigError, match=r"notes\.txt is a file; name a folder"):
-        demo.run(4, str(tmp_path / "notes.txt"))
+        demo.make_demo(4, str(tmp_path / "notes.txt"))
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
@@ -121,7 +121,7 @@ def test_a_package_that_is_missing(tmp_path, monkeypatch):
     with pytest.raises(
         ConfigError, match=r"the demo needs no_such_package, which is not installed; .*sparse-plugin\[demo\]"
     ):
-        demo.run(4, str(tmp_path / "demo"))
+        demo.make_demo(4, str(tmp_path / "demo"))
     assert not (tmp_path / "demo").exists()
 
 

@@ -14,7 +14,7 @@ import sparse_plugin
 from sparse_plugin.data import DataError, load
 from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.evaluate.evaluation import evaluate
-from sparse_plugin.evaluate.sampling import Named, sampler
+from sparse_plugin.evaluate.sampling import GeneratorSpec, sampler
 from sparse_plugin.hosts.build import draw
 from sparse_plugin.metrics import MetricError
 
@@ -161,7 +161,7 @@ WRAPS = {
 @pytest.mark.parametrize("wrap", WRAPS)
 def test_a_hosts_checkpoint_is_sampled_as_it_was_trained(regularizer, wrap, host, tmp_path):
     expected = train(host, tmp_path / "g.pth", regularizer, WRAPS[wrap], **REGULARIZERS[regularizer])
-    sample = sampler(tmp_path / "g.pth", Named("host_gan:Generator", ("gain=3.0",)))
+    sample = sampler(tmp_path / "g.pth", GeneratorSpec("host_gan:Generator", ("gain=3.0",)))
     before = torch.get_rng_state()
     images = sample(100, 7)
     assert images.dtype == torch.uint8 and images.shape == (100, 3, 32, 32)
@@ -177,39 +177,39 @@ def test_a_hosts_checkpoint_is_sampled_as_it_was_trained(regularizer, wrap, host
 
 def test_a_hosts_checkpoint_is_evaluated(host, tmp_path, crops):
     train(host, tmp_path / "g.pth", "l0_inf", lambda state: {"G": state, "G_ema": state}, k=2)
-    named = Named("host_gan:Generator", ("gain=3.0",), key="G_ema")
-    report = evaluate(str(tmp_path / "g.pth"), str(crops), samples=40, named=named, seed=3, **QUICK)
+    named = GeneratorSpec("host_gan:Generator", ("gain=3.0",), key="G_ema")
+    report = evaluate(str(tmp_path / "g.pth"), str(crops), samples=40, spec=named, seed=3, **QUICK)
     assert report.protocol["generated"] == "40 images of 32x32: sampled with seed 3"
     assert report.scores["KID-lite0"].value > 0
     with pytest.raises(
         CheckpointError, match=r"several state_dicts that fit Generator; name one: --key G or --key G_ema"
     ):
-        evaluate(str(tmp_path / "g.pth"), str(crops), named=Named("host_gan:Generator"), **QUICK)
+        evaluate(str(tmp_path / "g.pth"), str(crops), spec=GeneratorSpec("host_gan:Generator"), **QUICK)
     with pytest.raises(
         ConfigError, match=r"g\.pth is no checkpoint of the reference trainer; name the class .*--generator"
     ):
         evaluate(str(tmp_path / "g.pth"), str(crops), **QUICK)
     with pytest.raises(MetricError, match="KID-lite0 needs 30 generated images and there are 3"):
-        evaluate(str(tmp_path / "g.pth"), str(crops), samples=3, named=named, **QUICK)
+        evaluate(str(tmp_path / "g.pth"), str(crops), samples=3, spec=named, **QUICK)
 
 
 def test_labels_and_shapes(host, tmp_path):
     torch.save(host.Generator(classes=4).state_dict(), tmp_path / "g.pth")
     arguments = ("8", "classes=4")
-    sample = sampler(tmp_path / "g.pth", Named("host_gan:Generator", arguments, ("16x6", "16:int<4")))
+    sample = sampler(tmp_path / "g.pth", GeneratorSpec("host_gan:Generator", arguments, ("16x6", "16:int<4")))
     assert sample(20, 0).shape == (20, 3, 32, 32) and sample.batch == 16
     assert draw("3:int<4", 50).unique().tolist() == [0, 1, 2, 3] and draw("3x2").shape == (3, 2)
     for text in ("", "x", "4y2", "0x3", "-1x2", "4:float", "4:int<x", "4:int<0"):
         with pytest.raises(ConfigError, match=r"--input .* is no shape; write \"4x128\""):
             draw(text)
     with pytest.raises(ConfigError, match=r"host_gan:Generator does not run on 16x7, 16:int<4: RuntimeError"):
-        sampler(tmp_path / "g.pth", Named("host_gan:Generator", arguments, ("16x7", "16:int<4")))(4, 0)
+        sampler(tmp_path / "g.pth", GeneratorSpec("host_gan:Generator", arguments, ("16x7", "16:int<4")))(4, 0)
 
 
 def test_what_does_not_fit_is_refused(host, tmp_path):
     def refused(error, said, path="g.pth", **named):
         with pytest.raises(error, match=said):
-            sampler(tmp_path / path, Named(**{"generator": "host_gan:Generator", **named}))(4, 0)
+            sampler(tmp_path / path, GeneratorSpec(**{"generator": "host_gan:Generator", **named}))(4, 0)
 
     train(host, tmp_path / "g.pth", "l0_inf", k=2)
     refused(CheckpointError, "there is no checkpoint .*none.pth", "none.pth")
@@ -256,11 +256,11 @@ def test_the_range_of_images(host, tmp_path):
         DataError,
         match=r"host_gan:Unit go from 0\.\d+ to 0\.\d+, and their range was said to be -1 to 1; .*--range 0 1",
     ):
-        sampler(tmp_path / "g.pth", Named("host_gan:Unit"))(4, 0)
-    images = sampler(tmp_path / "g.pth", Named("host_gan:Unit", low=0.0))(4, 0)
-    assert images.equal(sampler(tmp_path / "g.pth", Named("host_gan:Generator"))(4, 0))
+        sampler(tmp_path / "g.pth", GeneratorSpec("host_gan:Unit"))(4, 0)
+    images = sampler(tmp_path / "g.pth", GeneratorSpec("host_gan:Unit", low=0.0))(4, 0)
+    assert images.equal(sampler(tmp_path / "g.pth", GeneratorSpec("host_gan:Generator"))(4, 0))
     with pytest.raises(DataError, match=r"range was said to be 0 to 1"):
-        sampler(tmp_path / "g.pth", Named("host_gan:Generator", low=0.0))(4, 0)
+        sampler(tmp_path / "g.pth", GeneratorSpec("host_gan:Generator", low=0.0))(4, 0)
 
 
 def test_outputs_that_are_no_images(tmp_path):
@@ -270,9 +270,9 @@ def test_outputs_that_are_no_images(tmp_path):
 
     from sparse_plugin.evaluate.sampling import HostSampler
 
-    assert HostSampler(Tuple(), ["8x1"], Named("m:T"))(3, 0).shape == (3, 3, 4, 4)  # grey becomes RGB
+    assert HostSampler(Tuple(), ["8x1"], GeneratorSpec("m:T"))(3, 0).shape == (3, 3, 4, 4)  # grey becomes RGB
     with pytest.raises(DataError, match=r"m:T returns \(8, 2, 4, 4\); images are square"):
-        HostSampler(Tuple(), ["8x2"], Named("m:T"))(3, 0)
+        HostSampler(Tuple(), ["8x2"], GeneratorSpec("m:T"))(3, 0)
 
 
 def test_a_reference_run(tmp_path, crops):
