@@ -118,7 +118,8 @@ def test_settings_are_read():
         if block.language == "toml":
             tables = tomllib.loads(block.text)
             assert set(tables["project"]["entry-points"]) <= {
-                f"sparse_plugin.{k}" for k in ("regularizers", "adapters", "hosts")
+                f"sparse_plugin.{k}"
+                for k in ("regularizers", "adapters", "hosts", "metrics", "extractors", "formats", "figures")
             }
         else:
             sections = load_yaml(block.text)
