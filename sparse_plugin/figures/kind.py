@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.errors import ConfigError, one_of
-from sparse_plugin.evaluate import outcome
-from sparse_plugin.support.plugins import Plugins
+from sparse_plugin.support.plugins import Plugins, called_from
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
 
 def trained_runs(folders: Sequence[str]) -> list[Any]:
     """The directories of the trained runs that folders are or hold, as Paths; see `outcome.find`."""
+    from sparse_plugin.evaluate import outcome
+
     return list(outcome.find(list(folders)))
 
 
@@ -33,6 +34,12 @@ class Kind:
 
 
 FIGURES: Plugins[Kind] = Plugins("figure", ("help", "draw", "find", "order"), "a Kind object")
+
+
+def register_figure(name: str, kind: Kind) -> Kind:
+    """Register a figure in this process, under name. Returns it. Raises ConfigError where another owner has the name."""
+    FIGURES.register(name, kind, called_from())
+    return kind
 
 
 def figures() -> dict[str, Kind]:

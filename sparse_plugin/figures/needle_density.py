@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sparse_plugin.figures.kind import Kind
-from sparse_plugin.figures.measured import measured
 from sparse_plugin.runs.appearance import title
 from sparse_plugin.support.plot_style import MAP, style
 
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
 def draw(runs: Sequence[Path]) -> Figure:
     """Mean over samples and seeds; a row an architecture, each with its own scale."""
+    from sparse_plugin.figures.measured import measured
+
     return drawn(measured(runs))
 
 

@@ -8,9 +8,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.evaluate.outcome import Outcome
 from sparse_plugin.figures.kind import Kind
-from sparse_plugin.figures.measured import measured
 from sparse_plugin.figures.palette import colours
 from sparse_plugin.runs.appearance import title
 from sparse_plugin.support.plot_style import INK, quiet, style
@@ -19,12 +17,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from sparse_plugin.evaluate.outcome import Outcome
+
 DISTANCES = ("FID", "FD-lite0")
 
 
 def draw(runs: Sequence[Path]) -> Figure:
     """Mean over seeds; a line from the least to the greatest, where there are several."""
     from matplotlib.figure import Figure
+
+    from sparse_plugin.figures.measured import measured
 
     groups = measured(runs)
     outcomes = [found for methods in groups.values() for several in methods.values() for found in several]

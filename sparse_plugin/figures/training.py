@@ -11,7 +11,6 @@ from sparse_plugin.figures.kind import Kind
 from sparse_plugin.figures.palette import colours
 from sparse_plugin.runs.appearance import rank, title
 from sparse_plugin.runs.methods import label_of
-from sparse_plugin.runs.rundir import LOG, RunDirectory
 from sparse_plugin.support.files import lines
 from sparse_plugin.support.plot_style import INK, blank, marker, quiet, style
 
@@ -36,6 +35,8 @@ def draw(runs: Sequence[Path]) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     from matplotlib.ticker import MaxNLocator
+
+    from sparse_plugin.runs.rundir import LOG, RunDirectory
 
     unordered = {run: label_of(RunDirectory(run).config().sparse) for run in runs}
     labels = {run: unordered[run] for run in sorted(runs, key=lambda run: rank(unordered[run]))}

@@ -98,7 +98,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (N, T, width), the same shape."""
         x = x + self.attn(self.norm1(x)) * self.ls1["gamma"]
-        return x + self.mlp(self.norm2(x)) * self.ls2["gamma"]
+        added: Tensor = self.mlp(self.norm2(x)) * self.ls2["gamma"]
+        return x + added
 
 
 class Attention(nn.Module):

@@ -99,4 +99,4 @@ def make(name: str, cls: type[Extractor], files: Given, metric: str) -> Extracto
             f"{metric} needs {cls.weights.what.partition(' of ')[0]}, which are not downloaded: give their file{how} "
             f"({cls.weights.file}) or set {variable(name, cls.weights)}; FD-lite0 and KID-lite0 need no file"
         )
-    return cls(path)  # type: ignore[call-arg]
+    return cls(path)
