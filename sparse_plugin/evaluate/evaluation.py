@@ -105,12 +105,7 @@ def evaluate(
     if samples is not None and samples < 1:
         raise ConfigError(f"{samples} samples were asked for; ask for 1 or more")
     evaluator = Evaluator(
-        metrics,
-        inception=inception,
-        weights=weights,
-        kid_subset=kid_subset,
-        cache=cache,
-        device=device,
+        metrics, inception=inception, weights=weights, kid_subset=kid_subset, cache=cache, device=device
     )
     if data_seed is not None and fraction == 1:
         raise ConfigError(
@@ -123,21 +118,22 @@ def evaluate(
     source = Source.of(
         data, split=split, image_column=image_column, label_column=label_column, resize=resize, download=download
     )
-    sampling, share = seed or 0, data_seed or 0
     sampler = _of_run(target, device) if spec is None else _of_host(target, spec, device)
+    if sampler is None and seed is not None:
+        raise ConfigError(f"a seed, {seed}, is of samples, and {target} holds images; leave it out")
+    sampling = seed or 0
+
+    def real_of(side: int) -> Images:
+        return load(source, side, fraction, data_seed or 0)
+
     if sampler is None:
-        if seed is not None:
-            raise ConfigError(f"a seed, {seed}, is of samples, and {target} holds images; leave it out")
         images = _images(target, samples)
-        real = load(source, images.size[0], fraction, share)
-        generated, how = images.images, images.name
+        generated, real, how = images.images, real_of(images.size[0]), images.name
     else:
-        side = sampler(1, sampling).shape[-1]
-        real = load(source, side, fraction, share)
+        real = real_of(sampler(1, sampling).shape[-1])
         count = SAMPLES if samples is None else samples
         evaluator.check(count, len(real))
-        generated = sampler(count, sampling)
-        how = f"sampled with seed {sampling}"
+        generated, how = sampler(count, sampling), f"sampled with seed {sampling}"
     scores = evaluator.score(generated, real)
     protocol = evaluator.protocol(len(generated), real)
     protocol["generated"] += f": {how}"

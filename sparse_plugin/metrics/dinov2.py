@@ -91,7 +91,7 @@ class Block(nn.Module):
     def __init__(self, size: Size) -> None:
         super().__init__()
         self.norm1, self.norm2 = (nn.LayerNorm(size.width, eps=1e-6) for _ in range(2))
-        self.attn = Attention(size.width)
+        self.attn = SelfAttention(size.width)
         self.mlp: nn.Module = Gated(size.width) if size.gated else Perceptron(size.width)
         self.ls1, self.ls2 = (nn.ParameterDict({"gamma": torch.ones(size.width)}) for _ in range(2))
 
@@ -102,7 +102,7 @@ class Block(nn.Module):
         return x + added
 
 
-class Attention(nn.Module):
+class SelfAttention(nn.Module):
     """Self-attention in heads of 64 channels."""
 
     def __init__(self, width: int) -> None:

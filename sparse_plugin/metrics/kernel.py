@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 SUBSETS, SUBSET = 100, 1000
 
 
-class Kernel(Metric):
+class KernelDistance(Metric):
     """See `kernel`."""
 
     title, rows, called = "KID", {"KID": "lower"}, {"inception": "KID"}
