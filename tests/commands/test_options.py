@@ -7,6 +7,7 @@ does the work, whose signature is kept.
 import importlib
 import inspect
 import json
+import sys
 
 import click
 import numpy as np
@@ -395,8 +396,11 @@ def test_imports_are_imported(monkeypatch, tmp_path, halves):
                 monkeypatch.setattr(Evaluation, "to_text", lambda self: "")
             first, *rest = command[0].split(), *command[1:]
             more = ["--sparse", "halves"] if any(p.name == "sparse" for p in COMMANDS[command[0]].params) else []
+            REGULARIZERS.unregister("halves")
+            sys.modules.pop("sparse_plugin_user_halves", None)
             call(*first, *([] if "--" in rest else rest), "--import", halves, *more, *(rest if "--" in rest else []))
-            config = calls[-1].get("config", calls[-1].get("sparse"))
+            given = {**calls[-1], **calls[-1].get("kwargs", {})}
+            config = given.get("config", given.get("sparse"))
             assert "halves" in REGULARIZERS.all() or config.build().name == "halves", command
     for command in (["sites", "generators:Residual", "--input", "2x6"], ["check", tmp_path / "host"], ["list"]):
         (tmp_path / "fails.py").write_text("raise ValueError('it was imported')")
