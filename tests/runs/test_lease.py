@@ -166,10 +166,10 @@ def test_a_file_that_windows_lets_nobody_replace_is_somebodys(tmp_path, monkeypa
     written(tmp_path, began="1")
     with monkeypatch.context() as windows:
         windows.setattr(lease.os, "replace", in_use)
-        assert isinstance(Lease.take(tmp_path), Held)
+        assert isinstance(Lease.take(tmp_path), HeldLease)
         opens = os.open
         windows.setattr(lease.os, "open", lambda path, *args, **how: (in_use if Path(path).name == FILE else opens)(path, *args, **how))
-        assert isinstance(Lease.take(tmp_path), Held)
+        assert isinstance(Lease.take(tmp_path), HeldLease)
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
     (tmp_path / FILE).unlink()
     with monkeypatch.context() as windows, pytest.raises(PermissionError):
