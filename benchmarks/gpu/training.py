@@ -1,4 +1,4 @@
-"""Whole steps on a device: what the plugin adds to them, and how many a second the reference trainers take."""
+"""Whole steps on a device: what the plugin adds to them, and how many a second the trainers of GANs take."""
 
 from __future__ import annotations
 

@@ -114,6 +114,7 @@ def restore(
     place = device_of(device)
     stopping = Stopping(stop, patience)
     directory = None if run_dir is None else RunDirectory(Path(run_dir))
+    every = {"checkpoint_every": checkpoint_every, "log_every": log_every}
     with torch.random.fork_rng([place] if place.type == "cuda" else []):
         restoration = Restoration(
             given,
@@ -129,17 +130,24 @@ def restore(
             compiled=compiled,
         )
         with directory.locked() if directory else nullcontext():
-            if directory is not None:
-                directory.open(config)
-                if directory.step and restoration.load(directory.checkpoints, directory.step):
-                    return restoration.result()
-                checkpoints.clean(directory.checkpoints)
-                environment.note(directory.path, place)
-                directory.trim(restoration.iteration)
-            tell(precision, place)
-            report = RestorationReport(title or task.name, restoration, budget, directory, progress)
-            _run(restoration, budget, directory, report, checkpoint_every, log_every)
+            if directory is None or not _resumed(restoration, directory, config, place):
+                tell(precision, place)
+                report = RestorationReport(title or task.name, restoration, budget, directory, progress)
+                _iterate(restoration, budget, directory, report, **every)
     return restoration.result()
+
+
+def _resumed(
+    restoration: Restoration, directory: RunDirectory, config: RestorationConfig, place: torch.device
+) -> bool:
+    """Begin a restoration's directory, or go on from its latest checkpoint. Returns whether it was finished."""
+    directory.open(config)
+    if directory.step and restoration.load(directory.checkpoints, directory.step):
+        return True
+    checkpoints.clean(directory.checkpoints)
+    environment.note(directory.path, place)
+    directory.trim(restoration.iteration)
+    return False
 
 
 def check(
@@ -185,7 +193,7 @@ def check(
     return given, true
 
 
-def _run(
+def _iterate(
     restoration: Restoration,
     budget: int,
     directory: RunDirectory | None,

@@ -1,4 +1,4 @@
-"""What a step of a reference trainer and a measurement cost on this CPU: `python benchmarks/reference.py`.
+"""What a step of a GAN's trainer and a measurement cost on this CPU: `python benchmarks/gans.py`.
 
 Milliseconds of CPU time, which other jobs lengthen little: medians of steps with the networks in both memory formats, in
 float32 and bfloat16, with Adam fused or not, compiled or not, in turn; and what 10,000 samples cost to measure, with the C
