@@ -102,9 +102,8 @@ def _pace(log: Path, batch: int) -> float | None:
 def _plain(record: Record | Restored) -> dict[str, Any]:
     kind = {"kind": RESTORATION} if isinstance(record, Restored) else {}
     values = {name: getattr(record, name) for name in record.__dataclass_fields__}
-    if isinstance(record, Record):
-        config = record.config.to_json()
-        values["config"] = {name: config[name] for name in CONFIG}
+    config = record.config.to_json()
+    values["config"] = {name: config[name] for name in CONFIG} if isinstance(record, Record) else config
     return {"version": VERSION, **kind, **values}
 
 

@@ -11,11 +11,9 @@ from typing import Any
 
 from sparse_plugin.experiments.table4_report import OUTPUTS, DenoisingOutcome
 from sparse_plugin.runs import environment
+from sparse_plugin.runs.config import RestorationSettings
 from sparse_plugin.runs.methods import label_of
 from sparse_plugin.runs.rundir import RunDirectory
-
-# Of a restoration's configuration, what stands in its line. seed: of network, input and input noise.
-CONFIG = ("iterations", "stop", "width", "scales", "precision", "compiled", "seed", "sparse")
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Restored:
     task: dict[str, Any]
     noise: dict[str, Any]
     crop: int | None
-    config: dict[str, Any]
+    config: RestorationSettings
     noisy: float
     psnr: dict[str, tuple[float, int]]
     final: dict[str, float]
@@ -45,10 +43,9 @@ class Restored:
 def of(made: DenoisingOutcome, run: Path, crop: int | None) -> Restored:
     """The record of a finished restoration. run: its directory. Raises what `RunDirectory.restoration` does."""
     whole = RunDirectory(run).restoration()
-    config = {name: getattr(whole, name) for name in CONFIG}
     image = {"name": made.image, "size": made.protocol["size"], "sha256": made.protocol["pixels"]}
     noise = {"seed": made.seed, "sha256": whole.image["sha256"]}
-    told = json.dumps([image["sha256"], whole.task, noise, crop, config], sort_keys=True)
+    told = json.dumps([image["sha256"], whole.task, noise, crop, whole.settings.to_json()], sort_keys=True)
     return Restored(
         hashlib.sha256(told.encode()).hexdigest()[:16],
         made.method,
@@ -56,7 +53,7 @@ def of(made: DenoisingOutcome, run: Path, crop: int | None) -> Restored:
         whole.task,
         noise,
         crop,
-        config,
+        whole.settings,
         made.noisy,
         made.psnr,
         made.final,
@@ -68,12 +65,12 @@ def of(made: DenoisingOutcome, run: Path, crop: int | None) -> Restored:
 def parsed(found: dict[str, Any]) -> Restored:
     """The restoration of a line's values. Raises whatever comes of one in which tables would not find what they look for."""
     found["psnr"] = {output: (float(value), int(iteration)) for output, (value, iteration) in found["psnr"].items()}
-    record = Restored(**found)
-    if label_of(record.config["sparse"]) != record.method:
+    record = Restored(**{**found, "config": RestorationSettings.from_json(found["config"])})
+    if label_of(record.config.sparse) != record.method:
         raise ValueError(f"its method is {record.method!r}, and its configuration another")
     numbers = [record.psnr[output][0] for output in OUTPUTS]
     numbers += [*(record.final[output] for output in OUTPUTS if record.final), record.noisy, *record.density]
-    numbers += [record.task["sigma"], record.config["width"], record.config["iterations"], record.config["seed"]]
+    numbers += [record.task["sigma"], record.config.width, record.config.iterations, record.config.seed]
     numbers += [*record.image["size"], record.noise["seed"], 0 if record.crop is None else record.crop]
     if not all(math.isfinite(number) for number in numbers):
         raise ValueError("one of its numbers is not finite")

@@ -32,7 +32,7 @@ def groups(records: Iterable[Restored]) -> list[RestorationGroup]:
     """The groups of records that have something to compare, the largest first."""
     apart: dict[str, list[Restored]] = {}
     for record in records:
-        config = {key: value for key, value in record.config.items() if key not in ("seed", "sparse")}
+        config = {key: value for key, value in record.config.to_json().items() if key not in ("seed", "sparse")}
         kind = record.made_with[0].get("kind", "cpu") if record.made_with else "cpu"
         apart.setdefault(json.dumps([record.task, record.crop, config, kind], sort_keys=True), []).append(record)
     found = (_group(several) for several in apart.values())
@@ -73,7 +73,7 @@ def _unit(record: Restored) -> tuple[str, int]:
 
 def _same(record: Restored) -> tuple[str, ...]:
     made = record.made_with[0] if record.made_with else {}
-    what = (*_unit(record), record.noise["sha256"], record.config["seed"], made.get("torch"), made.get("device"))
+    what = (*_unit(record), record.noise["sha256"], record.config.seed, made.get("torch"), made.get("device"))
     return tuple(map(str, what))
 
 
@@ -85,7 +85,7 @@ def markdown(records: Iterable[Restored]) -> str:
 def _title(group: RestorationGroup) -> str:
     first = group.records[0]
     what = "whole images" if first.crop is None else f"central squares of {first.crop} pixels"
-    sigma, iterations, width = first.task["sigma"], first.config["iterations"], first.config["width"]
+    sigma, iterations, width = first.task["sigma"], first.config.iterations, first.config.width
     return f"Deep Image Prior, {first.task['name']}, σ = {sigma:g}, {what}, {iterations:,} iterations, width {width:g}"
 
 

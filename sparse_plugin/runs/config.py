@@ -102,6 +102,31 @@ class RunConfig(RunSettings):
         return str(self.recipe["title"])
 
 
+@dataclass(frozen=True, kw_only=True)
+class RestorationSettings:
+    """What tells the restorations of one image apart, in its record. The fields are as of `RestorationConfig`."""
+
+    iterations: int
+    stop: str | None = None
+    width: float
+    scales: int = 5
+    precision: str = "float32"
+    compiled: bool = False
+    seed: int
+    sparse: dict[str, Any] | None
+
+    @classmethod
+    def from_json(cls, mapping: Mapping[str, Any]) -> RestorationSettings:
+        """Of the values in a record. Raises KeyError where one is missing that has no default."""
+        required = ("iterations", "width", "seed", "sparse")
+        given = {own.name: mapping[own.name] for own in fields(cls) if own.name in mapping or own.name in required}
+        return cls(**given)
+
+    def to_json(self) -> dict[str, Any]:
+        """The values in a record."""
+        return {own.name: getattr(self, own.name) for own in fields(self)}
+
+
 @dataclass(frozen=True)
 class RestorationConfig:
     """The configuration of one restoration.
@@ -136,6 +161,11 @@ class RestorationConfig:
     def to_json(self) -> dict[str, Any]:
         """The values in config.json."""
         return {"kind": self.KIND, **{field.name: getattr(self, field.name) for field in fields(self)}}
+
+    @property
+    def settings(self) -> RestorationSettings:
+        """Those that stand in its record."""
+        return RestorationSettings(**{own.name: getattr(self, own.name) for own in fields(RestorationSettings)})
 
 
 class _Share(BaseModel):

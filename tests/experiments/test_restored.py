@@ -17,6 +17,7 @@ from sparse_plugin.experiments.table4 import run_table4 as run
 from sparse_plugin.figures import pages
 from sparse_plugin.restore import restoration
 from sparse_plugin.runs import environment
+from sparse_plugin.runs.config import RestorationSettings
 from sparse_plugin.runs.methods import methods
 from sparse_plugin.runs.sparsity import RESTORING
 
@@ -30,7 +31,7 @@ def line(method="vanilla", seed=0, single=28.0, average=29.0, image="one", made=
     whole = {"iterations": 30, "width": 1.0, "seed": seed, "sparse": asked.sparse and asked.sparse.flat(), **config}
     return Restored(
         f"{image}-{asked.label}-{seed}-{config}", asked.label, {"name": image, "size": [64, 64], "sha256": f"hash of {image}"},
-        {"name": "denoise", "sigma": 25.0}, {"seed": seed, "sha256": noisy or f"{image}, {seed}"}, None, whole, 20.2,
+        {"name": "denoise", "sigma": 25.0}, {"seed": seed, "sha256": noisy or f"{image}, {seed}"}, None, RestorationSettings.from_json(whole), 20.2,
         {"single": (single, 20), "average": (average, 25)}, {"single": single - 1, "average": average - 0.5}, [1.0, 0.25], [made],
     )  # fmt: skip
 
@@ -85,9 +86,9 @@ def test_a_finished_restoration_is_a_line(made):
         assert {o: list(v) for o, v in record.psnr.items()} == run["psnr"] and record.final == run["final"]
         assert all(record.final[output] <= record.psnr[output][0] for output in record.psnr)
         assert (record.image["name"], record.image["size"], record.crop) == ("one", [64, 64], 64)
-        assert (record.task, record.config["iterations"]) == ({"name": "denoise", "sigma": 25.0}, 3)
+        assert (record.task, record.config.iterations) == ({"name": "denoise", "sigma": 25.0}, 3)
         assert record.made_with == [environment.describe(torch.device("cpu"))] and record.made_with[0]["code"]
-    assert found[1].config["sparse"]["k"] == 0.25 and max(found[1].density) <= 0.25
+    assert found[1].config.sparse["k"] == 0.25 and max(found[1].density) <= 0.25
     assert str(folder) not in (folder / "runs.jsonl").read_text()
 
 
