@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import MutableMapping
 from typing import Any
 
 import click
@@ -88,6 +89,15 @@ class _Experiments(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return _command(EXPERIMENTS.get(cmd_name)) if cmd_name in EXPERIMENTS.all() else None
+
+    @property
+    def commands(self) -> MutableMapping[str, click.Command]:
+        """All of them, for what walks through a command line."""
+        return {name: _command(found) for name, found in EXPERIMENTS.usable()}
+
+    @commands.setter
+    def commands(self, given: MutableMapping[str, click.Command]) -> None:
+        """click's constructor gives none."""
 
 
 @click.group(cls=_Experiments)
