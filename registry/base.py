@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, Valida
 
 from sparse_plugin.errors import ConfigError, one_of, shown
 from sparse_plugin.projections.sizes import check_k
+from sparse_plugin.registry.schedule import Schedule
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -57,7 +58,11 @@ class Appearance(NamedTuple):
 
 
 class Regularizer(BaseModel):
-    """Settings, validated on construction and frozen. Raises ConfigError for anything that is not valid."""
+    """Settings, validated on construction and frozen. Raises ConfigError for anything that is not valid.
+
+    Any number among them may be a schedule (see `Schedule`), one of a list too; the field then has its value at step 0, and
+    `at_step` gives the regularizer of any step.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -73,12 +78,20 @@ class Regularizer(BaseModel):
     _name: str = PrivateAttr(default="")
     _by_default: bool = PrivateAttr(default=False)
     _whole: Any = PrivateAttr(default=None)
+    # By field and, in a list, place.
+    _schedules: dict[tuple[str, int | None], Schedule] = PrivateAttr(default_factory=dict)
 
     def __init__(self, /, **settings: Any) -> None:
+        settings, schedules = _scheduled(type(self), settings)
         try:
             super().__init__(**settings)
         except ValidationError as error:
             raise ConfigError(_sentence(type(self), error)) from None
+        self._schedules = schedules
+        for (name, place), schedule in schedules.items():
+            # A value that is not valid is told now, not when its step comes.
+            found = [getattr(self.at_step(step), name) for step, _ in schedule.points]
+            schedules[name, place] = schedule.of(name, found if place is None else [each[place] for each in found])
 
     @classmethod
     def named(cls: type[Self], name: str, settings: Mapping[str, Any]) -> Self:
@@ -111,7 +124,36 @@ class Regularizer(BaseModel):
             return self
         here = self.model_copy(update={name: values[level - 1] for name, values in lists.items()})
         here._whole = self
+        here._schedules = {
+            (name, None if name in lists else place): schedule
+            for (name, place), schedule in self._schedules.items()
+            if name not in lists or place == level - 1
+        }
         return here
+
+    @property
+    def scheduled(self) -> tuple[str, ...]:
+        """The fields that change over training."""
+        return tuple(dict.fromkeys(name for name, _ in self._schedules))
+
+    @property
+    def settled(self) -> int:
+        """The step from which on nothing changes any more, 0 where nothing does."""
+        return max((schedule.last for schedule in self._schedules.values()), default=0)
+
+    def at_step(self: Self, step: float) -> Self:
+        """This with the values that its schedules have after so many steps of the generator's optimizer."""
+        if not self._schedules:
+            return self
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        for (name, place), schedule in self._schedules.items():
+            if place is None:
+                fields[name] = schedule.at(step)
+            else:
+                fields[name] = [*fields[name][:place], schedule.at(step), *fields[name][place + 1 :]]
+        made = type(self)(**fields)
+        made._name, made._whole = self._name, self.whole
+        return made
 
     def of_encoder(self: Self) -> Self:
         """What regularizes an encoder's scales: this, or, where nobody gave settings, the one that encoders have by default.
@@ -137,10 +179,20 @@ class Regularizer(BaseModel):
 
     def settings(self) -> dict[str, Any]:
         """Name and fields, as they stand in a config file and in a checkpoint."""
-        return {"regularizer": self.name, **self.model_dump(mode="json")}
+        return {"regularizer": self.name, **self.fields()}
+
+    def fields(self) -> dict[str, Any]:
+        """The fields as they stand in a config file: a schedule as it was written."""
+        written = self.model_dump(mode="json")
+        for (name, place), schedule in self._schedules.items():
+            if place is None:
+                written[name] = schedule.written()
+            else:
+                written[name][place] = schedule.written()
+        return written
 
     def __str__(self) -> str:
-        fields = ", ".join(f"{key}={value}" for key, value in self.model_dump(mode="json").items())
+        fields = ", ".join(f"{key}={value}" for key, value in self.fields().items())
         return f"{self.name}({fields})"
 
 
@@ -206,6 +258,26 @@ def check_fields(cls: type[Regularizer]) -> None:
             f"something else of that name; rename {'them' if len(taken) > 1 else 'it'}. Taken are {', '.join(sorted(RESERVED))}, "
             "and what Constraint and Penalty define"
         )
+
+
+def _scheduled(
+    cls: type[Regularizer], settings: dict[str, Any]
+) -> tuple[dict[str, Any], dict[tuple[str, int | None], Schedule]]:
+    """Settings with the value at step 0 in place of each schedule, and the schedules. A field that takes mappings has none."""
+    plain, schedules = dict(settings), {}
+    for name, value in settings.items():
+        if name not in cls.model_fields or "apping[" in str(cls.model_fields[name].annotation).replace("dict[", "mapping["):
+            continue
+        if isinstance(value, Mapping):
+            schedules[name, None] = schedule = Schedule.parse(name, value)
+            plain[name] = schedule.at(0)
+        elif isinstance(value, (list, tuple)) and any(isinstance(each, Mapping) for each in value):
+            plain[name] = list(value)
+            for place, each in enumerate(value):
+                if isinstance(each, Mapping):
+                    schedules[name, place] = schedule = Schedule.parse(name, each)
+                    plain[name][place] = schedule.at(0)
+    return plain, schedules
 
 
 def _sentence(cls: type[Regularizer], error: ValidationError) -> str:

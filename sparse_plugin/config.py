@@ -180,7 +180,7 @@ class SparsityConfig(BaseModel):
             raise ConfigError(
                 f"the regularizer is {shown(regularizer)}; give a registered name, a Constraint or a Penalty"
             )
-        config = cls(regularizer=regularizer.name, settings=regularizer.model_dump(mode="json"), **own)
+        config = cls(regularizer=regularizer.name, settings=regularizer.fields(), **own)
         config._made = regularizer
         return config
 
