@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, Valida
 
 from sparse_plugin.errors import ConfigError, one_of, shown
 from sparse_plugin.projections.sizes import check_k
+from sparse_plugin.registry.auto import Auto
 from sparse_plugin.registry.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ class Appearance(NamedTuple):
 class Regularizer(BaseModel):
     """Settings, validated on construction and frozen. Raises ConfigError for anything that is not valid.
 
-    Any number among them may be a schedule (see `Schedule`), one of a list too; the field then has its value at step 0, and
-    `at_step` gives the regularizer of any step.
+    Any number among them may be a schedule (see `Schedule`), one of a list too, and k may be `auto` (see `Auto`); the field then
+    has its value at step 0, and `at_step` gives the regularizer of any step.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -79,7 +80,7 @@ class Regularizer(BaseModel):
     _by_default: bool = PrivateAttr(default=False)
     _whole: Any = PrivateAttr(default=None)
     # By field and, in a list, place.
-    _schedules: dict[tuple[str, int | None], Schedule] = PrivateAttr(default_factory=dict)
+    _schedules: dict[tuple[str, int | None], Schedule | Auto] = PrivateAttr(default_factory=dict)
 
     def __init__(self, /, **settings: Any) -> None:
         settings, schedules = _scheduled(type(self), settings)
@@ -89,6 +90,8 @@ class Regularizer(BaseModel):
             raise ConfigError(_sentence(type(self), error)) from None
         self._schedules = schedules
         for (name, place), schedule in schedules.items():
+            if isinstance(schedule, Auto):
+                continue
             # A value that is not valid is told now, not when its step comes.
             found = [getattr(self.at_step(step), name) for step, _ in schedule.points]
             schedules[name, place] = schedule.of(name, found if place is None else [each[place] for each in found])
@@ -141,16 +144,25 @@ class Regularizer(BaseModel):
         """The step from which on nothing changes any more, 0 where nothing does."""
         return max((schedule.last for schedule in self._schedules.values()), default=0)
 
-    def at_step(self: Self, step: float) -> Self:
-        """This with the values that its schedules have after so many steps of the generator's optimizer."""
+    @property
+    def automatic(self) -> Auto | None:
+        """The `auto` among the fields, None where there is none."""
+        return next((each for each in self._schedules.values() if isinstance(each, Auto)), None)
+
+    def at_step(self: Self, step: float, density: float | None = None) -> Self:
+        """This with the values that its schedules have after so many steps of the generator's optimizer.
+
+        density: the natural density of Γ, in [0, 1], where it has been measured for `auto`.
+        """
         if not self._schedules:
             return self
         fields = {name: getattr(self, name) for name in type(self).model_fields}
         for (name, place), schedule in self._schedules.items():
+            follows = schedule.known(density) if isinstance(schedule, Auto) and density is not None else schedule
             if place is None:
-                fields[name] = schedule.at(step)
+                fields[name] = follows.at(step)
             else:
-                fields[name] = [*fields[name][:place], schedule.at(step), *fields[name][place + 1 :]]
+                fields[name] = [*fields[name][:place], follows.at(step), *fields[name][place + 1 :]]
         made = type(self)(**fields)
         made._name, made._whole = self._name, self.whole
         return made
@@ -262,22 +274,35 @@ def check_fields(cls: type[Regularizer]) -> None:
 
 def _scheduled(
     cls: type[Regularizer], settings: dict[str, Any]
-) -> tuple[dict[str, Any], dict[tuple[str, int | None], Schedule]]:
+) -> tuple[dict[str, Any], dict[tuple[str, int | None], Schedule | Auto]]:
     """Settings with the value at step 0 in place of each schedule, and the schedules. A field that takes mappings has none."""
-    plain, schedules = dict(settings), {}
+    plain: dict[str, Any] = dict(settings)
+    schedules: dict[tuple[str, int | None], Schedule | Auto] = {}
+    default = cls.defaults.get("k")
     for name, value in settings.items():
         if name not in cls.model_fields or "apping[" in str(cls.model_fields[name].annotation).replace("dict[", "mapping["):
             continue
-        if isinstance(value, Mapping):
-            schedules[name, None] = schedule = Schedule.parse(name, value)
+        if _changes(name, value):
+            schedules[name, None] = schedule = _parse(name, value, default)
             plain[name] = schedule.at(0)
-        elif isinstance(value, (list, tuple)) and any(isinstance(each, Mapping) for each in value):
+        elif isinstance(value, (list, tuple)) and any(_changes(name, each) for each in value):
             plain[name] = list(value)
             for place, each in enumerate(value):
-                if isinstance(each, Mapping):
-                    schedules[name, place] = schedule = Schedule.parse(name, each)
+                if _changes(name, each):
+                    schedules[name, place] = schedule = _parse(name, each, default)
                     plain[name][place] = schedule.at(0)
     return plain, schedules
+
+
+def _changes(name: str, value: Any) -> bool:
+    """Whether a value is no number but says how one changes."""
+    return isinstance(value, Mapping) or (name == "k" and value == "auto")
+
+
+def _parse(name: str, value: Any, default: Any) -> Schedule | Auto:
+    if isinstance(value, str) or (name == "k" and "auto" in value):
+        return Auto.parse(name, value, default)
+    return Schedule.parse(name, value)
 
 
 def _sentence(cls: type[Regularizer], error: ValidationError) -> str:
