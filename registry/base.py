@@ -145,6 +145,12 @@ class Regularizer(BaseModel):
         return max((schedule.last for schedule in self._schedules.values()), default=0)
 
     @property
+    def turns(self) -> tuple[int, ...]:
+        """The steps between which every schedule is between its values there."""
+        points = [p for each in self._schedules.values() if not isinstance(each, Auto) for p in each.points]
+        return tuple(sorted({step for step, _ in points} | {self.settled}))
+
+    @property
     def automatic(self) -> Auto | None:
         """The `auto` among the fields, None where there is none."""
         return next((each for each in self._schedules.values() if isinstance(each, Auto)), None)

@@ -11,31 +11,60 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparse_plugin.attachment.training_step import TrainingStep
 from sparse_plugin.config import own_fields
 from sparse_plugin.errors import CheckpointError, shown
 from sparse_plugin.network.sites import CHILD
+from sparse_plugin.registry.base import Regularizer
 from sparse_plugin.support.files import reason
 
 log = logging.getLogger("sparse_plugin")
 
 # How nn.Module spells the key of an extra state.
 KEY = f"{CHILD}._extra_state"
+# The buffer of what changes over training: the step, the natural density of Γ times its weight, and that weight, 0 or 1.
+SCHEDULE = "schedule"
 
 # Of settings as JSON, in bytes.
 LONGEST = 1_000_000
 
 
 class SparseChild(nn.Module):
-    """The settings, as an extra state of one float tensor, and the inserted dictionaries, if any."""
+    """The settings, as an extra state of one float tensor, the inserted dictionaries, if any, and, of a regularizer that
+    changes over training, the step that it stands at.
+    """
 
-    def __init__(self, settings: dict[str, Any], dictionaries: nn.Module | None) -> None:
+    schedule: Tensor
+
+    def __init__(self, regularizer: Regularizer, dictionaries: nn.Module | None) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings = regularizer.settings()
         self.dictionaries = dictionaries
+        self.training_step: TrainingStep | None = None
+        if regularizer.scheduled:
+            self.training_step = TrainingStep()
+            with torch.inference_mode(False):
+                self.register_buffer(SCHEDULE, torch.zeros(3))
 
     def forward(self, gamma: Tensor) -> Tensor:
         """gamma as it is: an empty Sequential that holds this runs it."""
         return gamma
+
+    def acting(self, regularizer: Regularizer, module: nn.Module) -> Regularizer:
+        """What regularizer, of the site at module, is at the step of training that the generator stands for."""
+        now = self.training_step
+        if now is None:
+            return regularizer
+        if not now.trained and now.step < regularizer.settled:
+            now.follow(self.schedule, weight_of(module))
+        return now.acting(regularizer)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> SparseChild:
+        exact = None if self.training_step is None else self.schedule
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if exact is not None and self.schedule.dtype != exact.dtype:  # half a float cannot count so far
+            self.schedule = exact.to(self.schedule.device)
+        return self
 
     def get_extra_state(self) -> Tensor:
         """The settings as JSON, one float a byte: hosts' EMA code copies and averages every entry of a state_dict."""
@@ -60,6 +89,8 @@ class SparseChild(nn.Module):
             )
             missing = []  # nothing of ours can be in it
         super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, *rest)
+        if self.training_step is not None:
+            self.training_step.read(self.schedule)
 
     def extra_repr(self) -> str:
         return sentence(self.settings)
@@ -83,6 +114,22 @@ def decode(state: Any) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise CheckpointError(f"the checkpoint's entry {KEY!r} holds {shown(found)}, not settings")
     return found
+
+
+def weight_of(module: nn.Module) -> Tensor | None:
+    """A weight of the host's below module, by which it is seen that its generator has changed; None where it has none."""
+    return next((p for name, p in module.named_parameters() if f".{CHILD}." not in f".{name}"), None)
+
+
+def begin_where(other: SparseChild, child: SparseChild | None) -> None:
+    """Let child stand at the step of training that other does."""
+    if child is not None and child.training_step is not None and other.training_step is not None:
+        child.training_step.begin_as(other.training_step, child.schedule)
+
+
+def companion(key: str) -> str:
+    """The key of the schedule's buffer beside the settings' key."""
+    return f"{key[: -len('_extra_state')]}{SCHEDULE}"
 
 
 def kept_at(module: nn.Module) -> set[str]:
@@ -115,10 +162,10 @@ def strip(state_dict: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises CheckpointError where dictionaries were inserted: without them the generator is another one.
     """
     ours = [key for key in state_dict if isinstance(key, str) and f".{CHILD}." in f".{key}"]
-    learned = [key for key in ours if not key.endswith(KEY)]
+    learned = [key for key in ours if not key.endswith((KEY, f"{CHILD}.{SCHEDULE}"))]
     if learned:
         raise CheckpointError(
             f"{learned[0]} is a learned dictionary; without it the generator computes something else, so it stays"
         )
-    settings = decode(state_dict[ours[0]]) if ours else {}
+    settings = decode(state_dict[next(key for key in ours if key.endswith(KEY))]) if ours else {}
     return {key: value for key, value in state_dict.items() if key not in ours}, settings

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from sparse_plugin.attachment.hooks import SiteHook, note_compiled
 from sparse_plugin.attachment.site_state import ConstraintState, Stage
 from sparse_plugin.measurements.gamma import GammaStatistics, gamma_statistics
-from sparse_plugin.network.sites import CHILD
 from sparse_plugin.registry.base import Constraint, Observer
 from sparse_plugin.support import capture
 
 log = logging.getLogger("sparse_plugin")
+
+# Forward passes in which the non-zeros of Γ are counted to measure its natural density.
+COUNTED = 64
 
 
 class ConstraintHook(SiteHook):
@@ -27,13 +29,15 @@ class ConstraintHook(SiteHook):
 
     def act(self, module: nn.Module, gamma: Tensor) -> Tensor:
         """The projection of Γ, which is measured where the log is due."""
-        constraint, dictionaries = self.regularizer, self._dictionaries(module)
+        constraint, dictionaries = self.acting(module), self._dictionaries(module)
         if capture.recording():
             if torch.compiler.is_dynamo_compiling() and not capture.exporting():
                 note_compiled(self.site.path)
             return constraint.represent(gamma, dictionaries)
         state = self.state
-        sparse = constraint.represent(gamma, dictionaries, self._observer(state))
+        if self.regularizer.scheduled:
+            self._prepare(module, gamma)
+        sparse = constraint.represent(gamma, dictionaries, self._observer(state, constraint))
         if state.stage is not Stage.EFFECTIVE:
             self.took_effect()
             if gamma.dim() > 1:
@@ -43,7 +47,7 @@ class ConstraintHook(SiteHook):
     def say_slack(self, channels: int, size: int | None) -> None:
         """Say, once, where the constraint cannot change a Γ of this size; not of a copy, whose original said it."""
         state = self.state
-        why = "" if state.slack_said or self.is_copy else self.regularizer.slack(channels, size)
+        why = "" if state.slack_said or self.is_copy else self._last().slack(channels, size)
         if why:
             state.slack_said = True
             log.warning(
@@ -56,20 +60,44 @@ class ConstraintHook(SiteHook):
     def look(self, module: nn.Module, gamma: Tensor) -> list[GammaStatistics]:
         """Measure Γ, every level of it, and pass nothing on."""
         found: list[GammaStatistics] = []
-        self.regularizer.represent(gamma, self._dictionaries(module), self._measuring(found.append))
+        constraint = self.acting(module)
+        constraint.represent(gamma, self._dictionaries(module), self._measuring(found.append, constraint))
         return found
 
-    def _observer(self, state: ConstraintState) -> Observer | None:
+    def _last(self) -> Constraint:
+        """The constraint at the end of its schedules."""
+        return self.regularizer.at_step(self.regularizer.settled)
+
+    def _prepare(self, module: nn.Module, gamma: Tensor) -> None:
+        """Of a constraint that changes over training: see now that it can project at every step, and count what `auto` asks for."""
+        child, auto = self.child(module), self.regularizer.automatic
+        now = None if child is None else child.training_step
+        if now is None:
+            return
+        if self.state.stage is not Stage.EFFECTIVE:
+            with torch.no_grad():
+                for step in self.regularizer.turns:
+                    self.regularizer.at_step(step, now.density).project(gamma[:1].detach())
+        if auto is not None and now.density is None and torch.is_grad_enabled() and not self.is_copy:
+            now.count(gamma, max(1, auto.measure // COUNTED))
+
+    def _observer(self, state: ConstraintState, constraint: Constraint) -> Observer | None:
         recorder = state.recorder
         if recorder is None or not recorder.due(state.steps) or not torch.is_grad_enabled():
             return None
-        return self._measuring(recorder.take)
+        return self._measuring(recorder.take, constraint)
 
-    def _measuring(self, take: Callable[[GammaStatistics], None]) -> Observer:
+    def _measuring(self, take: Callable[[GammaStatistics], None], constraint: Constraint) -> Observer:
         """Level 1 at this site is the Γ of the generator that the site says; deeper ones follow."""
-        first = self.site.level - 1
-        return lambda level, *seen: take(gamma_statistics(self.site.path, first + level, *seen))
+        first, settings = self.site.level - 1, self.settings_of(constraint)
+
+        def observe(level: int, before: Tensor, after: Tensor) -> None:
+            found = gamma_statistics(self.site.path, first + level, before, after)
+            found.settings = settings
+            take(found)
+
+        return observe
 
     def _dictionaries(self, module: nn.Module) -> nn.Module | None:
-        child = (module.get_submodule(self.owner) if self.owner else module)._modules.get(CHILD)
-        return None if child is None else child._modules.get("dictionaries")
+        child = self.child(module)
+        return None if child is None else child.dictionaries

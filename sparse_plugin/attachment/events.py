@@ -61,4 +61,7 @@ effective: Event[AtSite] = Event("effective")
 # Once a hook, when its generator runs with gradients or is trained, so that a penalty is due.
 penalizable: Event[AtSite] = Event("penalizable")
 
-ALL = (placed, effective, penalizable)
+# Once a hook, when the natural density of its Γ has been measured and its k follows from it.
+chosen: Event[AtSite] = Event("chosen")
+
+ALL = (placed, effective, penalizable, chosen)

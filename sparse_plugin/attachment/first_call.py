@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from sparse_plugin.attachment import hooks, loading, placement
-from sparse_plugin.attachment.child import SparseChild
+from sparse_plugin.attachment.child import SparseChild, begin_where
 from sparse_plugin.attachment.looks import constrained_input, looking, muted
 from sparse_plugin.attachment.plan import Plan
 from sparse_plugin.errors import SiteError
@@ -61,9 +61,12 @@ class Deferred(capture.Unscriptable):
             with looking():
                 chosen, known_by = placement.resolve(module, self.plan, args, kwargs)
             assert chosen is not None  # as it is where the inputs are known
-            expected = _child(module).places
+            waiting = _child(module)
+            expected = waiting.places
             settle(module)
             watch = placement.install(module, chosen, self.plan, known_by, self.is_copy)
+            for _, _, hook in hooks.find(module, hooks.SiteHook):
+                begin_where(waiting, hook.child(module.get_submodule(hook.site.path)))
             loading.check_places(module, expected)
             watch.begin(module, args, kwargs)  # whose own hook begins with the next call
 
@@ -98,7 +101,7 @@ DEFERRED = (Deferred, Guard)
 
 def defer(generator: nn.Module, plan: Plan) -> None:
     """Install plan at the first call of generator, which tells the sites."""
-    generator.add_module(CHILD, Waiting(plan.regularizer.settings(), None).train(generator.training))
+    generator.add_module(CHILD, Waiting(plan.regularizer, None).train(generator.training))
     generator.register_forward_pre_hook(Deferred(plan), with_kwargs=True)
     loading.follow(generator)
     guard = Guard(tuple(image_makers(generator)[:3]), plan)

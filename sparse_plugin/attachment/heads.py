@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from sparse_plugin.attachment import events, hooks, lineage, standing
+from sparse_plugin.attachment.child import begin_where
 from sparse_plugin.attachment.consumed import Consumed
 from sparse_plugin.attachment.looks import constrained_input, muted
 from sparse_plugin.attachment.plan import Plan
@@ -103,6 +104,8 @@ class Heads:
         ready = standing.prepare(generator, Site(path), self.known.regularizer, self.plan)
         ready.hook.is_copy, ready.hook.vigil = self.known.is_copy, self.watcher
         hook = standing.stand(generator, ready, self.known.state.recorder)
+        if (known := self.known.child(generator.get_submodule(self.known.site.path))) is not None:
+            begin_where(known, ready.child)
         Consumed.place(generator, hook)
         self.mark(generator, hook.site)
         hooks.remove(generator.get_submodule(path), Head)

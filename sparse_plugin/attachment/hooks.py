@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from sparse_plugin.attachment import events
+from sparse_plugin.attachment.child import SparseChild
 from sparse_plugin.attachment.looks import constrained, muted
 from sparse_plugin.attachment.site_state import SiteState, Stage
 from sparse_plugin.errors import SiteError
 from sparse_plugin.measurements.gamma import GammaStatistics
-from sparse_plugin.network.sites import Site
+from sparse_plugin.network.sites import CHILD, Site
 from sparse_plugin.registry.base import Regularizer
 from sparse_plugin.support import capture
 from sparse_plugin.support.compiled import constant
@@ -96,12 +97,30 @@ class SiteHook(capture.Unscriptable):
                 "give the generator a batch, or name another site"
             )
         gamma = capture.plain(gamma)
+        if torch.compiler.is_dynamo_compiling() and self.regularizer.scheduled and not capture.exporting():
+            return _outside_of_the_graph(self, module, gamma)
         if not torch.compiler.is_dynamo_compiling():
             if muted and threading.get_ident() in muted:
                 return constrained(self.regularizer, gamma)
             if self.vigil is not None:
                 self.vigil.passed()
         return self.act(module, gamma)
+
+    def child(self, module: nn.Module) -> SparseChild | None:
+        """What holds the settings, the dictionaries and the step of training, of the generator at work."""
+        found = (module.get_submodule(self.owner) if self.owner else module)._modules.get(CHILD)
+        return found if isinstance(found, SparseChild) else None
+
+    def acting(self, module: nn.Module) -> Regularizer:
+        """The regularizer at the step of training that the generator at work stands for."""
+        if not self.regularizer.scheduled:
+            return self.regularizer
+        child = self.child(module)
+        return self.regularizer if child is None else child.acting(self.regularizer, module)
+
+    def settings_of(self, acting: Regularizer) -> dict[str, Any]:
+        """The fields that change over training, as they are now."""
+        return {name: getattr(acting, name) for name in self.regularizer.scheduled}
 
     def act(self, module: nn.Module, gamma: Tensor) -> Tensor:
         """Γ of a forward of the host's, regularized."""
@@ -123,6 +142,14 @@ def compiled(generator: nn.Module) -> bool:
     """Whether a site is in a compiled graph, which tells nobody that it ran."""
     return any(hook.state.compiled for _, _, hook in find(generator, SiteHook))
 
+
+def _outside_of_the_graph(hook: SiteHook, module: nn.Module, gamma: Tensor) -> Tensor:
+    """What changes over training is no constant of a compiled graph, which breaks here instead."""
+    return hook.regularize(module, gamma)
+
+
+# What torch.compiler.disable does, without the import of torch's compiler.
+_outside_of_the_graph._torchdynamo_disable = True  # type: ignore[attr-defined]
 
 _DICTS = (
     ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"),

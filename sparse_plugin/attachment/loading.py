@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from sparse_plugin.attachment import vigil
-from sparse_plugin.attachment.child import KEY, SparseChild, decode, encode, kept_at, place, places, sentence
+from sparse_plugin.attachment.child import KEY, SparseChild, companion, decode, encode, kept_at, place, places, sentence
 from sparse_plugin.errors import CheckpointError
 from sparse_plugin.support import advice
 
@@ -41,12 +41,16 @@ class Loads:
         elif theirs != {KEY} and not any(_learned(state_dict, prefix, key) for key in theirs ^ ours):
             _adopt(module, theirs - ours)
             ours = kept_at(module)
+        step = state_dict.get(prefix + companion(min(theirs)))
         for key in theirs - ours:
             if waiting or key == KEY:
                 del state_dict[prefix + key]
+                state_dict.pop(prefix + companion(key), None)
         for key in ours - theirs:
             if not _learned(state_dict, prefix, key):
                 state_dict[prefix + key] = encode(settings.settings)
+                if step is not None:
+                    state_dict[prefix + companion(key)] = step
 
 
 def _learned(state_dict: dict[str, Any], prefix: str, key: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
+from sparse_plugin.attachment import events
 from sparse_plugin.attachment.hooks import SiteHook
 from sparse_plugin.attachment.penalty import say_once
 from sparse_plugin.attachment.penalty_hook import PenaltyHook
@@ -19,6 +20,7 @@ from sparse_plugin.attachment.site_state import Stage
 from sparse_plugin.errors import AttachmentError, PenaltyError
 from sparse_plugin.network.sites import CHILD
 from sparse_plugin.network.wrappers import plain
+from sparse_plugin.registry.auto import Auto
 from sparse_plugin.support import advice
 
 log = logging.getLogger("sparse_plugin")
@@ -83,6 +85,8 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
                 _check_penalty(hook)
             hook.state.step_taken()
         now.steps += 1
+        if hook.regularizer.scheduled:
+            _advance(hook, watched)
         if now.recorder is not None:
             if now.compiled and now.recorder.due(now.steps - 1) and not now.recorder.pending:
                 say_once(
@@ -90,6 +94,29 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
                     "forward of its own"
                 )
             now.recorder.stepped(now.steps)
+
+
+def _advance(hook: SiteHook, watched: _Watched) -> None:
+    """What changes over training goes a step on."""
+    generator = watched.generator()
+    child = None if generator is None else hook.child(generator.get_submodule(hook.site.path))
+    if child is None or (now := child.training_step) is None or now.step >= hook.regularizer.settled:
+        return
+    now.advance(child.schedule)
+    auto = hook.regularizer.automatic
+    if auto is not None and now.density is None and now.step >= auto.measure:
+        density = now.measured(child.schedule)
+        events.chosen.announce(hook)
+        log.warning("%s", said(hook, auto, density))
+
+
+def said(hook: SiteHook, auto: Auto, density: float) -> str:
+    """What `auto` has chosen, in a line."""
+    end = auto.known(density).at(auto.last)
+    by_nature = f", so dense by nature that a share of it says nothing: k goes to the default, {end:g}," if auto.dense(density) else (
+        f": k goes to {auto.share:g} of that, {end:.3g},"
+    )
+    return f"Γ at the {hook.site} has by itself {100 * density:.1f} % non-zeros{by_nature} by step {auto.last}"
 
 
 def _trains(optimizer: Optimizer, watched: _Watched) -> bool:

@@ -52,16 +52,17 @@ class PenaltyHook(SiteHook):
         state = self.state
         if self.delivery == "loss":
             state.ran += 1
+            state.acting = self.acting(module)
             passed: Tensor = Hold.apply(gamma, state.nodes)
         else:
             if not state.follows_scaling:  # here, not at attach: the hook may have been pickled into this process
                 state.follows_scaling = True
                 follow_loss_scaling(self)
             share = 1 / self.accumulation
-            passed = AddGradient.apply(gamma, self.regularizer, share, state.counter, Passage(), state.nodes)
+            passed = AddGradient.apply(gamma, self.acting(module), share, state.counter, Passage(), state.nodes)
         recorder = state.recorder
         if recorder is not None and recorder.due(state.steps):
-            recorder.take(self._weigh(gamma))
+            recorder.take(self._weigh(module, gamma))
         return passed
 
     def _compile(self, gamma: Tensor) -> Tensor:
@@ -77,11 +78,12 @@ class PenaltyHook(SiteHook):
 
     def look(self, module: nn.Module, gamma: Tensor) -> list[GammaStatistics]:
         """Measure Γ and its penalty."""
-        return [self._weigh(gamma)]
+        return [self._weigh(module, gamma)]
 
-    def _weigh(self, gamma: Tensor) -> GammaStatistics:
+    def _weigh(self, module: nn.Module, gamma: Tensor) -> GammaStatistics:
+        acting = self.acting(module)
         found = gamma_statistics(self.site.path, self.site.level, gamma, gamma)
-        found.penalty = value(self.regularizer, gamma.detach())
+        found.penalty, found.settings = value(acting, gamma.detach()), self.settings_of(acting)
         return found
 
     def is_due(self) -> None:
@@ -117,7 +119,7 @@ class PenaltyHook(SiteHook):
             )
         gammas = [node.saved_tensors[0] for node in alive]
         total = sum(len(gamma) for gamma in gammas)
-        terms = [value(self.regularizer, gamma).to(gammas[0].device) * (len(gamma) / total) for gamma in gammas]
+        terms = [value(state.acting or self.regularizer, gamma).to(gammas[0].device) * (len(gamma) / total) for gamma in gammas]
         state.taken += 1
         state.ran = 0
         self.took_effect()

@@ -6,6 +6,7 @@ from enum import IntEnum
 
 from sparse_plugin.attachment.gamma_nodes import GammaNodes
 from sparse_plugin.measurements.log import Recorder
+from sparse_plugin.registry.base import Penalty
 
 
 class Stage(IntEnum):
@@ -52,6 +53,7 @@ class PenaltyState(SiteState):
         self.ran = 0  # forwards with gradients since the penalty was taken, or the generator's optimizer stepped
         self.taken = 0  # how often the penalty was taken since the last step of the generator's optimizer
         self.counter = Counter()
+        self.acting: Penalty | None = None  # the penalty at the step of the latest forward
 
     def step_taken(self) -> None:
         """The generator's optimizer took a step: what is counted from one to the next begins again."""

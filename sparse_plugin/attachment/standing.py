@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from sparse_plugin.attachment import optimizer_steps
-from sparse_plugin.attachment.child import SparseChild
+from sparse_plugin.attachment.child import SparseChild, weight_of
 from sparse_plugin.attachment.constraint_hook import ConstraintHook
 from sparse_plugin.attachment.hooks import SiteHook
 from sparse_plugin.attachment.loss_scaling import follow_loss_scaling
@@ -32,7 +32,7 @@ class Stand:
 def prepare(generator: nn.Module, site: Site, part: Regularizer, plan: Plan) -> Stand:
     """Make what shall stand at site. Raises SiteError where it cannot."""
     owner = _owner(generator.get_submodule(site.path), site)
-    child = SparseChild(plan.regularizer.settings(), _dictionaries(plan.regularizer, generator, site))
+    child = SparseChild(plan.regularizer, _dictionaries(plan.regularizer, generator, site))
     if isinstance(part, Penalty):
         return Stand(PenaltyHook(part, site, owner, plan.delivery, plan.accumulation), child)
     assert isinstance(part, Constraint)  # a regularizer is the one or the other
@@ -45,9 +45,13 @@ def stand(generator: nn.Module, ready: Stand, recorder: Recorder | None) -> Site
     module = generator.get_submodule(hook.site.path)
     parent = module.get_submodule(hook.owner)
     like = next(parent.parameters(), None)
-    if like is not None and any((p.device, p.dtype) != (like.device, like.dtype) for p in child.parameters()):
+    held = [*child.parameters(), *child.buffers()]
+    if like is not None and any((p.device, p.dtype) != (like.device, like.dtype) for p in held):
         child.to(device=like.device, dtype=like.dtype)
     parent.add_module(CHILD, child.train(parent.training))
+    if child.training_step is not None:
+        child.training_step.kind = f"{type(generator).__module__}.{type(generator).__qualname__}: {hook.site}, {child.settings}"
+        child.training_step.look_at(weight_of(module))
     if hook.site.side == "input":
         module.register_forward_pre_hook(hook)
     else:

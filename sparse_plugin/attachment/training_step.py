@@ -7,16 +7,15 @@ them, or leave them alone, and then it is seen in the weights themselves.
 
 from __future__ import annotations
 
-import logging
 import weakref
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-log = logging.getLogger("sparse_plugin")
+from sparse_plugin.registry.base import Regularizer
 
-# Of a weight, which is looked at for whether it has changed.
+# Entries of a weight, which are looked at for whether it has changed.
 _LOOKED_AT = 256
 
 # Those whose generators an optimizer of this process trains, so that averages that were built on their own find them.
@@ -24,66 +23,106 @@ _trained: weakref.WeakSet[TrainingStep] = weakref.WeakSet()
 
 
 class TrainingStep:
-    """The step that one site's regularizer stands at, and the natural density of its Γ, if it was measured.
+    """The step that the regularizer of one site stands at, and the natural density of its Γ, where that was measured.
 
-    kind: what must be equal of an original and of an average that was built on its own: class, site, settings.
+    kind: what an original and an average that was built on its own have in common: their class, site and settings.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str = "") -> None:
         self.kind = kind
         self.step = 0.0
         self.density: float | None = None
         self.trained = False  # by an optimizer of this process
-        self.original: weakref.ref[TrainingStep] | None = None
-        self._buffer: tuple[float, ...] = (0.0, 0.0, 0.0)
+        self._original: weakref.ref[TrainingStep] | None = None
+        self._buffer = (0.0, 0.0, 0.0)  # what this has last put there, or read from there
+        self._of: weakref.ref[Tensor] | None = None  # the weight that is looked at
         self._weight: Tensor | None = None
+        self._made: tuple[Any, ...] = ()
+        self._counted: list[Tensor] = []  # shares of non-zeros of Γ, as long as its natural density is being measured
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TrainingStep:
         twin = TrainingStep(self.kind)
         twin.step, twin.density, twin._buffer = self.step, self.density, self._buffer
-        twin.original = weakref.ref(self)
+        twin._original = weakref.ref(self)
+        weight = None if self._of is None else self._of()
+        twin._weight = None if weight is None else _part(weight)
         memo[id(self)] = twin
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "trained": False, "original": None, "_weight": None}
+        kept = TrainingStep(self.kind)
+        return {**vars(kept), "step": self.step, "density": self.density, "_buffer": self._buffer}
+
+    def acting(self, regularizer: Regularizer) -> Regularizer:
+        """What regularizer is at this step."""
+        key = (regularizer, self.step, self.density)
+        if not self._made or self._made[0] is not regularizer or self._made[1:3] != key[1:]:
+            self._made = (*key, regularizer.at_step(self.step, self.density))
+        made: Regularizer = self._made[3]
+        return made
 
     def advance(self, buffer: Tensor) -> None:
-        """The optimizer that trains the generator took a step."""
+        """The optimizer that trains the generator took a step. Nothing waits for the device."""
         if not self.trained:
             self.trained = True
             _trained.add(self)
         self.step += 1
-        self.write(buffer)
+        self._write(buffer)
 
-    def write(self, buffer: Tensor) -> None:
-        """Put into the buffer what is known; nothing waits for the device."""
+    def count(self, gamma: Tensor, every: int) -> None:
+        """Count the non-zeros of a Γ that training sees, of every so many steps once."""
+        if self.step % every == 0 and len(self._counted) <= self.step // every:
+            self._counted.append((gamma.detach() != 0).float().mean())
+
+    def measured(self, buffer: Tensor) -> float:
+        """Take the mean of what was counted, of all processes, as the natural density of Γ, from now on. Waits for the device."""
+        counts = torch.stack(self._counted).mean() if self._counted else torch.ones(())
+        self._counted.clear()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            counts = counts.to(buffer.device)
+            torch.distributed.all_reduce(counts)
+            counts = counts / torch.distributed.get_world_size()
+        self.density = float(counts)
+        self._write(buffer)
+        return self.density
+
+    def begin_as(self, other: TrainingStep, buffer: Tensor) -> None:
+        """Stand where other does."""
+        self.step, self.density = other.step, other.density
+        self._write(buffer)
+
+    def _write(self, buffer: Tensor) -> None:
         known = self.density is not None
-        self._buffer = (self.step, self.density or 0.0, float(known))
-        with torch.no_grad():
-            buffer.copy_(torch.tensor(self._buffer, dtype=torch.float32))
+        was, self._buffer = self._buffer, (self.step, self.density or 0.0, float(known))
+        if not buffer.is_meta:
+            with torch.no_grad():
+                for place, (before, now) in enumerate(zip(was, self._buffer, strict=True)):
+                    if before != now:
+                        buffer[place].fill_(now)
 
     def read(self, buffer: Tensor) -> None:
         """Take what a checkpoint, or a host that copies or averages buffers, has put into the buffer.
 
-        The density stands there with a weight of its own, so that an average over steps at which it was not known is right.
+        The density stands there times a weight, beside it, so that an average over steps at which it was not known is right.
         """
         if buffer.is_meta:
             return
-        found = tuple(float(value) for value in buffer.tolist())
-        if found != self._buffer:
-            self._buffer = found
-            self.step = found[0]
-            self.density = found[1] / found[2] if found[2] > 0 else None
+        step, density, weight = (float(value) for value in buffer.tolist())
+        if (step, density, weight) != self._buffer:
+            self._buffer = (step, density, weight)
+            self.step, self.density = step, density / weight if weight > 0 else None
+
+    def look_at(self, weight: Tensor | None) -> None:
+        """Tell by this weight from now on whether the generator has changed."""
+        self._of = None if weight is None else weakref.ref(weight)
+        self._weight = None if weight is None else _part(weight)
 
     def follow(self, buffer: Tensor, weight: Tensor | None) -> None:
-        """Of a generator that no optimizer here trains: what it stands for now. weight: one of its own, which training changes."""
+        """Of a generator that no optimizer here trains: stand for what its buffer, or a change of its weights, tells."""
         before = self._buffer
         self.read(buffer)
-        seen = None if weight is None or weight.is_meta else weight.detach().reshape(-1)[:_LOOKED_AT].clone()
-        changed = self._weight is not None and seen is not None and not torch.equal(seen, self._weight.to(seen))
-        self._weight = seen
-        if self._buffer != before or not changed:
+        was, self._weight = self._weight, None if weight is None else _part(weight)
+        if self._buffer != before or was is None or self._weight is None or torch.equal(self._weight, was.to(self._weight)):
             return
         leader = self._leader()
         if leader is not None:
@@ -91,12 +130,13 @@ class TrainingStep:
 
     def _leader(self) -> TrainingStep | None:
         """What this follows: the one that it was copied from, else the only one of its kind that is trained."""
-        if self.original is not None and (original := self.original()) is not None:
+        original = None if self._original is None else self._original()
+        if original is not None:
             return original if original.trained else original._leader()
         found = [each for each in _trained if each.kind == self.kind and each is not self]
         return found[0] if len(found) == 1 else None
 
 
-def looked_at(module: nn.Module) -> Tensor | None:
-    """A weight of module's own by which it is seen that its generator has changed; None where it has none."""
-    return next((p for name, p in module.named_parameters() if "sparse_plugin." not in name), None)
+def _part(weight: Tensor) -> Tensor | None:
+    """A copy of the first entries of a weight; None where it has no values."""
+    return None if weight.is_meta else weight.detach().reshape(-1)[:_LOOKED_AT].clone()

@@ -211,9 +211,9 @@ class Watch(capture.Unscriptable):
             consumed = args[0] if self.hook.site.side == "input" else output
             if not capture.readable(consumed):
                 self.first.unread = True
-            elif not self.hook.regularizer.holds(consumed):
+            elif not (constraint := self.hook.acting(module)).holds(consumed):  # type: ignore[attr-defined]
                 raise SiteError(
-                    f"after projection the {self.hook.site} still does not meet {self.hook.regularizer}: another hook "
+                    f"after projection the {self.hook.site} still does not meet {constraint}: another hook "
                     "changes it, or project() of the regularizer does not do what holds() checks"
                 )
         self.first.see(self.path, module, output)

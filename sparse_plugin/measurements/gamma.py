@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,7 +20,8 @@ class Measurement:
 
     sparsity_before, sparsity: percentage of non-zeros of Γ before and after its projection, 0 to 100 (the paper's
     sparsity level). needle_density: (H, W), the mean share of non-zeros of the needle at each position, 0 to 1 (paper,
-    figure 4b). atom_usage: (C,), the share of positions that use each atom, 0 to 1. penalty: its value, or None.
+    figure 4b). atom_usage: (C,), the share of positions that use each atom, 0 to 1. penalty: its value, or None. settings: those
+    of the regularizer that change over training, as they were then.
     """
 
     site: str
@@ -30,6 +31,7 @@ class Measurement:
     needle_density: Tensor
     atom_usage: Tensor
     penalty: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def never_used(self) -> int:
@@ -45,6 +47,7 @@ class Measurement:
         return {
             "site": self.site,
             "level": self.level,
+            **self.settings,
             "sparsity_before": round(self.sparsity_before, 4),
             "sparsity": round(self.sparsity, 4),
             "penalty": self.penalty,
@@ -65,6 +68,7 @@ class GammaStatistics:
     needle_density: Tensor
     atom_usage: Tensor
     penalty: Tensor | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def read(self) -> Measurement:
         """The numbers; waits for the device."""
@@ -76,6 +80,7 @@ class GammaStatistics:
             self.needle_density.cpu(),
             self.atom_usage.cpu(),
             None if self.penalty is None else float(self.penalty),
+            self.settings,
         )
 
 
@@ -108,6 +113,7 @@ def mean(batches: Sequence[Sequence[Measurement]]) -> list[Measurement]:
                 torch.stack([part.needle_density for part in parts]).mean(0),
                 torch.stack([part.atom_usage for part in parts]).mean(0),
                 sum(penalties) / len(parts) if penalties else None,
+                parts[0].settings,
             )
         )
     return found

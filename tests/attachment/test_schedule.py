@@ -1,0 +1,282 @@
+"""Schedules and `auto` at work: everything that stands for a step of training projects with the k of that step."""
+
+import copy
+import io
+import pickle
+
+import pytest
+import sparse_plugin
+import torch
+from generators import Plain, Residual, noise
+from sparse_plugin.attachment.child import SCHEDULE, strip
+from sparse_plugin.attachment.events import chosen
+from sparse_plugin.errors import CheckpointError, ConfigError
+from sparse_plugin.measurements.log import FILE, read
+
+LINEAR = {"start": 1.0, "end": 0.25, "steps": 3}  # of the 8 channels of Γ: 8, 6, 4, 2
+QUICK = {"auto": 0.5, "measure": 4, "steps": 2, "shape": "linear"}
+
+
+def dense(kind=Residual, seed=0):
+    """A generator whose Γ has no zero by itself."""
+    torch.manual_seed(seed)
+    generator = kind()
+    (generator.main[4] if kind is Plain else generator.bn3).bias.data.fill_(9.0)
+    return generator
+
+
+def attached(name="l0_inf", k=LINEAR, kind=Residual, **more):
+    generator = dense(kind)
+    return generator, sparse_plugin.attach(generator, name, k=k, example_input=noise(), **more)
+
+
+def kept(generator):
+    """How many entries the fullest needle that D1 consumes has."""
+    seen = []
+    d1 = generator.get_submodule(sparse_plugin.Attachment.of(generator).sites[0].path)
+    handle = d1.register_forward_hook(lambda module, args, out: seen.append(args[0]))
+    with torch.no_grad():
+        generator(noise())
+    handle.remove()
+    return int((seen[0] != 0).sum(1).max())
+
+
+def train(generator, steps=1, optimizer=None, then=lambda: None):
+    """Optimizer steps of a generator. Returns the optimizer."""
+    optimizer = optimizer or torch.optim.SGD(generator.parameters(), 1e-3)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        generator(noise()).square().mean().backward()
+        optimizer.step()
+        then()
+    return optimizer
+
+
+@torch.no_grad()
+def average(ema, generator, buffers=None):
+    """One step of an EMA, of the parameters alone or with the buffers copied or averaged too."""
+    for twin, p in zip(ema.parameters(), generator.parameters(), strict=True):
+        twin.lerp_(p, 0.5)
+    for twin, b in zip(ema.buffers(), generator.buffers(), strict=True):
+        if buffers == "copied":
+            twin.copy_(b)
+        elif buffers == "averaged" and twin.is_floating_point():
+            twin.lerp_(b, 0.9)
+
+
+def test_every_step_has_its_k():
+    generator, _ = attached()
+    seen, optimizer = [kept(generator)], None
+    for _ in range(5):
+        optimizer = train(generator, 1, optimizer)
+        seen.append(kept(generator))
+    assert seen == [8, 6, 4, 2, 2, 2]
+
+
+@pytest.mark.parametrize("name", ["l0", "l0_inf", "ml_csc"])
+def test_before_it_binds_nothing_is_other_than_without(name):
+    late = {"points": [[4, 1.0], [5, 0.25]]}
+    generator, _ = attached(name, k=late) if name != "ml_csc" else attached(name, k=late, levels=2)
+    other = dense()
+    if name == "ml_csc":  # whose dictionaries are trained from the first step on
+        sparse_plugin.attach(other, name, k=1.0, levels=2, example_input=noise())
+    for net in (generator, other):
+        train(net, 4)
+    ours, theirs = dict(generator.named_parameters()), dict(other.named_parameters())
+    assert all(torch.equal(p, ours[name]) for name, p in theirs.items())
+    for net in (generator, other):
+        train(net, 2)
+    assert not all(torch.equal(p, ours[name]) for name, p in theirs.items())
+
+
+@pytest.mark.parametrize("buffers", [None, "copied", "averaged"])
+@pytest.mark.parametrize("built", ["copied", "anew"])
+def test_an_average_stands_where_it_has_followed_to(buffers, built):
+    generator, _ = attached()
+    if built == "copied":
+        ema = copy.deepcopy(generator)
+    else:  # and loaded with the generator's weights, as BigGAN's is
+        ema, _ = attached()
+        ema.load_state_dict(generator.state_dict())
+    optimizer = train(generator, 2)
+    assert kept(ema) == 8  # its weights are still those of the first step
+    for _ in range(6):
+        average(ema, generator, buffers)
+    assert kept(ema) == 4
+    train(generator, 6, optimizer, lambda: average(ema, generator, buffers))
+    assert kept(ema) == 2
+    again, _ = attached()
+    again.load_state_dict(ema.state_dict())
+    assert kept(again) == 2
+
+
+def test_a_copy_that_is_kept_stays_where_it_was():
+    generator, _ = attached()
+    optimizer = train(generator, 1)
+    best = copy.deepcopy(generator)
+    train(generator, 5, optimizer)
+    assert (kept(best), kept(generator)) == (6, 2)
+
+
+def test_a_pickled_one_too():
+    generator, _ = attached()
+    train(generator, 1)
+    assert kept(pickle.loads(pickle.dumps(generator))) == 6
+    file = io.BytesIO()
+    torch.save(generator, file)
+    file.seek(0)
+    assert kept(torch.load(file, weights_only=False)) == 6
+
+
+@pytest.mark.parametrize("name", ["l0_inf", "l0", "ml_csc"])
+@pytest.mark.parametrize("deferred", [False, True], ids=["known", "deferred"])
+def test_a_resumed_run_is_the_same_to_the_bit(name, deferred):
+    def steps(generator, count, state=None):
+        optimizer = torch.optim.Adam(generator.parameters(), 1e-3)
+        if state is not None:
+            generator.load_state_dict(state[0])
+            optimizer.load_state_dict(state[1])
+        train(generator, count, optimizer)
+        return copy.deepcopy(generator.state_dict()), copy.deepcopy(optimizer.state_dict())
+
+    whole, _ = steps(attached(name)[0], 5)
+    half = steps(attached(name)[0], 2)
+    resumed = dense(seed=1)
+    if deferred and name != "ml_csc":
+        sparse_plugin.attach(resumed, name, k=LINEAR)
+    else:
+        sparse_plugin.attach(resumed, name, k=LINEAR, example_input=noise())
+    again, _ = steps(resumed, 3, half)
+    assert whole.keys() == again.keys() and all(torch.equal(whole[key], again[key]) for key in whole)
+
+
+def test_a_site_found_at_the_first_call_begins_where_the_checkpoint_was():
+    class Late(Residual):
+        """Whose head cannot be told from its modules."""
+
+        def __init__(self):
+            super().__init__()
+            self.other = torch.nn.Conv2d(8, 3, 1)
+
+    generator = dense(Late)
+    sparse_plugin.attach(generator, "l0_inf", k=LINEAR, example_input=noise())
+    train(generator, 2)
+    twin = Late()
+    sparse_plugin.attach(twin, "l0_inf", k=LINEAR)
+    twin.load_state_dict(generator.state_dict())
+    twin(noise())
+    assert kept(twin) == 4
+
+
+def test_what_a_checkpoint_with_other_settings_says():
+    generator, _ = attached()
+    other, _ = attached(k={**LINEAR, "end": 0.5})
+    with pytest.raises(CheckpointError, match="trained with l0_inf"):
+        other.load_state_dict(generator.state_dict())
+    plain, settings = strip(generator.state_dict())
+    assert settings == {"regularizer": "l0_inf", "k": {**LINEAR, "shape": "linear"}}
+    dense().load_state_dict(plain)
+
+
+def test_the_step_is_exact_in_half_precision():
+    generator, handle = attached()
+    train(generator, 2)
+    (child,) = handle.inserted()
+    generator.half()
+    assert getattr(child, SCHEDULE).dtype == torch.float32 and getattr(child, SCHEDULE)[0] == 2
+
+
+def test_the_log_shows_k(tmp_path):
+    generator, handle = attached(run_dir=tmp_path, measure_every=1)
+    train(generator, 4)
+    assert [line["k"] for line in read(tmp_path / FILE)] == [1.0, 0.75, 0.5, 0.25]
+    assert [measured.settings for measured in handle.measure(noise())] == [{"k": 0.25}]
+
+
+@pytest.mark.parametrize("delivery", ["gradient", "loss"])
+def test_a_weight_that_grows(delivery):
+    def gradient(weight, steps, **more):
+        generator = dense()
+        handle = sparse_plugin.attach(generator, "l1", weight=weight, delivery=delivery, example_input=noise())
+        optimizer = torch.optim.SGD(generator.parameters(), 0.0)
+        for _ in range(steps + 1):
+            optimizer.zero_grad()
+            loss = generator(noise()).square().mean()
+            (loss + handle.penalty() if delivery == "loss" else loss).backward()
+            optimizer.step()
+        return generator.bn3.bias.grad
+
+    scheduled = {"start": 0.0, "end": 4.0, "steps": 4}
+    for step in (0, 1, 3, 6):
+        # Batch normalisation has other statistics in no forward: it trains.
+        assert torch.equal(gradient(scheduled, step), gradient(float(min(step, 4)), step))
+
+
+def test_a_compiled_generator_follows():
+    generator, _ = attached()
+    compiled = torch.compile(generator, backend="eager")
+    optimizer, seen = torch.optim.SGD(generator.parameters(), 1e-3), []
+    generator.out.register_forward_hook(lambda module, args, out: seen.append(int((args[0] != 0).sum(1).max())))
+    train(compiled, 5, optimizer)
+    assert seen == [8, 6, 4, 2, 2]
+
+
+def test_a_fraction_that_will_be_less_than_one_coefficient_is_told_at_once():
+    with pytest.raises(ConfigError, match="less than one"):
+        attached(k={"start": 1.0, "end": 0.05, "steps": 1000})
+
+
+class TestAuto:
+    def test_half_of_what_is_there_by_itself(self, tmp_path, caplog):
+        torch.manual_seed(0)
+        generator = Residual()
+        handle = sparse_plugin.attach(generator, "l0_inf", k=QUICK, example_input=noise(), run_dir=tmp_path, measure_every=1)
+        told = []
+        end = chosen.subscribe(lambda hook: told.append(hook.site.path))
+        other = copy.deepcopy(generator)
+        natural = []
+        for step in range(9):
+            if step == 0:
+                optimizer = torch.optim.SGD(generator.parameters(), 1e-3)
+            train(generator, 1, optimizer)
+        end()
+        lines = list(read(tmp_path / FILE))
+        natural = sum(line["sparsity_before"] for line in lines[:4]) / 400
+        assert [line["k"] for line in lines[:5]] == [1.0] * 5
+        assert lines[5]["k"] == pytest.approx((1 + natural / 2) / 2, rel=1e-4)
+        assert [line["k"] for line in lines[6:]] == pytest.approx([natural / 2] * 3, rel=1e-4)
+        assert told == ["out"] and f"by itself {100 * natural:.1f} % non-zeros" in caplog.text
+        del other, handle
+
+    def test_what_was_chosen_travels(self):
+        torch.manual_seed(0)
+        generator = Residual()
+        sparse_plugin.attach(generator, "l0_inf", k=QUICK, example_input=noise())
+        ema = copy.deepcopy(generator)
+        train(generator, 9, then=lambda: average(ema, generator))
+        sampled = Residual()
+        sparse_plugin.attach(sampled, "l0_inf", k=QUICK, example_input=noise())
+        sampled.load_state_dict(generator.state_dict())
+        ks = {net: sparse_plugin.Attachment.of(net).measure(noise())[0].settings["k"] for net in (generator, ema, sampled)}
+        assert len(set(ks.values())) == 1 and 0.1 < ks[generator] < 0.5
+
+    def test_dense_by_nature(self, caplog):
+        generator, handle = attached(k=QUICK)
+        train(generator, 8)
+        assert handle.measure(noise())[0].settings["k"] == 0.25
+        assert "so dense by nature that a share of it says nothing: k goes to the default, 0.25," in caplog.text
+
+    def test_without_training_all_is_kept(self):
+        generator, handle = attached(k="auto")
+        assert kept(generator) == 8 and handle.measure(noise())[0].settings["k"] == 1.0
+
+    @pytest.mark.parametrize("name", ["l0", "l0_inf", "l0_channel", "ml_csc"])
+    def test_every_regularizer_with_a_k(self, name):
+        if name not in sparse_plugin.registry.available():
+            pytest.skip("not there yet")
+        torch.manual_seed(0)
+        generator = Plain()
+        handle = sparse_plugin.attach(generator, name, k=QUICK, example_input=noise())
+        train(generator, 8)
+        (k,) = {measured.settings["k"] for measured in handle.measure(noise())}
+        assert 0.1 < k < 0.6
