@@ -35,7 +35,7 @@ class ConstraintHook(SiteHook):
                 note_compiled(self.site.path)
             return constraint.represent(gamma, dictionaries)
         state = self.state
-        if self.regularizer.scheduled:
+        if self.changes:
             self._prepare(module, gamma)
         sparse = constraint.represent(gamma, dictionaries, self._observer(state, constraint))
         if state.stage is not Stage.EFFECTIVE:

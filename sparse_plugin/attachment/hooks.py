@@ -57,6 +57,7 @@ class SiteHook(capture.Unscriptable):
 
     def __init__(self, regularizer: Regularizer, site: Site, owner: str) -> None:
         self.regularizer = regularizer
+        self.changes = bool(regularizer.scheduled)  # over training; torch.compile cannot look into regularizers
         self.site = site
         self.owner = owner
         self.is_copy = False
@@ -97,7 +98,7 @@ class SiteHook(capture.Unscriptable):
                 "give the generator a batch, or name another site"
             )
         gamma = capture.plain(gamma)
-        if torch.compiler.is_dynamo_compiling() and self.regularizer.scheduled and not capture.exporting():
+        if torch.compiler.is_dynamo_compiling() and self.changes and not capture.exporting():
             return _outside_of_the_graph(self, module, gamma)
         if not torch.compiler.is_dynamo_compiling():
             if muted and threading.get_ident() in muted:
@@ -113,7 +114,7 @@ class SiteHook(capture.Unscriptable):
 
     def acting(self, module: nn.Module) -> Regularizer:
         """The regularizer at the step of training that the generator at work stands for."""
-        if not self.regularizer.scheduled:
+        if not self.changes:
             return self.regularizer
         child = self.child(module)
         return self.regularizer if child is None else child.acting(self.regularizer, module)

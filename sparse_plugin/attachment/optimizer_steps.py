@@ -85,7 +85,7 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
                 _check_penalty(hook)
             hook.state.step_taken()
         now.steps += 1
-        if hook.regularizer.scheduled:
+        if hook.changes:
             _advance(hook, watched)
         if now.recorder is not None:
             if now.compiled and now.recorder.due(now.steps - 1) and not now.recorder.pending:
