@@ -146,10 +146,11 @@ def compiled(generator: nn.Module) -> bool:
 
 def _outside_of_the_graph(hook: SiteHook, module: nn.Module, gamma: Tensor) -> Tensor:
     """What changes over training is no constant of a compiled graph, which breaks here instead."""
-    return hook.regularize(module, gamma)
+    out: Tensor = torch.compiler.disable(hook.regularize)(module, gamma)
+    return out
 
 
-# What torch.compiler.disable does, without the import of torch's compiler.
+# So that Dynamo calls it rather than following it; the decorator would import torch's compiler.
 _outside_of_the_graph._torchdynamo_disable = True  # type: ignore[attr-defined]
 
 _DICTS = (
