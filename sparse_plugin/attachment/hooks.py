@@ -23,7 +23,7 @@ from sparse_plugin.measurements.gamma import GammaStatistics
 from sparse_plugin.network.sites import CHILD, Site
 from sparse_plugin.registry.base import Regularizer
 from sparse_plugin.support import capture
-from sparse_plugin.support.compiled import constant
+from sparse_plugin.support.compiled import constant, passed_over
 
 
 class Passed(Protocol):
@@ -144,14 +144,12 @@ def compiled(generator: nn.Module) -> bool:
     return any(hook.state.compiled for _, _, hook in find(generator, SiteHook))
 
 
+@passed_over
 def _outside_of_the_graph(hook: SiteHook, module: nn.Module, gamma: Tensor) -> Tensor:
     """What changes over training is no constant of a compiled graph, which breaks here instead."""
     out: Tensor = torch.compiler.disable(hook.regularize)(module, gamma)
     return out
 
-
-# So that Dynamo calls it rather than following it; the decorator would import torch's compiler.
-_outside_of_the_graph._torchdynamo_disable = True  # type: ignore[attr-defined]
 
 _DICTS = (
     ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"),

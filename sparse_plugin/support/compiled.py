@@ -16,3 +16,12 @@ def constant(function: F) -> F:
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
+
+
+def passed_over(function: F) -> F:
+    """A decorator: torch.compile breaks its graph and calls function, rather than following it.
+
+    What the frame of torch.compiler.disable does, without the import of torch's compiler; what function calls is followed again.
+    """
+    function._torchdynamo_disable = True  # type: ignore[attr-defined]
+    return function

@@ -5,9 +5,10 @@ import io
 import pickle
 
 import pytest
-import sparse_plugin
 import torch
 from generators import Plain, Residual, noise
+
+import sparse_plugin
 from sparse_plugin.attachment.child import SCHEDULE, strip
 from sparse_plugin.attachment.events import chosen
 from sparse_plugin.errors import CheckpointError, ConfigError
