@@ -38,11 +38,18 @@ class ConstraintHook(SiteHook):
         if self.changes:
             self._prepare(module, gamma)
         sparse = constraint.represent(gamma, dictionaries, self._observer(state, constraint))
-        if state.stage is not Stage.EFFECTIVE:
+        if state.stage is not Stage.EFFECTIVE and not self._waits(module):
             self.took_effect()
             if gamma.dim() > 1:
                 self.say_slack(gamma.shape[1], gamma.shape[1:].numel())
         return sparse
+
+    def _waits(self, module: nn.Module) -> bool:
+        """Whether all of Γ is kept because its natural density is not known yet."""
+        if not self.changes or self.regularizer.automatic is None:
+            return False
+        child = self.child(module)
+        return child is not None and child.training_step is not None and child.training_step.density is None
 
     def say_slack(self, channels: int, size: int | None) -> None:
         """Say, once, where the constraint cannot change a Γ of this size; not of a copy, whose original said it."""
@@ -74,7 +81,8 @@ class ConstraintHook(SiteHook):
         now = None if child is None else child.training_step
         if now is None:
             return
-        if self.state.stage is not Stage.EFFECTIVE:
+        if not self.state.tried:
+            self.state.tried = True
             with torch.no_grad():
                 for step in self.regularizer.turns:
                     self.regularizer.at_step(step, now.density).project(gamma[:1].detach())

@@ -33,6 +33,7 @@ class ConstraintState(SiteState):
     def __init__(self) -> None:
         super().__init__()
         self.slack_said = False  # that the constraint cannot bind
+        self.tried = False  # whether a constraint that changes over training was tried at every turn of it
 
 
 class Counter:

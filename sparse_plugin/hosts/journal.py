@@ -92,6 +92,12 @@ def verdict(events: Sequence[Mapping[str, str]], config: SparsityConfig) -> tupl
     if "attached" in of:
         if "penalty" in of and "penalizable" not in of:
             return f"{of['attached']}; a penalty acts in training, and this run trained nothing", False
+        if "auto" in of:
+            return (
+                f"NOTHING WAS REGULARIZED: {of['attached']}; `auto` keeps all of Γ until its natural density is measured, over the first "
+                f"{of['auto']} steps of the generator's optimizer, and this run took fewer; give fewer, as in "
+                f"{advice.setting('k', '{auto: 0.5, measure: 100, steps: 500}')}"
+            ), True
         return (
             f"NOTHING WAS REGULARIZED: {of['attached']}, but the generator never ran with it (or its loss was never "
             "computed)"
