@@ -7,6 +7,7 @@ them, or leave them alone, and then it is seen in the weights themselves.
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from typing import Any
 
@@ -20,6 +21,8 @@ _LOOKED_AT = 256
 
 # Those whose generators an optimizer of this process trains, so that averages that were built on their own find them.
 _trained: weakref.WeakSet[TrainingStep] = weakref.WeakSet()
+# Numbers all steps of all optimizers, so that a generator whose training is over leads none that was built later.
+_ticks = itertools.count(1)
 
 
 class TrainingStep:
@@ -33,6 +36,8 @@ class TrainingStep:
         self.step = 0.0
         self.density: float | None = None
         self.trained = False  # by an optimizer of this process
+        self._tick = 0  # of the latest step
+        self._since = 0  # the tick from which on another may be what this follows
         self._original: weakref.ref[TrainingStep] | None = None
         self._buffer = (0.0, 0.0, 0.0)  # what this has last put there, or read from there
         self._of: weakref.ref[Tensor] | None = None  # the weight that is looked at
@@ -67,6 +72,7 @@ class TrainingStep:
             self.trained = True
             _trained.add(self)
         self.step += 1
+        self._tick = next(_ticks)
         self._write(buffer)
 
     def count(self, gamma: Tensor, every: int) -> None:
@@ -116,6 +122,7 @@ class TrainingStep:
         """Tell by this weight from now on whether the generator has changed."""
         self._of = None if weight is None else weakref.ref(weight)
         self._weight = None if weight is None else _part(weight)
+        self._since = next(_ticks)
 
     def follow(self, buffer: Tensor, weight: Tensor | None) -> None:
         """Of a generator that no optimizer here trains: stand for what its buffer, or a change of its weights, tells."""
@@ -129,11 +136,11 @@ class TrainingStep:
             self.step, self.density = leader.step, leader.density
 
     def _leader(self) -> TrainingStep | None:
-        """What this follows: the one that it was copied from, else the only one of its kind that is trained."""
+        """What this follows: the one that it was copied from, else the only one of its kind that was trained since this is there."""
         original = None if self._original is None else self._original()
         if original is not None:
             return original if original.trained else original._leader()
-        found = [each for each in _trained if each.kind == self.kind and each is not self]
+        found = [each for each in _trained if each.kind == self.kind and each is not self and each._tick > self._since > 0]
         return found[0] if len(found) == 1 else None
 
 

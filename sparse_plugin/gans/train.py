@@ -30,7 +30,7 @@ from sparse_plugin.runs.config import DataConfig, RunConfig
 from sparse_plugin.runs.parallel import Processes, processes
 from sparse_plugin.runs.report import TrainingReport
 from sparse_plugin.runs.rundir import CONFIG, RunDirectory
-from sparse_plugin.runs.sparsity import attachable
+from sparse_plugin.runs.sparsity import attachable, check_length
 from sparse_plugin.support.optional import need
 from sparse_plugin.support.precision import PRECISIONS, tell
 
@@ -94,6 +94,7 @@ def train_run(
                 f"the checkpoint of step {step} is to stay, and the run has {numbers['steps']} steps; give one of them"
             )
     sparse = attachable(sparse, "train", arch)
+    check_length(sparse, numbers["steps"])
     images: ImageSet
     if data is None or isinstance(data, (str, Path, Source)):
         images = load(data, size=size, fraction=fraction, seed=seed)

@@ -30,6 +30,8 @@ class Reporter:
         """A generator has a regularizer, though Γ may be looked for in its first call only."""
         if isinstance(handle.regularizer, Penalty):
             self._journal.note("penalty", str(handle.regularizer))
+        if (auto := handle.regularizer.automatic) is not None:
+            self._journal.note("auto", str(auto.measure))
         if not handle.sites:
             self._attached(f"{handle.regularizer} waits for the first call of {type(generator).__name__}")
 

@@ -27,7 +27,7 @@ from sparse_plugin.restore.tasks import Denoise, Task, digest
 from sparse_plugin.runs import checkpoints, environment
 from sparse_plugin.runs.config import RestorationConfig
 from sparse_plugin.runs.rundir import RunDirectory
-from sparse_plugin.runs.sparsity import RESTORING, attachable
+from sparse_plugin.runs.sparsity import RESTORING, attachable, check_length
 from sparse_plugin.support.device import device_of
 from sparse_plugin.support.optional import need
 from sparse_plugin.support.precision import tell
@@ -97,6 +97,7 @@ def restore(
     )
     budget = task.settings.iterations if iterations is None else iterations
     sparse = attachable(sparse, "restore", RESTORING)
+    check_length(sparse, budget)
     config = RestorationConfig(
         task.identity(),
         {"size": [given.shape[3], given.shape[2]], "channels": given.shape[1], "sha256": digest(given.numpy())},

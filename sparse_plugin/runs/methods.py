@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,12 +71,24 @@ def label_of(sparse: dict[str, Any] | None) -> str:
 
 
 def split(texts: Iterable[str]) -> list[str]:
-    """The items of lists such as "l0,ml_csc:k=[0.5,0.25]": a comma within brackets does not end one."""
-    return [item for text in texts for item in re.split(r",(?![^\[]*\])", text) if item]
+    """The items of lists such as "l0,ml_csc:k=[0.5,0.25]": a comma within brackets or braces does not end one."""
+    return [item for text in texts for item in _parts(text, ",") if item]
+
+
+def _parts(text: str, mark: str) -> list[str]:
+    """text between the marks that stand outside of brackets and braces."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "[{") - (character in "]}")
+        if character == mark and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
 
 
 def _method(text: str, arch: str, imports: list[str]) -> Method:
-    name, *assignments = text.split(":")
+    name, *assignments = _parts(text, ":")
     if name == VANILLA and not assignments:
         return Method(name, None)
     if name not in REGULARIZERS.all():
@@ -105,4 +116,6 @@ def _method(text: str, arch: str, imports: list[str]) -> Method:
 
 def _plain(value: Any) -> str:
     """A setting without what file systems or commas in tables mind."""
-    return "+".join(map(str, value)) if isinstance(value, list) else str(value).replace("/", "_")
+    if isinstance(value, Mapping):
+        return "+".join(f"{key}={_plain(each)}" for key, each in value.items())
+    return "+".join(map(_plain, value)) if isinstance(value, list) else str(value).replace("/", "_")

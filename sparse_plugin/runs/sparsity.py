@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.registry import create, get
+
+log = logging.getLogger("sparse_plugin")
 
 # The name by which `settings` knows the network of Deep Image Prior.
 RESTORING = "deep_image_prior"
@@ -67,6 +70,21 @@ def attachable(sparse: SparsityConfig | None, command: str, arch: str) -> Sparsi
     if not sparse.enabled:
         return None
     return checked(sparse, arch)
+
+
+def check_length(sparse: SparsityConfig | None, steps: int) -> None:
+    """Raises ConfigError where a run of so many steps ends before `auto` has measured; warns where it ends within a schedule."""
+    if sparse is None:
+        return
+    made = sparse.build()
+    auto = made.automatic
+    if auto is not None and auto.measure >= steps:
+        raise ConfigError(
+            f"{made} measures the natural density of Γ over the first {auto.measure} steps, and this run has {steps}; give it fewer, "
+            f"as in --set \"sparse.k={{auto: {auto.share:g}, measure: {max(1, steps // 8)}, steps: {max(1, steps // 2)}}}\""
+        )
+    if made.settled > steps:
+        log.warning("%s goes on changing up to step %d, and this run ends at step %d", made, made.settled, steps)
 
 
 def checked(sparse: SparsityConfig, arch: str) -> SparsityConfig:

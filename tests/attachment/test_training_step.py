@@ -111,6 +111,16 @@ def test_an_average_stands_where_it_has_followed_to(buffers, built):
     assert kept(again) == 2
 
 
+def test_a_run_after_another_begins_at_its_own_start():
+    first, _ = attached()
+    train(first, 3)
+    second, _ = attached()
+    second.out.weight.data.mul_(0.5)  # as where a host initialises after it was built
+    assert kept(second) == 8
+    train(second, 1)
+    assert (kept(first), kept(second)) == (2, 6)
+
+
 def test_a_copy_that_is_kept_stays_where_it_was():
     generator, _ = attached()
     optimizer = train(generator, 1)
