@@ -66,6 +66,11 @@ class SparseChild(nn.Module):
             self.schedule = exact.to(self.schedule.device)
         return self
 
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        if self.training_step is not None and not self.training_step.trained:
+            self.training_step.follow(self.schedule)  # an average is saved though it was never run
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
     def get_extra_state(self) -> Tensor:
         """The settings as JSON, one float a byte: hosts' EMA code copies and averages every entry of a state_dict."""
         return encode(self.settings)

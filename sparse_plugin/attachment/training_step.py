@@ -51,6 +51,8 @@ class TrainingStep:
         twin._original = weakref.ref(self)
         weight = None if self._of is None else self._of()
         twin._weight = None if weight is None else _part(weight)
+        copied = memo.get(id(weight))  # torch copies a module's own weights before its children
+        twin._of = weakref.ref(copied) if isinstance(copied, Tensor) else None
         memo[id(self)] = twin
         return twin
 
@@ -124,8 +126,15 @@ class TrainingStep:
         self._weight = None if weight is None else _part(weight)
         self._since = next(_ticks)
 
-    def follow(self, buffer: Tensor, weight: Tensor | None) -> None:
-        """Of a generator that no optimizer here trains: stand for what its buffer, or a change of its weights, tells."""
+    def follow(self, buffer: Tensor, weight: Tensor | None = None) -> None:
+        """Of a generator that no optimizer here trains: stand for what its buffer, or a change of its weights, tells.
+
+        weight: the one to look at, None for the one that was.
+        """
+        if weight is None:
+            weight = None if self._of is None else self._of()
+        elif self._of is None or self._of() is not weight:
+            self._of = weakref.ref(weight)
         before = self._buffer
         self.read(buffer)
         was, self._weight = self._weight, None if weight is None else _part(weight)
@@ -133,7 +142,7 @@ class TrainingStep:
             return
         leader = self._leader()
         if leader is not None:
-            self.step, self.density = leader.step, leader.density
+            self.begin_as(leader, buffer)
 
     def _leader(self) -> TrainingStep | None:
         """What this follows: the one that it was copied from, else the only one of its kind that was trained since this is there."""

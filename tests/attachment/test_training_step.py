@@ -111,6 +111,16 @@ def test_an_average_stands_where_it_has_followed_to(buffers, built):
     assert kept(again) == 2
 
 
+@pytest.mark.parametrize("built", ["copied", "anew"])
+def test_an_average_that_never_ran_is_saved_where_it_stands(built):
+    generator, _ = attached()
+    ema = copy.deepcopy(generator) if built == "copied" else attached()[0]
+    train(generator, 5, then=lambda: average(ema, generator))
+    again, _ = attached()
+    again.load_state_dict(ema.state_dict())
+    assert kept(again) == 2
+
+
 def test_a_run_after_another_begins_at_its_own_start():
     first, _ = attached()
     train(first, 3)

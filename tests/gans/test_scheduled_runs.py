@@ -2,6 +2,7 @@
 
 import pytest
 from gan_runs import Killed, dies, log, same, sparse, train, weights
+
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.gans.trained import load_trained
 from sparse_plugin.runs.methods import methods, split
