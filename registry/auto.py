@@ -33,7 +33,7 @@ class Auto:
 
         Raises ConfigError, naming field, for anything else.
         """
-        made = {"default": default} if isinstance(default, float) else {}
+        made: dict[str, Any] = {"default": default} if isinstance(default, float) else {}
         if isinstance(given, str):
             return cls(**made)
         keys = ("auto", "measure", "steps", "shape")

@@ -27,6 +27,11 @@ class ConstraintHook(SiteHook):
     new_state = ConstraintState
     state: ConstraintState
 
+    def acting(self, module: nn.Module) -> Constraint:
+        """The constraint at the step of training that the generator at work stands for."""
+        constraint: Constraint = super().acting(module)  # type: ignore[assignment]
+        return constraint
+
     def act(self, module: nn.Module, gamma: Tensor) -> Tensor:
         """The projection of Γ, which is measured where the log is due."""
         constraint, dictionaries = self.acting(module), self._dictionaries(module)

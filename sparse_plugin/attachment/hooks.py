@@ -147,7 +147,7 @@ def compiled(generator: nn.Module) -> bool:
 @passed_over
 def _outside_of_the_graph(hook: SiteHook, module: nn.Module, gamma: Tensor) -> Tensor:
     """What changes over training is no constant of a compiled graph, which breaks here instead."""
-    out: Tensor = torch.compiler.disable(hook.regularize)(module, gamma)
+    out: Tensor = torch.compiler.disable(hook.regularize)(module, gamma)  # type: ignore[no-untyped-call]
     return out
 
 

@@ -32,6 +32,11 @@ class PenaltyHook(SiteHook):
         self.accumulation = accumulation
         self.compiled = False  # whether the penalty's gradient is part of a compiled graph
 
+    def acting(self, module: nn.Module) -> Penalty:
+        """The penalty at the step of training that the generator at work stands for."""
+        penalty: Penalty = super().acting(module)  # type: ignore[assignment]
+        return penalty
+
     def act(self, module: nn.Module, gamma: Tensor) -> Tensor:
         """Γ as it is, with what carries its penalty in its graph, if it has one."""
         if self.is_copy or not (torch.is_grad_enabled() and capture.requires_grad(gamma)) or capture.exporting():

@@ -211,7 +211,7 @@ class Watch(capture.Unscriptable):
             consumed = args[0] if self.hook.site.side == "input" else output
             if not capture.readable(consumed):
                 self.first.unread = True
-            elif not (constraint := self.hook.acting(module)).holds(consumed):  # type: ignore[attr-defined]
+            elif not (constraint := self.hook.acting(module)).holds(consumed):
                 raise SiteError(
                     f"after projection the {self.hook.site} still does not meet {constraint}: another hook "
                     "changes it, or project() of the regularizer does not do what holds() checks"
