@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # The distribution that `make test` asks for.
-OPTIONS = shlex.split(re.search(r"pytest (-n auto [^$\n]*)\$\(ARGS\)", (ROOT / "Makefile").read_text())[1])
+OPTIONS = shlex.split(re.search(r"pytest (-n auto [^$\n]*)\$", (ROOT / "Makefile").read_text())[1])
 
 TESTS = """
 import os, signal
