@@ -40,7 +40,7 @@ Ks = Annotated[int | float | list[int | float], BeforeValidator(_each(check_k))]
 RESERVED = frozenset(
     (
         *("regularizer", "settings", "enabled", "host", "generator", "sites", "adapter", "delivery", "accumulation"),
-        *("measure_every", "run_dir", "imports", "example_input", "config"),
+        *("measure_every", "run_dir", "log", "imports", "example_input", "config"),
     )
 )
 

@@ -27,6 +27,8 @@ from sparse_plugin.support.config_text import assign as assign
 from sparse_plugin.support.config_text import load_yaml as load_yaml
 from sparse_plugin.support.config_text import read as read
 from sparse_plugin.support.files import reason
+from sparse_plugin.support.sinks import sink as sinks
+from sparse_plugin.support.sinks.sink import JSONL
 from sparse_plugin.support.user_files import import_named
 
 ENVIRONMENT = "SPARSE_PLUGIN_CONFIG"
@@ -53,7 +55,8 @@ class SparsityConfig(BaseModel):
     "path:output". adapter: the name of one. delivery, accumulation: see `attach`; the default is "loss" where a host
     patch knows the generator's loss, else "gradient". measure_every: steps between two measurements, 0 for none; the
     default is the host's own interval, else 100. run_dir: where they are logged; the default is the host's own run
-    directory. imports: files or modules that register regularizers.
+    directory. log: the sinks that they are written to, `jsonl` (that directory) by default, and `tensorboard` and `wandb`,
+    which are the host's own where it has them open. imports: files or modules that register regularizers.
 
     Raises ConfigError for what is not valid, or contradicts itself.
     """
@@ -71,6 +74,7 @@ class SparsityConfig(BaseModel):
     accumulation: int = Field(default=1, ge=1, le=_MOST)
     measure_every: int | None = Field(default=None, ge=0, le=_MOST)
     run_dir: str | None = None
+    log: list[str] = [JSONL]
     imports: list[str] = []
     # A regularizer that was handed over as an object need not be registered.
     _made: Any = PrivateAttr(default=None)
@@ -96,11 +100,30 @@ class SparsityConfig(BaseModel):
     def _folder(cls, value: Any) -> Any:
         return _path(value, "sparse.run_dir")
 
+    @field_validator("log", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        """One is as good as a list of one."""
+        value = [value] if isinstance(value, str) else list(value) if isinstance(value, tuple) else value
+        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+            raise ValueError(f"sparse.log is {shown(value)}; give a list of sinks, as [jsonl, tensorboard]")
+        return value
+
     @model_validator(mode="after")
     def _check(self) -> SparsityConfig:
         if self.adapter is not None and self.sites:
             raise ValueError(
                 f"adapter {self.adapter!r} and the sites {', '.join(self.sites)} both say where Γ is; give one of them"
+            )
+        sinks.check(self.log)
+        if self.run_dir is not None and JSONL not in self.log:
+            raise ValueError(
+                f"run_dir is {shown(self.run_dir)}, the place of the JSON lines, and log is {shown(self.log)}; add jsonl to log, or "
+                "leave run_dir out"
+            )
+        if self.measure_every == 0 and self.log != [JSONL]:
+            raise ValueError(
+                f"log is {shown(self.log)}, and measure_every is 0, so that there is nothing to log; leave one of them out"
             )
         for path in (self.run_dir, *self.imports):
             if path is not None and (not path or "\0" in path):

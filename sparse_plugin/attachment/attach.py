@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from sparse_plugin.network.wrappers import unwrapped, within
 from sparse_plugin.registry.base import Regularizer
 from sparse_plugin.support import advice
 
-log = logging.getLogger("sparse_plugin")
+logger = logging.getLogger("sparse_plugin")
 
 
 @advice.for_its_caller
@@ -43,6 +43,7 @@ def attach(
     accumulation: int | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     measure_every: int | None = None,
+    log: str | Sequence[str] | None = None,
     **settings: Any,
 ) -> Attachment:
     """Regularize generator's representation from now on.
@@ -58,7 +59,8 @@ def attach(
     delivery: how a penalty reaches the loss. "gradient", the default, adds its gradient in the backward pass; "loss" leaves it to you to
     add `attachment.penalty()` to the generator's loss. accumulation: backward passes to one optimizer step, by default 1.
     run_dir, measure_every: where, and every how many steps of the generator's optimizer, measurements are logged;
-    by default nowhere, and every 100.
+    by default nowhere, and every 100. log: to which sinks: "jsonl", the default, which needs a run_dir; "tensorboard" and
+    "wandb", a writer or run that your script has open, whenever it opened it.
 
     Raises ConfigError for settings, and for those that would have no effect; SiteError where D1 cannot be told or is not used
     as one; AttachmentError where the generator is attached already.
@@ -72,13 +74,14 @@ def attach(
         accumulation=accumulation,
         run_dir=None if run_dir is None else path_of(run_dir, "run_dir"),
         measure_every=measure_every,
+        log=log,
     )
     plan = Plan.of(config)
     module_of(generator, "attach")
     if config.enabled:
         return regularize(generator, plan, example_input)
     _refuse_attached(generator)
-    log.warning("%s is not attached to %s: its config says enabled: false", plan.regularizer, type(generator).__name__)
+    logger.warning("%s is not attached to %s: its config says enabled: false", plan.regularizer, type(generator).__name__)
     return Attachment(generator, off=plan.regularizer)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +33,8 @@ from sparse_plugin.network.sites import CHILD, Site
 from sparse_plugin.network.synthesis import SynthesisOperator, synthesis_operator
 from sparse_plugin.registry.base import Penalty, Regularizer
 from sparse_plugin.support import advice
+from sparse_plugin.support.sinks.sink import JSONL
+from sparse_plugin.support.sinks.sink import check as check_sinks
 
 # What tells that something is attached: it stands at the generator itself, whatever becomes of its parts.
 _STANDING = (vigil.Begins, first_call.Deferred)
@@ -159,13 +161,19 @@ class Attachment:
         """The parameters that were added: of inserted dictionaries, for an optimizer that was made before."""
         return [p for child in self.inserted() for p in child.parameters()]
 
-    def log_to(self, run_dir: str | os.PathLike[str], every: int) -> Recorder:
-        """Log measurements from now on: one line every so many steps of the generator's optimizer. Returns the log."""
+    def log_to(
+        self, run_dir: str | os.PathLike[str] | None, every: int, log: Sequence[str] = (JSONL,)
+    ) -> Recorder:
+        """Log measurements from now on, every so many steps of the generator's optimizer. Returns the log.
+
+        run_dir: of the JSON lines. log: the sinks, as `attach` takes them.
+        """
         if not self.enabled:
             raise AttachmentError(self._unknown())
         if isinstance(every, bool) or not isinstance(every, int) or every < 0:
             raise ConfigError(f"every is {shown(every)}; give a number of steps, 0 for none")
-        recorder = Recorder(path_of(run_dir, "run_dir"), every)
+        check_sinks(log)
+        recorder = Recorder(path_of(run_dir, "run_dir") if JSONL in log else None, every, log)
         for hook in self._hooks:
             hook.state.recorder = recorder
         return recorder

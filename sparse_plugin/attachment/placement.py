@@ -15,6 +15,7 @@ from sparse_plugin.measurements.log import Recorder
 from sparse_plugin.network import adapters, detection, sites
 from sparse_plugin.network.sites import Site
 from sparse_plugin.network.wrappers import check_order, forget_compiled
+from sparse_plugin.support.sinks.sink import JSONL
 
 
 def resolve(
@@ -63,7 +64,8 @@ def install(
         plan = replace(plan, regularizer=plan.regularizer.of_encoder())
     parts = [plan.regularizer.at(place, len(chosen)) for place, _ in enumerate(chosen, 1)]
     ready = [standing.prepare(generator, site, part, plan) for site, part in zip(chosen, parts, strict=True)]
-    recorder = None if plan.run_dir is None else Recorder(plan.run_dir, plan.measure_every)
+    logs = plan.run_dir is not None or JSONL not in plan.log
+    recorder = Recorder(plan.run_dir, plan.measure_every, plan.log) if logs else None
     for one in ready:
         one.hook.is_copy = is_copy
     placed = [standing.stand(generator, one, recorder) for one in ready]

@@ -12,6 +12,7 @@ from sparse_plugin.network.sites import Site
 from sparse_plugin.registry import by_default, create
 from sparse_plugin.registry.base import Constraint, Penalty, Regularizer
 from sparse_plugin.support import advice
+from sparse_plugin.support.sinks.sink import JSONL
 
 # Steps between two measurements where nobody says.
 MEASURE_EVERY = 100
@@ -31,6 +32,7 @@ class Plan:
     accumulation: int = 1
     run_dir: str | None = None
     measure_every: int = MEASURE_EVERY
+    log: tuple[str, ...] = (JSONL,)
 
     @classmethod
     def of(cls, config: SparsityConfig) -> Plan:
@@ -43,6 +45,7 @@ class Plan:
             config.accumulation,
             config.run_dir,
             MEASURE_EVERY if config.measure_every is None else config.measure_every,
+            tuple(config.log),
         )
 
 
@@ -74,7 +77,11 @@ def asked(regularizer: str | Regularizer | SparsityConfig, settings: dict[str, A
         config = SparsityConfig.of(regularizer, **own)
     else:
         raise ConfigError(f"the regularizer is {shown(regularizer)}; give a registered name, a Constraint or a Penalty")
-    if config.measure_every and config.run_dir is None:
+    if config.run_dir is None and JSONL in config.log and config.log != [JSONL]:
+        raise ConfigError(
+            f"log is {shown(config.log)} and there is no run_dir for the JSON lines; give run_dir=..., or leave jsonl out of log"
+        )
+    if config.measure_every and config.run_dir is None and JSONL in config.log:
         raise ConfigError(
             f"measure_every is {shown(config.measure_every)} and there is no run_dir to log to; give run_dir=..., or call "
             "attachment.measure(...) yourself"

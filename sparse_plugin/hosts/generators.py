@@ -73,7 +73,8 @@ class Generators:
         """Log the measurements of handle beside the host's own log, unless the config says where or how often."""
         config = self._request.config
         chosen = every if config.measure_every is None else config.measure_every
-        handle.log_to(config.run_dir or host_dir, chosen)
+        handle.log_to(config.run_dir or host_dir, chosen, config.log)
+        self._reporter.logging(handle)
 
     def _attach(self, generator: nn.Module) -> Attachment:
         from sparse_plugin.attachment.attach import regularize
@@ -114,7 +115,10 @@ class Generators:
             hook.state.loss_is_known = host is not None and host.knows_loss
         if handle.recorder is None and self._request.default_run_dir:
             every = self._request.config.measure_every
-            handle.log_to(self._request.default_run_dir, MEASURE_EVERY if every is None else every)
+            handle.log_to(
+                self._request.default_run_dir, MEASURE_EVERY if every is None else every, self._request.config.log
+            )
+        self._reporter.logging(handle)
         self._reporter.placed(handle)
 
 

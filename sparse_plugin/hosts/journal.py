@@ -79,11 +79,29 @@ def gathered(folder: Path) -> list[dict[str, str]]:
     return events
 
 
+def unlogged(events: Sequence[Mapping[str, str]]) -> str:
+    """What to say of the sinks that were asked for and never written to; "" where there are none, or it cannot be told."""
+    of: dict[str, list[str]] = {}
+    for event in events:
+        for kind, text in event.items():
+            of.setdefault(kind, []).append(text)
+    if LOST in of:
+        return ""
+    written = {text.partition(": ")[0] for text in of.get("logged", ())}
+    whys = dict(text.partition(": ")[::2] for text in reversed(of.get("unlogged", [])))  # the first of each
+    left = [name for name in dict.fromkeys(of.get("log", ())) if name not in written]
+    return "; ".join(
+        f"NOTHING WAS LOGGED TO {name}: {whys.get(name, 'no measurement was due, or none was taken')}" for name in left
+    )
+
+
 def verdict(events: Sequence[Mapping[str, str]], config: SparsityConfig) -> tuple[str, bool]:
-    """What to say of a run in which the regularizer did nothing, and whether that is a failure; "" where it acted."""
+    """What to say of a run in which the regularizer did nothing, and whether that is a failure; where it acted, of sinks that
+    were never written to, which is none, or "".
+    """
     of = {kind: text for event in reversed(events) for kind, text in event.items()}  # the first of each kind
     if "effective" in of or "off" in of or not config.enabled:
-        return "", False
+        return unlogged(events), False
     if LOST in of:
         return (
             f"NOT KNOWN WHETHER ANYTHING WAS REGULARIZED: {of[LOST]}, in which the run's processes tell what they attached, was "

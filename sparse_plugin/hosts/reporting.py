@@ -55,6 +55,20 @@ class Reporter:
         """A hook's generator is trained, so that a penalty is due."""
         self._journal.note("penalizable", str(hook.site))
 
+    def logging(self, handle: Attachment) -> None:
+        """A generator's measurements are logged: follow what becomes of them where they go to something of the host's."""
+        if handle.recorder is None:
+            return
+        handle.recorder.tell = self._logged
+        for outlet in handle.recorder.outlets:
+            if outlet.waits:
+                self._journal.note("log", outlet.name)
+
+    def _logged(self, kind: str, sink: str, text: str) -> None:
+        self._journal.note(kind, f"{sink}: {text}")
+        if kind == "logged":
+            say(f"measurements go to {text}, too [process {os.getpid()}]")
+
     def _attached(self, text: str) -> None:
         if text not in self._said:
             self._said.add(text)

@@ -103,6 +103,12 @@ FIELDS = {
         (L0, {**L0, "measure_every": 2}, EVERY),
     ],
     "run_dir": [(L0, {**L0, "run_dir": "here"}, EVERY)],
+    "log": [
+        ({**L0, "run_dir": "here"}, {**L0, "run_dir": "here", "log": ["jsonl", "tensorboard"]}, EVERY),
+        (L0, {**L0, "log": "tensorboard"}, EVERY),
+        (L0, {**L0, "log": ["jsonl", "tensorboard"]}, EVERY),
+        ({**L0, "run_dir": "here"}, {**L0, "run_dir": "here", "log": ["tensorboard"]}, EVERY),
+    ],
     "imports": [(L0, {**L0, "regularizer": "half", "imports": ["half.py"]}, ("config", "enable"))],
 }
 ROWS = [(field, i, door) for field, rows in FIELDS.items() for i, row in enumerate(rows) for door in row[2]]
@@ -155,6 +161,7 @@ def test_a_setting_has_an_effect_or_is_refused(field, row, door, place, caplog):
         ({"accumulation": 1}, "accumulation is given beside"),
         ({"run_dir": "x"}, "run_dir is given beside"),
         ({"measure_every": 0}, "measure_every is given beside"),
+        ({"log": ["jsonl"]}, "log is given beside"),
         ({"weight": None}, "weight is given beside"),
     ],
 )
@@ -173,6 +180,9 @@ def test_keywords_beside_a_config_are_refused(given, sentence):
         ({**L0, "host": "mimicry"}, "the config's host, 'mimicry'"),
         ({**L0, "generator": "a:B"}, "the config's generator, 'a:B'"),
         ({**L0, "measure_every": 5}, "there is no run_dir"),
+        ({**L0, "log": ["jsonl", "tensorboard"]}, "there is no run_dir for the JSON lines"),
+        ({**L0, "log": ["tensorboard"], "run_dir": "here"}, "the place of the JSON lines, and log is"),
+        ({**L0, "log": ["tensorboard"], "measure_every": 0}, "measure_every is 0, so that there is nothing to log"),
         ({**L0, "k": [3, 3]}, "lists 2 values, and this network has 1"),
     ],
 )

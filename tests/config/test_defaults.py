@@ -114,7 +114,7 @@ def picture(path):
 @pytest.mark.parametrize(
     ("key", "value", "instead"),
     [("run_dir", "x", "beside OUT"), ("measure_every", 3, "--log-every"), ("delivery", "loss", "in one way"), ("host", "mimicry", "own"),
-     ("generator", "a:B", "own"), ("accumulation", 2, "one pass")],
+     ("generator", "a:B", "own"), ("accumulation", 2, "one pass"), ("log", ["tensorboard"], "beside OUT")],
 )  # fmt: skip
 def test_restore_refuses_what_means_nothing_to_it(key, value, instead, tmp_path):
     picture(tmp_path / "a.png")
