@@ -115,16 +115,7 @@ class SparsityConfig(BaseModel):
             raise ValueError(
                 f"adapter {self.adapter!r} and the sites {', '.join(self.sites)} both say where Γ is; give one of them"
             )
-        sinks.check(self.log)
-        if self.run_dir is not None and JSONL not in self.log:
-            raise ValueError(
-                f"run_dir is {shown(self.run_dir)}, the place of the JSON lines, and log is {shown(self.log)}; add jsonl to log, or "
-                "leave run_dir out"
-            )
-        if self.measure_every == 0 and self.log != [JSONL]:
-            raise ValueError(
-                f"log is {shown(self.log)}, and measure_every is 0, so that there is nothing to log; leave one of them out"
-            )
+        sinks.check(self.log, self.run_dir, self.measure_every)
         for path in (self.run_dir, *self.imports):
             if path is not None and (not path or "\0" in path):
                 raise ValueError(f"{shown(path)} is no path of a file or folder; give one")

@@ -162,16 +162,19 @@ class Attachment:
         return [p for child in self.inserted() for p in child.parameters()]
 
     def log_to(
-        self, run_dir: str | os.PathLike[str] | None, every: int, log: Sequence[str] = (JSONL,)
+        self, run_dir: str | os.PathLike[str] | None, every: int, log: str | Sequence[str] | None = None
     ) -> Recorder:
         """Log measurements from now on, every so many steps of the generator's optimizer. Returns the log.
 
-        run_dir: of the JSON lines. log: the sinks, as `attach` takes them.
+        run_dir: of the JSON lines. log: the sinks, as `attach` takes them; by default JSON lines, and what was asked for before.
         """
         if not self.enabled:
             raise AttachmentError(self._unknown())
         if isinstance(every, bool) or not isinstance(every, int) or every < 0:
             raise ConfigError(f"every is {shown(every)}; give a number of steps, 0 for none")
+        if log is None:
+            log = list(dict.fromkeys((JSONL, *self._plan.log)))
+        log = [log] if isinstance(log, str) else log
         check_sinks(log)
         recorder = Recorder(path_of(run_dir, "run_dir") if JSONL in log else None, every, log)
         for hook in self._hooks:

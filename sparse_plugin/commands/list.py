@@ -27,6 +27,7 @@ def list_(as_json: bool, kernels: bool, imports: tuple[str, ...]) -> None:
     from sparse_plugin.metrics.tables import EXTRACTORS, METRICS
     from sparse_plugin.network.adapters import ADAPTERS
     from sparse_plugin.registry import REGULARIZERS
+    from sparse_plugin.support.sinks.sink import SINKS
 
     for name in imports:
         import_named(name)
@@ -36,7 +37,7 @@ def list_(as_json: bool, kernels: bool, imports: tuple[str, ...]) -> None:
         with busy("loading the kernels"):
             rows: list[dict[str, Any]] = [dict(row) for row in kernel_status()]
     else:
-        tables: tuple[Any, ...] = (REGULARIZERS, ADAPTERS, HOSTS, GANS, EXPERIMENTS, METRICS, EXTRACTORS, FIGURES)
+        tables: tuple[Any, ...] = (REGULARIZERS, ADAPTERS, HOSTS, GANS, EXPERIMENTS, METRICS, EXTRACTORS, FIGURES, SINKS)
         for plugins in tables:
             plugins.check()
         rows = [

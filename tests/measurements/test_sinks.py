@@ -1,8 +1,10 @@
 """Measurements in TensorBoard writers and W&B runs that a script has open, read back from what these wrote."""
 
+import copy
 import json
 import logging
 import os
+import pickle
 import time
 import weakref
 
@@ -84,6 +86,15 @@ def test_further_numbers_of_a_record_are_scalars_too():
     record = {"step": 3, "site": "a.b", "level": 2, "k": 0.5, "penalty": None, "atom_usage": [1.0], "bound": True, "share": 7}
     assert scalars([record]) == {"a.b": {"k": 0.5, "share": 7}}
     assert scalars([{**record, "site": ""}, {**record, "site": "", "level": 1}]).keys() == {"level2", ""}
+
+
+def test_a_scheduled_setting_is_a_curve(tmp_path, torch_writer):
+    with torch_writer(str(tmp_path)):
+        training = Training(k={"start": 1.0, "end": 0.25, "steps": 4})
+        training.steps(3)
+        copy.deepcopy(training.generator)
+        pickle.dumps(training.generator)  # which holds nothing of a writer
+    assert board(tmp_path)["sparse_plugin/out/k"] == [(1, 1.0), (2, 0.8125), (3, 0.625)]
 
 
 def test_none_is_started_and_one_that_comes_later_is_used(tmp_path, monkeypatch, caplog, writer_class):
@@ -369,7 +380,13 @@ def test_lines_need_a_place():
         Recorder(None, 1)
     with pytest.raises(ConfigError, match="no sink 'tensorbord'"):
         attachment.log_to("x", 1, log=["tensorbord"])
-    assert attachment.log_to(None, 1, log=["tensorboard"]).path is None
+    assert attachment.log_to(None, 1, log="tensorboard").path is None
+
+
+def test_lines_begun_later_leave_the_other_sinks(tmp_path):
+    attachment = attach(Residual(), "l0_inf", k=2, example_input=noise(), log="tensorboard")
+    recorder = attachment.log_to(tmp_path, 1)
+    assert recorder.path == tmp_path / FILE and [outlet.name for outlet in recorder.outlets] == ["jsonl", "tensorboard"]
 
 
 def test_a_sink_of_somebody_elses(caplog):

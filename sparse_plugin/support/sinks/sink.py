@@ -84,8 +84,10 @@ SINKS: Plugins[type[Sink]] = Plugins(
 )
 
 
-def check(names: Sequence[str]) -> None:
-    """Raise ConfigError unless names, what `log` lists, are different sinks whose packages are installed."""
+def check(names: Sequence[str], run_dir: str | None = None, measure_every: int | None = None) -> None:
+    """Raise ConfigError unless names, what `log` lists, are different sinks whose packages are installed, and have something to
+    do with the run_dir and the measure_every that are given beside them.
+    """
     if not names:
         raise ConfigError(
             f"log is [], which names no place for measurements; give some of {', '.join(SINKS.all())}, or measure_every 0 "
@@ -100,6 +102,15 @@ def check(names: Sequence[str]) -> None:
                 f"log asks for {name}, which needs {' or '.join(needed)}, not installed here; run `pip install {needed[0]}`, "
                 f"or leave {name} out"
             )
+    if run_dir is not None and JSONL not in names:
+        raise ConfigError(
+            f"run_dir is {shown(run_dir)}, the place of the JSON lines, and log is {shown(list(names))}; add jsonl to log, or "
+            "leave run_dir out"
+        )
+    if measure_every == 0 and list(names) != [JSONL]:
+        raise ConfigError(
+            f"log is {shown(list(names))}, and measure_every is 0, so that there is nothing to log; leave one of them out"
+        )
 
 
 def _installed(package: str) -> bool:
