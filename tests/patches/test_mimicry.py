@@ -176,6 +176,21 @@ def test_its_log_shows_the_plugins_figures(mimicry, tmp_path, capsys):
     assert "| sparsity: " in capsys.readouterr().out
 
 
+def test_its_writers_take_the_measurements_too(mimicry, tmp_path, capsys):
+    """It has one for each curve, opened when the first is drawn: after the first measurement."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    sparse_plugin.enable("mimicry", "l0_inf", k=2, log="tensorboard")
+    train(mimicry, "sngan:SNGAN", tmp_path)
+    found = []
+    for folder in (tmp_path / "data").iterdir():
+        events = EventAccumulator(str(folder))
+        events.Reload()
+        found += [[e.step for e in events.Scalars(tag)] for tag in events.Tags()["scalars"] if tag.endswith("c5/sparsity")]
+    assert found == [[2, 3]] and not list(tmp_path.rglob("sparsity*.jsonl"))
+    assert capsys.readouterr().err.count("measurements go to TensorBoard") == 1
+
+
 @pytest.mark.parametrize(("name", "settings"), REGULARIZERS, ids=[name for name, _ in REGULARIZERS])
 def test_its_checkpoints_save_and_resume(mimicry, tmp_path, name, settings):
     sparse_plugin.enable("mimicry", name, **settings)
