@@ -156,3 +156,26 @@ def work(rank, port, results):
         torch.save(found, results)
     dist.barrier()
     dist.destroy_process_group()
+
+
+def measures(rank, port, results):
+    """Two processes, of which the first sees a dense Γ and the second a sparse one, train with k: auto under DDP."""
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), OMP_NUM_THREADS="1")
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    generator = G()
+    handle = attach(generator, "l0_inf", k={"auto": 0.5, "measure": 3, "steps": 2, "shape": "linear"})
+    wrapped = DistributedDataParallel(generator)
+    optimizer = torch.optim.SGD(generator.parameters(), 0.0)
+    generator.body.bias.data.fill_(0.0)
+    own = []
+    generator.head.register_forward_pre_hook(lambda module, args: own.append(float((args[0] != 0).float().mean())))
+    for _ in range(6):
+        optimizer.zero_grad()
+        wrapped(Z * (1 if rank else 0) + (0 if rank else 1)).square().mean().backward()
+        optimizer.step()
+    (measured,) = handle.measure(Z)
+    gathered = [None, None]
+    dist.all_gather_object(gathered, (sum(own[:3]) / 3, measured.settings["k"]))
+    if rank == 0:
+        torch.save(gathered, results)
+    dist.destroy_process_group()
