@@ -1,4 +1,4 @@
-"""What watching over a generator costs a training step: `python benchmarks/watching.py`.
+"""What watching over a generator, and a k that changes, cost a training step: `python benchmarks/watching.py`.
 
 The Python work of one forward that is no projection: the hooks at which the generator begins and ends, what marks and walks
 the autograd graph of its image, and what notes that a site was passed. Each is called by itself, many times, on the objects of
@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 import sparse_plugin
 from sparse_plugin.attachment import hooks
+from sparse_plugin.attachment.constraint_hook import COUNTED
 from sparse_plugin.attachment.lineage import Made
 from sparse_plugin.attachment.vigil import Begins, Ends
 
@@ -68,6 +69,24 @@ def microseconds(work: Callable[[], None]) -> float:
     return statistics.median(taken) * 1e6
 
 
+def changing(generator: nn.Module, z: Tensor, k: dict[str, float]) -> float:
+    """Microseconds a step: the optimizer's step is counted, two forwards ask for the k of theirs, and for `auto`, in one forward of
+    those that are, the non-zeros of Γ are counted; the mean, since not every step does all of it.
+    """
+    sparse_plugin.Attachment(generator).detach()
+    handle = sparse_plugin.attach(generator, "l0_inf", k=k, example_input=z)
+    d1, hook = next((module, hook) for _, module, hook in hooks.find(generator, hooks.SiteHook))
+    (child,), gamma, auto = handle.inserted(), torch.relu(torch.randn(64, 64, 32, 32)), hook.regularizer.automatic
+    start = time.perf_counter()
+    for _ in range(CALLS):
+        hook.acting(d1)
+        if auto is not None and child.training_step.density is None:
+            child.training_step.count(gamma, max(1, auto.measure // COUNTED))
+        hook.acting(d1)
+        child.training_step.advance(child.schedule)
+    return (time.perf_counter() - start) / CALLS * 1e6
+
+
 def main() -> None:
     torch.manual_seed(0)
     generator, discriminator = dcgan()
@@ -88,6 +107,9 @@ def main() -> None:
         ends(generator, (small,), image)
 
     each = microseconds(watch)
+    for k in ({"start": 1.0, "end": 0.25, "steps": 10**6}, {"auto": 0.5, "measure": CALLS, "steps": 10**6}):
+        work = changing(generator, small, k)
+        print(f"k: {k}: {work:.1f} us a step; {1e-6 * work / step:.4%} of it")
     print(f"watching a forward: {each:.1f} us; a step without the plugin: {step:.3f} s on {torch.get_num_threads()} threads")
     print(f"two forwards a step: {2e-6 * each / step:.4%} of it")
 
