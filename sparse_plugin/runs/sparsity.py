@@ -8,6 +8,7 @@ from typing import Any
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.registry import create, get
+from sparse_plugin.support import advice
 
 log = logging.getLogger("sparse_plugin")
 
@@ -81,9 +82,10 @@ def check_length(sparse: SparsityConfig | None, steps: int) -> None:
     made = sparse.build()
     auto = made.automatic
     if auto is not None and auto.measure >= steps:
+        shorter = f"{{auto: {auto.share:g}, measure: {max(1, steps // 8)}, steps: {max(1, steps // 2)}}}"
         raise ConfigError(
             f"{made} measures the natural density of Γ over the first {auto.measure} steps, and this run has {steps}; give it fewer, "
-            f"as in --set \"sparse.k={{auto: {auto.share:g}, measure: {max(1, steps // 8)}, steps: {max(1, steps // 2)}}}\""
+            f"as in {advice.setting('k', shorter)}"
         )
     if made.settled > steps:
         log.warning("%s goes on changing up to step %d, and this run ends at step %d", made, made.settled, steps)

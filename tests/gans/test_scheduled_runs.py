@@ -32,7 +32,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(tmp_path, monkeypatch, arch, kind)
 
 
 def test_a_run_too_short_to_measure():
-    with pytest.raises(ConfigError, match="over the first 500 steps, and this run has 4; give it fewer, as in --set"):
+    with pytest.raises(ConfigError, match="over the first 500 steps, and this run has 4; give it fewer, as in k="):
         train("dcgan", "nowhere", sparse("l0_inf", k="auto"))
 
 
