@@ -14,13 +14,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sparse_plugin.errors import DivergedError
+from sparse_plugin.errors import DivergedError, SparsePluginError
 from sparse_plugin.experiments import records
 from sparse_plugin.experiments.records import Record
 from sparse_plugin.experiments.restored import Restored
 from sparse_plugin.runs.rundir import BusyError
 
 Say = Callable[[str], None]
+
+
+class FailedRun(SparsePluginError, RuntimeError):
+    """A run that failed by itself. The others go on, and it is told at the end."""
+
+    exit_code = 1
 
 
 class GridRun(ABC):
@@ -39,7 +45,7 @@ class GridRun(ABC):
     def perform(self, title: str, say: Say) -> Any:
         """Begin it or go on with it, up to what it comes to, which is returned. Nothing that is finished is done again.
 
-        title, say: what progress is called, and where lines of it go. Raises DivergedError, and BusyError where another
+        title, say: what progress is called, and where lines of it go. Raises DivergedError, FailedRun, and BusyError where another
         process is at work in its directory.
         """
 
@@ -51,9 +57,10 @@ class GridRun(ABC):
         """What would be done, for people."""
         return f"{self}: {self.state()}"
 
-    @abstractmethod
-    def record(self, outcome: Any) -> Record | Restored:
-        """The line of what it came to."""
+    def record(self, outcome: Any) -> Record | Restored | None:
+        """The line of what it came to, None where runs of this kind have none."""
+        del outcome
+        return None
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ def attempt(run: GridRun, title: str, say: Say) -> Attempt:
     """Perform a run, here and now."""
     try:
         return Attempt(run, run.perform(title, say))
-    except DivergedError as error:
+    except (DivergedError, FailedRun) as error:
         say(str(error))
         return Attempt(run, failed=str(error))
     except BusyError:
@@ -134,8 +141,9 @@ def perform(grid: Grid, engine: Engine = local) -> tuple[str, int]:
     attempts: list[Attempt] = []
     for made in engine(wanted, elsewhere):
         attempts.append(made)
-        if grid.recorded is not None and made.outcome is not None:
-            records.add(grid.recorded, [made.run.record(made.outcome)])
+        line = None if grid.recorded is None or made.outcome is None else made.run.record(made.outcome)
+        if grid.recorded is not None and line is not None:
+            records.add(grid.recorded, [line])
     if not wanted:
         return f"all {elsewhere} runs are recorded in {grid.recorded}; `sparse-plugin results` shows them", 0
     return _rendered(grid, attempts)

@@ -56,6 +56,7 @@ def train_run(
     log_every: int = 50,
     keep: int = 3,
     keep_at: Collection[int] = (),
+    until: int | None = None,
     device: str | None = None,
 ) -> str:
     """Train a GAN, or go on with a run that is not finished. Returns a sentence: what there is now, and where.
@@ -67,7 +68,8 @@ def train_run(
     passes to one update. fraction: the share of the data that is loaded, in (0, 1]. precision: "float32", or "bfloat16" or
     "float16" for automatic mixed precision, or "auto" for whichever of the first two takes less time a step here.
     checkpoint_every, sample_every (by default the same), log_every: in steps.
-    keep: so many latest checkpoints stay, and those of the steps keep_at, which are made besides.
+    keep: so many latest checkpoints stay, and those of the steps keep_at, which are made besides. until: stop after this step,
+    with a checkpoint from which a call with a later one, or none, goes on.
 
     Under torchrun each process takes its part of every batch, and all but the first return "".
 
@@ -93,6 +95,9 @@ def train_run(
             raise ConfigError(
                 f"the checkpoint of step {step} is to stay, and the run has {numbers['steps']} steps; give one of them"
             )
+    goal = numbers["steps"] if until is None else until
+    if not 0 < goal <= numbers["steps"]:
+        raise ConfigError(f"the run is to stop after step {goal}, and has {numbers['steps']} steps; give one of them")
     sparse = attachable(sparse, "train", arch)
     check_length(sparse, numbers["steps"])
     images: ImageSet
@@ -112,7 +117,7 @@ def train_run(
         data=_described(images, fraction),
         recipe=asdict(chosen),
     )
-    return _run(chosen, images, config, sparse, RunDirectory(Path(run_dir)), device, every, keep_at)
+    return _run(chosen, images, config, sparse, RunDirectory(Path(run_dir)), device, every, keep_at, goal)
 
 
 def _described(images: ImageSet, fraction: float) -> DataConfig:
@@ -134,6 +139,7 @@ def _run(
     device: str | None,
     every: Mapping[str, int],
     keep_at: Collection[int],
+    goal: int,
 ) -> str:
     """Begin a run, go on with it, or find that it is finished. Returns the sentence that says which."""
     with (
@@ -146,7 +152,7 @@ def _run(
             config = replace(config, precision=_precision(chosen, images, config, directory, group))
         if group.first:
             directory.check(config)
-        unfinished = directory.step < config.steps
+        unfinished = directory.step < goal
         trainer = Trainer(chosen, images, config, sparse, directory, group) if unfinished else None
         if group.first:
             directory.open(config)  # now that nothing is refused any more
@@ -154,12 +160,13 @@ def _run(
         if trainer is not None:
             if group.first:
                 environment.note(directory.path, group.device)
-            _train(trainer, directory, group, every, keep_at)
+            _train(trainer, directory, group, every, keep_at, goal)
             told = f"the generator is in {checkpoints.place(directory.checkpoints, directory.step)}"
         else:
             checkpoints.load(directory.checkpoints, directory.step)  # what is said to be there is
             told = "nothing was done"
-        return f"{directory.path} is finished: {directory.step} steps of {chosen.title}; {told}" if group.first else ""
+        done = "is finished" if directory.step >= config.steps else f"stopped, of {config.steps} steps"
+        return f"{directory.path} {done}: {directory.step} steps of {chosen.title}; {told}" if group.first else ""
 
 
 def _precision(
@@ -200,10 +207,11 @@ def _train(
     directory: RunDirectory,
     group: Processes,
     every: Mapping[str, int],
-    keep_at: Collection[int] = (),
+    keep_at: Collection[int],
+    goal: int,
 ) -> None:
     """The training loop."""
-    steps, start = trainer.steps, directory.step
+    start = directory.step
     if start:
         trainer.restore(directory)
     report = None
@@ -211,12 +219,12 @@ def _train(
         tell(trainer.precision, group.device)
         checkpoints.clean(directory.checkpoints)
         directory.trim(start)
-        report = TrainingReport(directory, trainer.recipe.title, start, steps, trainer.batches.batch)
-        report.say(f"{directory.path}: {trainer}, from step {start} of {steps}")
+        report = TrainingReport(directory, trainer.recipe.title, start, goal, trainer.batches.batch)
+        report.say(f"{directory.path}: {trainer}, from step {start} of {trainer.steps}")
     with report or nullcontext():
-        for step in range(start + 1, steps + 1):
+        for step in range(start + 1, goal + 1):
             trainer.train_step(step - 1)
-            last = step == steps
+            last = step == goal
             logged, saved, shown = (
                 last or step % every[f"{what}_every"] == 0 for what in ("log", "checkpoint", "sample")
             )

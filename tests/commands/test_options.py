@@ -321,6 +321,7 @@ BY_HAND = {
     "sites": {"arguments", "inputs", "imports", "as_json"},
     "list": {"as_json", "kernels", "imports"},
     "strip": {"output"},
+    "tune": {"budget", "seeds", "methods", "shares", "sites", "metric", "data", "samples", "inception", "kid_subset", "out", "dry_run", "imports", "device"},
     **{name: {"imports"} for name in ("run", "figure", *(f"restore {kind}" for kind in KINDS))},
     **{f"experiment table{number}": {"imports"} for number in range(1, 5)},
 }  # fmt: skip

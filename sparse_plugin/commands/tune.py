@@ -1,0 +1,123 @@
+"""`sparse-plugin tune`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from sparse_plugin.commands.options import imported, source_of
+from sparse_plugin.errors import ConfigError
+
+# What `tune` says itself, and the options of `train` and `restore` that would say it otherwise.
+OWN = {
+    "run_dir": "--out says where the runs are",
+    "output": "--out says where the runs are",
+    "config_file": "it chooses what is attached",
+    "sparse": "it chooses what is attached",
+    "assignments": "it chooses what is attached",
+    "keep_at": "it stops runs where it has to",
+    "force": "nothing is written over",
+}
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.option("--budget", default="0.3", show_default=True, help="A share of the full grid's steps; or steps, as 20000.")
+@click.option("--seeds", default=2, show_default=True, help="Of each candidate that reaches the end.")
+@click.option(
+    "--methods",
+    multiple=True,
+    metavar="NAME,...",
+    help='What is raced, as in "l0_inf,l1:weight=0.1".  [default: l0_inf,l0,l1,ml_csc]',
+)
+@click.option(
+    "--shares", default="0.35,0.5,0.75", show_default=True, metavar="X,...", help="Levels, of the natural density of Γ."
+)
+@click.option(
+    "--sites", default="auto", show_default=True, metavar="PATH,...", help="Beside D1: auto, paths; or d1 for none."
+)
+@click.option("--metric", metavar="NAME", help="As for evaluate.  [default: FID with --inception, else FD-lite0]")
+@click.option("--data", metavar="PATH", help="Real images that samples of a trainer of others are measured against.")
+@click.option("--samples", type=int, help="Images that are drawn and measured.  [default: 10000]")
+@click.option("--inception", metavar="FILE", help="Inception's weights, for FID; as for evaluate.")
+@click.option("--kid-subset", type=int, help="As for evaluate.")
+@click.option("--out", default="runs/tune", show_default=True, metavar="DIR", help="Where the runs and the page are.")
+@click.option("--dry-run", is_flag=True, help="Say what would be raced.")
+@click.option(
+    "--import", "imports", multiple=True, metavar="FILE", help="A .py file or module that registers regularizers."
+)
+@click.option("--device", help="cpu, cuda, cuda:1.  [default: cuda where it is]")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
+def tune(command: tuple[str, ...], **options: Any) -> None:
+    """Which regularizer helps a trainer, how much of it and where: a race against vanilla within a budget.
+
+    \b
+        sparse-plugin tune --budget 0.3 --seeds 3 -- train dcgan --data cifar10 --width 0.25
+
+    The same command again goes on; what is finished is not trained again. Exits 1 where a candidate failed.
+    """
+    from sparse_plugin.runs.methods import split
+    from sparse_plugin.support.optional import need
+
+    need("tuning", "experiments", "numpy", "PIL", "safetensors", "torch_fidelity", "torchvision", "matplotlib", "scipy")
+    from sparse_plugin.tune.candidates import DEFAULT_METHODS
+    from sparse_plugin.tune.tune import tune as race
+
+    kept = {name: options.pop(name) for name in ("budget", "seeds", "out", "dry_run")}
+    imports = imported(options.pop("imports"))
+    methods = split(options.pop("methods")) or list(DEFAULT_METHODS)
+    shares = _shares(options.pop("shares"))
+    sites = split([options.pop("sites")])
+    target = _target(list(command), options)
+    said, code = race(target, **kept, methods=methods, shares=shares, sites=sites, imports=imports)
+    click.echo(said)
+    sys.exit(code)
+
+
+def _target(words: list[str], options: dict[str, Any]) -> Any:
+    """What is tuned, by the first word of the command."""
+    first, *rest = words[1:] if words[0] == "sparse-plugin" and len(words) > 1 else words
+    if first == "train":
+        return _gan(rest, options)
+    raise ConfigError(f"there is no command {first!r} that can be tuned; give `train dcgan ...`")
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise ConfigError(f"--shares {text!r} is no list of shares; give numbers with commas between, as 0.35,0.5,0.75") from None
+
+
+def _parsed(command: click.Command, words: list[str], place: list[str]) -> dict[str, Any]:
+    """The options of one of our own commands, behind `tune`. Raises ConfigError for those that `tune` says itself."""
+    with command.make_context(f"tune {command.name}", [*words, *place]) as context:
+        for parameter in command.params:
+            name = parameter.name or ""
+            given = context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+            twice = sum(word.partition("=")[0] in parameter.opts for word in words) > 0
+            if name in OWN and given and (twice or name not in ("run_dir", "output")):
+                option = max(parameter.opts, key=len)
+                raise ConfigError(f"{option} was given to {command.name} behind `tune`, and {OWN[name]}; leave it out")
+        return dict(context.params)
+
+
+def _gan(words: list[str], options: dict[str, Any]) -> Any:
+    """The target of `tune train ARCH ...`."""
+    from sparse_plugin.commands.train import train
+    from sparse_plugin.metrics.tables import named
+    from sparse_plugin.tune.gans import GanTarget, Scoring
+
+    given = _parsed(train, words, ["--run", "tune"])
+    imported(given.pop("imports"))
+    for name in ("run_dir", "config_file", "sparse", "assignments", "keep_at"):
+        del given[name]
+    data, arch, seed = source_of(given), given.pop("arch"), given.pop("seed")
+    if options["data"] is not None:
+        raise ConfigError(f"--data was given to tune, and {arch} is measured against what it is trained on; give it behind train")
+    size, device = given.pop("size"), given.pop("device") or options["device"]
+    metric = next(iter(named([options["metric"] or ("FID" if options["inception"] else "FD-lite0")])))
+    samples = options["samples"] or 10_000
+    scoring = Scoring(data, size, metric, samples, options["inception"], options["kid_subset"], device)
+    return GanTarget(arch, words, scoring, {**given, "size": size, "device": device}, seed)

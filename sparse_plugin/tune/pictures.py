@@ -1,0 +1,51 @@
+"""Small pictures for the page: samples side by side, maps of needle density."""
+
+from __future__ import annotations
+
+import base64
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from sparse_plugin.support.files import write
+
+# Pixels between samples, and images in a row.
+GAP, ACROSS = 2, 8
+
+
+def mosaic(images: Any, path: Path) -> None:
+    """Write images, (N, 3, H, W) of uint8, as one PNG: eight a row."""
+    import numpy as np
+    from PIL import Image
+
+    count, _, height, width = images.shape
+    rows = -(-count // ACROSS)
+    board = np.full((rows * (height + GAP) - GAP, min(count, ACROSS) * (width + GAP) - GAP, 3), 255, np.uint8)
+    for place, image in enumerate(images.permute(0, 2, 3, 1).cpu().numpy()):
+        top, left = (place // ACROSS) * (height + GAP), (place % ACROSS) * (width + GAP)
+        board[top : top + height, left : left + width] = image
+    write(path, _png(Image.fromarray(board)))
+
+
+def density_map(values: Any, side: int = 192) -> str:
+    """A map of needle density, rows of values from 0 to 1, as a data URI; brighter is denser."""
+    import numpy as np
+    from matplotlib import colormaps
+    from PIL import Image
+
+    from sparse_plugin.support.plot_style import MAP
+
+    board = np.atleast_2d(np.asarray(values, float))
+    painted = Image.fromarray((255 * colormaps[MAP](board)[..., :3]).astype(np.uint8))
+    return data_uri(_png(painted.resize((side, round(side * board.shape[0] / board.shape[1])), Image.Resampling.NEAREST)))
+
+
+def data_uri(picture: bytes, kind: str = "png") -> str:
+    """A picture inside a page."""
+    return f"data:image/{kind};base64," + base64.b64encode(picture).decode("ascii")
+
+
+def _png(image: Any) -> bytes:
+    file = BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
