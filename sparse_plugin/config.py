@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import (
@@ -20,8 +20,9 @@ from pydantic import (
 )
 
 from sparse_plugin.errors import CheckpointError, ConfigError, one_of, shown
-from sparse_plugin.registry import REGULARIZERS, by_default, create
-from sparse_plugin.registry.base import Penalty, Regularizer
+from sparse_plugin.registry import REGULARIZERS, by_default, compose, create
+from sparse_plugin.registry.base import Regularizer
+from sparse_plugin.registry.composition import penalizes
 from sparse_plugin.support import advice
 from sparse_plugin.support.config_text import assign as assign
 from sparse_plugin.support.config_text import load_yaml as load_yaml
@@ -40,7 +41,7 @@ Delivery = Literal["gradient", "loss"]
 
 
 class SparsityConfig(BaseModel):
-    """One regularizer, its settings, and where and how it acts.
+    """One regularizer or several, their settings, and where and how they act.
 
     In a file all of it stands under the key `sparse`, the regularizer's own fields beside the ones below:
 
@@ -49,7 +50,9 @@ class SparsityConfig(BaseModel):
           regularizer: l0_inf
           k: 16
 
-    regularizer: a registered name; None where the host's own configuration or a checkpoint is to say (`waiting=True`).
+    regularizer: a registered name, or a list of several, which act in this order and have a section each for their
+    fields, as in `l1: {weight: 0.1}`, with `sites` among them where one acts elsewhere; None where the host's own
+    configuration or a checkpoint is to say (`waiting=True`).
     enabled: whether anything is attached at all. host: the only host to patch; else every installed one.
     generator: "module:Class" to attach to in a host that is not known. sites: paths of modules whose input is Γ, or
     "path:output". adapter: the name of one. delivery, accumulation: see `attach`; the default is "loss" where a host
@@ -63,7 +66,7 @@ class SparsityConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    regularizer: str | None = None
+    regularizer: str | list[str] | None = None
     settings: dict[str, Any] = {}
     enabled: bool = True
     host: str | None = None
@@ -84,6 +87,21 @@ class SparsityConfig(BaseModel):
             super().__init__(**own)
         except ValidationError as error:
             raise ConfigError(_sentence(error)) from None
+
+    @field_validator("regularizer", mode="before")
+    @classmethod
+    def _regularizers(cls, value: Any) -> Any:
+        """Several may be written with commas between, as on a command line."""
+        if isinstance(value, str) and "," in value:
+            value = [name.strip() for name in value.split(",")]
+        if not isinstance(value, (list, tuple)):
+            return value
+        if not value or not all(isinstance(name, str) and name for name in value):
+            raise ValueError(f"sparse.regularizer is {shown(value)}; give one name, or a list of names such as [l1, l0_inf]")
+        twice = next((name for name in value if value.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"sparse.regularizer lists {twice} twice, in {shown(value)}; of several, list each once")
+        return list(value)
 
     @field_validator("sites", "imports", mode="before")
     @classmethod
@@ -139,7 +157,7 @@ class SparsityConfig(BaseModel):
                 f"{source}: no regularizer is named; write `regularizer: l0_inf`, for instance. {near}".strip()
             )
         try:
-            return cls(**own, settings=mapping)
+            return cls(**own, settings=mapping)._one()
         except ConfigError as error:
             raise ConfigError(f"{source}: {error}") from None
 
@@ -150,17 +168,23 @@ class SparsityConfig(BaseModel):
         Nothing else of them is taken: data never say what is imported, patched or written. Raises CheckpointError, naming
         source, where they are no settings, or of a regularizer that is not registered here: it says by which --import.
         """
-        if not isinstance(found, Mapping) or not isinstance(found.get("regularizer"), str):
+        named = found.get("regularizer") if isinstance(found, Mapping) else None
+        names = named if isinstance(named, list) else [named]
+        if not names or not all(isinstance(name, str) for name in names):
             raise CheckpointError(f"{source} should hold a regularizer and its settings, and holds {shown(found)}")
-        name = found["regularizer"]
-        if name not in REGULARIZERS.all():
-            raise CheckpointError(
-                f"{source} was trained with {shown(name)}, which is not registered here; {_whence(found)}"
-            )
-        settings = own_fields(dict(found), REGULARIZERS.get(name).model_fields)
+        for name in names:
+            if name not in REGULARIZERS.all():
+                raise CheckpointError(
+                    f"{source} was trained with {shown(name)}, which is not registered here; {_whence(found)}"
+                )
+        if named is names:
+            settings = own_fields(dict(found), names)
+            settings.update({name: _own_section(settings[name], name) for name in names if name in settings})
+        else:
+            settings = own_fields(dict(found), REGULARIZERS.get(str(named)).model_fields)
         del settings["regularizer"]
         try:
-            config = cls(regularizer=name, settings=settings, sites=found.get("sites", []))
+            config = cls(regularizer=named, settings=settings, sites=found.get("sites", []))
             config.build()
         except ConfigError as error:
             raise CheckpointError(f"{source} holds settings that are not valid: {reason(error)}") from None
@@ -188,13 +212,16 @@ class SparsityConfig(BaseModel):
         return cls.from_mapping(mapping, ENVIRONMENT, waiting=True)
 
     @classmethod
-    def of(cls, regularizer: Regularizer, **own: Any) -> SparsityConfig:
-        """For a regularizer object. Raises ConfigError for anything else."""
+    def of(cls, regularizer: Regularizer | Sequence[Regularizer], **own: Any) -> SparsityConfig:
+        """For a regularizer object, or a list of several. Raises ConfigError for anything else."""
+        if isinstance(regularizer, (list, tuple)) and all(isinstance(part, Regularizer) for part in regularizer):
+            regularizer = compose(regularizer, {})
         if not isinstance(regularizer, Regularizer):
             raise ConfigError(
                 f"the regularizer is {shown(regularizer)}; give a registered name, a Constraint or a Penalty"
             )
-        config = cls(regularizer=regularizer.name, settings=regularizer.fields(), **own)
+        settings = regularizer.settings()
+        config = cls(regularizer=settings.pop("regularizer"), settings=settings, **own)
         config._made = regularizer
         return config
 
@@ -203,7 +230,7 @@ class SparsityConfig(BaseModel):
         config that have no meaning for it.
         """
         made = self._made or self._create()
-        if not isinstance(made, Penalty):
+        if not penalizes(made):
             for key, default in (("delivery", "gradient"), ("accumulation", 1)):
                 value = getattr(self, key)
                 if value not in (None, default):
@@ -211,14 +238,48 @@ class SparsityConfig(BaseModel):
                         f"{key} is {value!r}, which says how a penalty reaches the loss, and {made} is a constraint, which acts "
                         f"in the forward pass; leave {key} out"
                     )
+        if self.apart and (self.sites or self.adapter):
+            raise ConfigError(
+                f"{'sites' if self.sites else 'adapter'} is given, and each of {', '.join(self.names)} has sites of its own, so that it "
+                "would have no effect; leave it out"
+            )
         regularizer: Regularizer = made
         return regularizer
+
+    @property
+    def apart(self) -> bool:
+        """Whether each of several regularizers has sites of its own."""
+        sections = [self.settings.get(name) for name in self.names] if isinstance(self.regularizer, list) else []
+        return bool(sections) and all(isinstance(section, Mapping) and "sites" in section for section in sections)
 
     def _create(self) -> Regularizer:
         self.load_imports()
         if self.regularizer is None:
             raise ConfigError("no regularizer is named; give one, such as l0_inf")
         return create(self.regularizer, self.settings) if self.settings else by_default(self.regularizer)
+
+    def _one(self) -> SparsityConfig:
+        """Of a list of one the same as of the one."""
+        if not isinstance(self.regularizer, list) or len(self.regularizer) > 1:
+            return self
+        (name,) = self.regularizer
+        section = self.settings.get(name, {})
+        if self.settings.keys() - {name} or not isinstance(section, Mapping) or ("sites" in section and self.sites):
+            return self  # which is refused where it is built
+        return type(self)(
+            **{**self.said(), "regularizer": name, "sites": section.get("sites", self.sites)},
+            settings={key: value for key, value in section.items() if key != "sites"},
+        )
+
+    @property
+    def name(self) -> str:
+        """The name of the regularizer; of several "l1+l0_inf"; "" where none is named."""
+        return "+".join(self.names)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all regularizers, in order."""
+        return self.regularizer if isinstance(self.regularizer, list) else [self.regularizer] if self.regularizer else []
 
     def load_imports(self) -> None:
         """Import what registers regularizers. Raises ConfigError where that fails."""
@@ -261,6 +322,14 @@ def own_fields(found: dict[str, Any], fields: Collection[str]) -> dict[str, Any]
     """
     aside = SparsityConfig.model_fields.keys() - {"regularizer", *fields}
     return {key: value for key, value in found.items() if key not in aside}
+
+
+def _own_section(section: Any, name: str) -> Any:
+    """What of the section of one of several regularizers is its own, with the sites that it alone stands at."""
+    if not isinstance(section, Mapping):
+        return section
+    sites = {"sites": section["sites"]} if "sites" in section else {}
+    return {**own_fields(dict(section), REGULARIZERS.get(name).model_fields), **sites}
 
 
 def _path(value: Any, key: str) -> Any:

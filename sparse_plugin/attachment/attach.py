@@ -33,7 +33,7 @@ logger = logging.getLogger("sparse_plugin")
 @advice.for_its_caller
 def attach(
     generator: nn.Module,
-    regularizer: str | Regularizer | SparsityConfig,
+    regularizer: str | Regularizer | SparsityConfig | Sequence[str | Regularizer],
     /,
     *,
     example_input: Any = None,
@@ -49,7 +49,9 @@ def attach(
     """Regularize generator's representation from now on.
 
     regularizer: a registered name with its settings as keywords, as in `attach(G, "l0_inf", k=16)`; or a regularizer
-    object; or a SparsityConfig, which then says everything but the example_input. One with `enabled: false` attaches nothing.
+    object; or a SparsityConfig, which then says everything but the example_input. One with `enabled: false` attaches nothing. Or a
+    list of names and objects, which act in this order, as in `attach(G, ["l1", "l0_inf"], l1={"weight": 0.1}, l0_inf={"k": 16})`:
+    settings are then a section for each name, which may have `sites` of its own.
     example_input: what one forward takes: a tensor, a dict of keyword arguments, or a tuple of positional ones, a dict at
     whose end holds keyword arguments. With it all is checked here and now, by undisturbed forwards; without, during the
     first real one, before its result is used.

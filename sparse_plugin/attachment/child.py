@@ -16,6 +16,7 @@ from sparse_plugin.config import own_fields
 from sparse_plugin.errors import CheckpointError, shown
 from sparse_plugin.network.sites import CHILD
 from sparse_plugin.registry.base import Regularizer
+from sparse_plugin.registry.composition import sentence as sentence
 from sparse_plugin.support.files import reason
 
 log = logging.getLogger("sparse_plugin")
@@ -150,15 +151,6 @@ def places(keys: set[str]) -> str:
 def place(key: str) -> str:
     """The module path of such a key."""
     return key[: -len(KEY)].rstrip(".")
-
-
-def sentence(settings: dict[str, Any]) -> str:
-    """Settings as `l0_inf(k=16)`."""
-    return f"{settings.get('regularizer', '?')}({', '.join(f'{k}={_plain(v)}' for k, v in settings.items() if k != 'regularizer')})"
-
-
-def _plain(value: Any) -> str:
-    return shown(value)[1:-1] if isinstance(value, str) else shown(value)
 
 
 def strip(state_dict: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sparse_plugin.attachment.hooks import SiteHook, note_compiled
 from sparse_plugin.attachment.site_state import ConstraintState, Stage
 from sparse_plugin.measurements.gamma import GammaStatistics, gamma_statistics
+from sparse_plugin.network.sites import Site
 from sparse_plugin.registry.base import Constraint, Observer
 from sparse_plugin.support import capture
 
@@ -27,6 +28,10 @@ class ConstraintHook(SiteHook):
     new_state = ConstraintState
     state: ConstraintState
 
+    def __init__(self, regularizer: Constraint, site: Site, owner: str) -> None:
+        super().__init__(regularizer, site, owner)
+        self.inserts = regularizer.dictionaries(1, 2) is not None
+
     def acting(self, module: nn.Module) -> Constraint:
         """The constraint at the step of training that the generator at work stands for."""
         constraint: Constraint = super().acting(module)  # type: ignore[assignment]
@@ -40,6 +45,7 @@ class ConstraintHook(SiteHook):
                 note_compiled(self.site.path)
             return constraint.represent(gamma, dictionaries)
         state = self.state
+        state.acting = constraint
         if self.changes:
             self._prepare(module, gamma)
         sparse = constraint.represent(gamma, dictionaries, self._observer(state, constraint))
@@ -69,12 +75,10 @@ class ConstraintHook(SiteHook):
                 why,
             )
 
-    def look(self, module: nn.Module, gamma: Tensor) -> list[GammaStatistics]:
-        """Measure Γ, every level of it, and pass nothing on."""
-        found: list[GammaStatistics] = []
+    def look(self, module: nn.Module, gamma: Tensor, seen: list[GammaStatistics]) -> Tensor:
+        """Measure Γ, every level of it. Returns its projection."""
         constraint = self.acting(module)
-        constraint.represent(gamma, self._dictionaries(module), self._measuring(found.append, constraint))
-        return found
+        return constraint.represent(gamma, self._dictionaries(module), self._measuring(seen.append, constraint))
 
     def _last(self) -> Constraint:
         """The constraint at the end of its schedules."""
@@ -106,11 +110,11 @@ class ConstraintHook(SiteHook):
 
         def observe(level: int, before: Tensor, after: Tensor) -> None:
             found = gamma_statistics(self.site.path, first + level, before, after)
-            found.settings = settings
+            found.regularizer, found.settings = self.regularizer.name, settings
             take(found)
 
         return observe
 
     def _dictionaries(self, module: nn.Module) -> nn.Module | None:
-        child = self.child(module)
+        child = self.child(module) if self.inserts else None
         return None if child is None else child.dictionaries

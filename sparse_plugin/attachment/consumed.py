@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -50,18 +51,19 @@ class _Inputs(TorchFunctionMode):
 class Consumed(capture.Unscriptable):
     """A forward hook on the module of D1, until what it hands its convolution was seen to meet the constraint."""
 
-    def __init__(self, hook: ConstraintHook) -> None:
-        self.hook = hook
+    def __init__(self, hooks: Sequence[ConstraintHook]) -> None:
+        self.hooks = hooks
 
     @staticmethod
-    def place(generator: nn.Module, hook: SiteHook) -> None:
-        """Look at the next forward of D1 behind hook's site. Where Γ is no input, or a penalty's, there is nothing to see."""
-        if hook.site.side != "input" or not isinstance(hook, ConstraintHook):
+    def place(generator: nn.Module, hooks: Sequence[SiteHook]) -> None:
+        """Look at the next forward of D1 behind the site of hooks. Where Γ is no input, or a penalty's, there is nothing to see."""
+        site, constraints = hooks[0].site, [hook for hook in hooks if isinstance(hook, ConstraintHook)]
+        if site.side != "input" or not constraints:
             return
-        path = convolution(generator, hook.site)
-        if path != hook.site.path and all(repeats(m) for m in _between(generator, hook.site.path, path)):
+        path = convolution(generator, site)
+        if path != site.path and all(repeats(m) for m in _between(generator, site.path, path)):
             return  # each of D1's needles is one of Γ, and Γ is judged at its site
-        generator.get_submodule(path).register_forward_hook(Consumed(hook), with_kwargs=True)
+        generator.get_submodule(path).register_forward_hook(Consumed(constraints), with_kwargs=True)
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
         kwargs = rest[0] if len(rest) > 1 else {}  # gone where another thread has just taken this hook off
@@ -70,10 +72,12 @@ class Consumed(capture.Unscriptable):
         if not (args and isinstance(args[0], Tensor) and capture.readable(args[0])):
             return
         taken = _taken(module, args, kwargs)
-        constraint = self.hook.regularizer
-        if taken is not None and not constraint.holds(taken):
+        for hook in self.hooks:
+            constraint = hook.state.acting or hook.regularizer
+            if taken is None or constraint.holds(taken):
+                continue
             raise SiteError(
-                f"{constraint} holds at the {self.hook.site}, and what {type(module).__name__} hands its convolution from there "
+                f"{constraint} holds at the {hook.site}, and what {type(module).__name__} hands its convolution from there "
                 "does not meet it: something between mixes positions or channels, such as a bilinear upsampling. Name a "
                 f"site behind that with {advice.sites()}"
             )

@@ -31,7 +31,8 @@ from sparse_plugin.network import sites
 from sparse_plugin.network.probe import forward
 from sparse_plugin.network.sites import CHILD, Site
 from sparse_plugin.network.synthesis import SynthesisOperator, synthesis_operator
-from sparse_plugin.registry.base import Penalty, Regularizer
+from sparse_plugin.registry.base import Regularizer
+from sparse_plugin.registry.composition import penalizes
 from sparse_plugin.support import advice
 from sparse_plugin.support.sinks.sink import JSONL
 from sparse_plugin.support.sinks.sink import check as check_sinks
@@ -73,7 +74,7 @@ class Attachment:
     @property
     def sites(self) -> tuple[Site, ...]:
         """Where Γ is read; empty as long as detection waits for the first call."""
-        return tuple(hook.site for hook in self._hooks)
+        return tuple(dict.fromkeys(hook.site for hook in self._hooks))
 
     @property
     def regularizer(self) -> Regularizer:
@@ -109,7 +110,7 @@ class Attachment:
         `enabled: false`.
         """
         regularizer = self.regularizer
-        if not isinstance(regularizer, Penalty):
+        if not penalizes(regularizer):
             raise PenaltyError(f"{regularizer} is a constraint and has no penalty; it acts in the forward pass")
         if not self.enabled:
             like = next(self.generator.parameters(), None)
@@ -131,7 +132,7 @@ class Attachment:
         return torch.stack([hook.penalty(loss) for hook in used]).sum() if len(used) > 1 else used[0].penalty(loss)
 
     def measure(self, *args: Any, **kwargs: Any) -> list[Measurement]:
-        """Measurements of Γ, one a site and level.
+        """Measurements of Γ, one a site and level, and of each of several regularizers.
 
         With a forward's inputs: of that forward, undisturbed and without gradients. Without: the latest of the log.
         Raises AttachmentError where there is nothing to measure.
@@ -143,7 +144,10 @@ class Attachment:
                 "nothing was measured yet; pass a forward's inputs, as in measure(z), or attach with run_dir=..."
             )
         seen: list[GammaStatistics] = []
-        handles = [_look_at(module, hook, seen) for _, module, hook in hooks.find(self.generator, hooks.SiteHook)]
+        at: dict[tuple[nn.Module, str], list[hooks.SiteHook]] = {}
+        for _, module, hook in hooks.find(self.generator, hooks.SiteHook):
+            at.setdefault((module, hook.site.side), []).append(hook)
+        handles = [_look_at(module, there, seen) for (module, _), there in at.items()]
         if not handles:
             raise AttachmentError(self._unknown())
         try:
@@ -254,13 +258,15 @@ def _unhooked(module: nn.Module) -> Iterator[None]:
             d.update(before)
 
 
-def _look_at(module: nn.Module, hook: hooks.SiteHook, seen: list[GammaStatistics]) -> Any:
+def _look_at(module: nn.Module, there: list[hooks.SiteHook], seen: list[GammaStatistics]) -> Any:
     """A temporary hook ahead of the site's own, which sees Γ as it arrives."""
 
     def look(gamma: Tensor) -> None:
         if threading.get_ident() not in muted:
-            seen.extend(hook.look(module, gamma.as_subclass(Tensor)))
+            gamma = gamma.as_subclass(Tensor)
+            for hook in there:
+                gamma = hook.look(module, gamma, seen)
 
-    if hook.site.side == "input":
+    if there[0].site.side == "input":
         return module.register_forward_pre_hook(lambda module, args: look(args[0]), prepend=True)
     return module.register_forward_hook(lambda module, args, output: look(output), prepend=True)

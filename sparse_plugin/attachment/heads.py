@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any, Protocol
 
 from torch import nn
@@ -47,17 +47,20 @@ class Head(capture.Unscriptable):
                 "or torch.export, where D1 cannot be told; run the generator once in this way before"
             )
         if threading.get_ident() in muted:
-            return constrained_input(self.heads.known.regularizer, args)
+            given = args
+            for hook in self.heads.known:
+                args = constrained_input(hook.regularizer, args) or args
+            return None if args is given else args
         return self.heads.watcher.meet(self, module, args)
 
 
 class Heads:
-    """Those of one generator. known: the hook of a site, after which those of further sites are made.
+    """Those of one generator. known: the hooks of a site, after which those of further sites are made.
 
     channels: of the images; none where sites were named, so that other modules that make images are the user's choice.
     """
 
-    def __init__(self, plan: Plan, channels: set[int], known: hooks.SiteHook, watcher: Watching) -> None:
+    def __init__(self, plan: Plan, channels: set[int], known: Sequence[hooks.SiteHook], watcher: Watching) -> None:
         self.plan, self.channels, self.known, self.watcher = plan, channels, known, watcher
         self.stale = False  # whether modules were added since the heads were looked up
         self.due: list[str] = []  # the paths that are to be sites when the next call begins
@@ -99,18 +102,20 @@ class Heads:
         module.register_forward_pre_hook(head or Head(self))
         module.register_forward_hook(lineage.Made(False))
 
-    def stand_at(self, generator: nn.Module, path: str) -> hooks.SiteHook:
+    def stand_at(self, generator: nn.Module, path: str) -> tuple[hooks.SiteHook, ...]:
         """Regularize the input of the module at path too, as at the other sites."""
-        ready = standing.prepare(generator, Site(path), self.known.regularizer, self.plan)
-        ready.hook.is_copy, ready.hook.vigil = self.known.is_copy, self.watcher
-        hook = standing.stand(generator, ready, self.known.state.recorder)
-        if (known := self.known.child(generator.get_submodule(self.known.site.path))) is not None:
+        first = self.known[0]
+        ready = standing.prepare(generator, Site(path), [hook.regularizer for hook in self.known], self.plan)
+        for hook in ready.hooks:
+            hook.is_copy, hook.vigil = first.is_copy, self.watcher
+        standing.stand(generator, ready, first.state.recorder)
+        if (known := first.child(generator.get_submodule(first.site.path))) is not None:
             begin_where(known, ready.child)
-        Consumed.place(generator, hook)
-        self.mark(generator, hook.site)
+        Consumed.place(generator, ready.hooks)
+        self.mark(generator, ready.hooks[0].site)
         hooks.remove(generator.get_submodule(path), Head)
         events.placed.announce(generator)
-        return hook
+        return ready.hooks
 
     def mark(self, generator: nn.Module, site: Site) -> None:
         """Have what comes out of D1 known in the graph of the image."""

@@ -60,6 +60,7 @@ class SiteHook(capture.Unscriptable):
         self.changes = bool(regularizer.scheduled)  # over training; torch.compile cannot look into regularizers
         self.site = site
         self.owner = owner
+        self.aside = False  # whether it stands at sites of its own, beside which Γ has others
         self.is_copy = False
         self.vigil: Passed | None = None  # what is told that a forward went through this site
 
@@ -103,7 +104,7 @@ class SiteHook(capture.Unscriptable):
         if not torch.compiler.is_dynamo_compiling():
             if muted and threading.get_ident() in muted:
                 return constrained(self.regularizer, gamma)
-            if self.vigil is not None:
+            if self.vigil is not None and not self.aside:
                 self.vigil.passed()
         return self.act(module, gamma)
 
@@ -127,8 +128,8 @@ class SiteHook(capture.Unscriptable):
         """Γ of a forward of the host's, regularized."""
         raise NotImplementedError
 
-    def look(self, module: nn.Module, gamma: Tensor) -> list[GammaStatistics]:
-        """Measure Γ, every level of it, and pass nothing on."""
+    def look(self, module: nn.Module, gamma: Tensor, seen: list[GammaStatistics]) -> Tensor:
+        """Measure Γ, every level of it. Returns what the next hook at the site sees."""
         raise NotImplementedError
 
     def took_effect(self) -> None:

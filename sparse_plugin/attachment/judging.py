@@ -46,7 +46,9 @@ class Judge:
                 f"{len(together)} further modules of {type(now.generator).__name__} make the image together: "
                 f"{', '.join(together)}. {self.heads.name_all(now.generator)}"
             )
-        return self._follow(now.generator, here)(module, args)
+        for hook in self._follow(now.generator, here):
+            args = hook(module, args)
+        return args
 
     def account(self, now: GeneratorCall) -> None:
         """The graph of the image leads to a convolution beside the sites. Where nothing of it is in the image yet, as of a
@@ -85,8 +87,8 @@ class Judge:
                 head.idle = path in new
                 head.kinds.add(now.kind(head.idle))
 
-    def _follow(self, generator: nn.Module, path: str) -> hooks.SiteHook:
-        """The hook that stands at path from now on."""
+    def _follow(self, generator: nn.Module, path: str) -> tuple[hooks.SiteHook, ...]:
+        """The hooks that stand at path from now on."""
         why = self.heads.fixed(generator)
         if why:
             raise SiteError(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sparse_plugin.errors import ForwardError
 from sparse_plugin.registry.base import Constraint, Regularizer
+from sparse_plugin.registry.composition import parts_of, sites_of
 
 # Threads in which a generator is being looked at.
 muted: set[int] = set()
@@ -37,9 +38,10 @@ class looking:
 
 def constrained(regularizer: Regularizer, gamma: Tensor) -> Tensor:
     """Γ as a convolution that may be D1 takes it in a look; as it is where the constraint needs more than one level of Γ."""
-    one = not any(isinstance(getattr(regularizer, name), list) for name in regularizer.listed)
-    if isinstance(regularizer, Constraint) and one and regularizer.dictionaries(1, 2) is None:
-        return regularizer.project(gamma)
+    for part in parts_of(regularizer):
+        one = not any(isinstance(getattr(part, name), list) for name in part.listed)
+        if isinstance(part, Constraint) and one and not sites_of(regularizer, part) and part.dictionaries(1, 2) is None:
+            gamma = part.project(gamma)
     return gamma
 
 

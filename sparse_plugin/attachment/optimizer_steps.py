@@ -17,6 +17,7 @@ from sparse_plugin.attachment.hooks import SiteHook
 from sparse_plugin.attachment.penalty import say_once
 from sparse_plugin.attachment.penalty_hook import PenaltyHook
 from sparse_plugin.attachment.site_state import Stage
+from sparse_plugin.attachment.training_step import TrainingStep
 from sparse_plugin.errors import AttachmentError, PenaltyError
 from sparse_plugin.network.sites import CHILD
 from sparse_plugin.network.wrappers import plain
@@ -62,6 +63,7 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
     # Of several heads, as a growing generator has, a forward may use only some: the others have no penalty to be taken.
     penalties = [hook for hook in _watched if isinstance(hook, PenaltyHook)]
     taken = {id(hook.vigil) for hook in penalties if hook.vigil is not None and hook.state.taken}
+    advanced: set[TrainingStep] = set()
     for hook, watched in list(_watched.items()):
         known, trains = watched.trained_by.get(optimizer, (-1, False))
         if known != count:
@@ -86,7 +88,7 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             hook.state.step_taken()
         now.steps += 1
         if hook.changes:
-            _advance(hook, watched)
+            _advance(hook, watched, advanced)
         if now.recorder is not None:
             if now.compiled and now.recorder.due(now.steps - 1) and not now.recorder.pending:
                 say_once(
@@ -96,13 +98,17 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             now.recorder.stepped(now.steps)
 
 
-def _advance(hook: SiteHook, watched: _Watched) -> None:
-    """What changes over training goes a step on."""
+def _advance(hook: SiteHook, watched: _Watched, advanced: set[TrainingStep]) -> None:
+    """What changes over training goes a step on, where another regularizer at the same site has not advanced it."""
     generator = watched.generator()
     child = None if generator is None else hook.child(generator.get_submodule(hook.site.path))
-    if child is None or (now := child.training_step) is None or now.step >= hook.regularizer.settled:
+    if child is None or (now := child.training_step) is None:
         return
-    now.advance(child.schedule)
+    if now not in advanced:
+        if now.step >= hook.regularizer.settled:
+            return
+        advanced.add(now)
+        now.advance(child.schedule)
     auto = hook.regularizer.automatic
     if auto is not None and now.density is None and now.step >= auto.measure:
         density = now.measured(child.schedule)

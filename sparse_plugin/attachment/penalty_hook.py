@@ -81,14 +81,16 @@ class PenaltyHook(SiteHook):
         out: Tensor = AddTerm.apply(gamma, value(self.regularizer, gamma), 1 / self.accumulation)
         return out
 
-    def look(self, module: nn.Module, gamma: Tensor) -> list[GammaStatistics]:
-        """Measure Γ and its penalty."""
-        return [self._weigh(module, gamma)]
+    def look(self, module: nn.Module, gamma: Tensor, seen: list[GammaStatistics]) -> Tensor:
+        """Measure Γ and its penalty. Returns Γ."""
+        seen.append(self._weigh(module, gamma))
+        return gamma
 
     def _weigh(self, module: nn.Module, gamma: Tensor) -> GammaStatistics:
         acting = self.acting(module)
         found = gamma_statistics(self.site.path, self.site.level, gamma, gamma)
-        found.penalty, found.settings = value(acting, gamma.detach()), self.settings_of(acting)
+        found.regularizer, found.settings = self.regularizer.name, self.settings_of(acting)
+        found.penalty = value(acting, gamma.detach())
         return found
 
     def is_due(self) -> None:

@@ -15,6 +15,8 @@ from sparse_plugin.measurements.log import Recorder
 from sparse_plugin.network import adapters, detection, sites
 from sparse_plugin.network.sites import Site
 from sparse_plugin.network.wrappers import check_order, forget_compiled
+from sparse_plugin.registry.base import Regularizer
+from sparse_plugin.registry.composition import parts_of, sites_of
 from sparse_plugin.support.sinks.sink import JSONL
 
 
@@ -24,6 +26,11 @@ def resolve(
     """The sites, or None where they wait for the first call, and how they are known. args: None where no input is known."""
     made = plan.regularizer
     check_order(generator, standing.inserts(made))
+    named = {part.name: own for part in parts_of(made) if (own := _own_sites(plan, part))}
+    for site in (site for own in named.values() for site in own):
+        sites.check(generator, site)
+    if len(named) == len(parts_of(made)):
+        return tuple(dict.fromkeys(site for own in named.values() for site in own)), "hand"
     if plan.sites:
         chosen = tuple(Site.parse(text, level) for level, text in enumerate(plan.sites, 1))
         for site in chosen:
@@ -62,15 +69,39 @@ def install(
     """
     if all(site.side == "output" for site in chosen):
         plan = replace(plan, regularizer=plan.regularizer.of_encoder())
-    parts = [plan.regularizer.at(place, len(chosen)) for place, _ in enumerate(chosen, 1)]
-    ready = [standing.prepare(generator, site, part, plan) for site, part in zip(chosen, parts, strict=True)]
+    found, shared = _by_site(chosen, plan)
+    ready = [standing.prepare(generator, site, parts, plan) for site, parts in found.items()]
     logs = plan.run_dir is not None or JSONL not in plan.log
     recorder = Recorder(plan.run_dir, plan.measure_every, plan.log) if logs else None
     for one in ready:
-        one.hook.is_copy = is_copy
-    placed = [standing.stand(generator, one, recorder) for one in ready]
+        for hook in one.hooks:
+            hook.is_copy, hook.aside = is_copy, bool(shared) and hook.site not in shared
+    placed = [hook for one in ready for hook in standing.stand(generator, one, recorder)]
     watch = vigil.keep(generator, placed, plan, known_by)
     loading.follow(generator)
     forget_compiled()
     events.placed.announce(generator)
     return watch
+
+
+def _own_sites(plan: Plan, part: Regularizer) -> tuple[Site, ...]:
+    """The sites of a part that does not stand where the others do."""
+    return tuple(Site.parse(text, level) for level, text in enumerate(sites_of(plan.regularizer, part), 1))
+
+
+def _by_site(chosen: tuple[Site, ...], plan: Plan) -> tuple[dict[Site, list[Regularizer]], set[Site]]:
+    """What stands at each site, in order, and the sites of all parts that have none of their own.
+
+    A site that is Γ_1 of one part and Γ_2 of another is one site; those of single parts count on from the others.
+    """
+    parts = parts_of(plan.regularizer)
+    shared = [] if all(_own_sites(plan, part) for part in parts) else list(chosen)
+    places = {(site.path, site.side): site for site in shared}
+    found: dict[Site, list[Regularizer]] = {site: [] for site in shared}
+    for part in parts:
+        at = _own_sites(plan, part) or chosen
+        for number, site in enumerate(at, 1):
+            level = 1 + max((each.level for each in found), default=0)
+            here = places.setdefault((site.path, site.side), replace(site, level=level))
+            found.setdefault(here, []).append(part.at(number, len(at)))
+    return found, set(shared)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sparse_plugin.config import Delivery, SparsityConfig
 from sparse_plugin.errors import ConfigError, shown
 from sparse_plugin.network.sites import Site
-from sparse_plugin.registry import by_default, create
+from sparse_plugin.registry import by_default, compose, create
 from sparse_plugin.registry.base import Constraint, Penalty, Regularizer
+from sparse_plugin.registry.composition import Composition
 from sparse_plugin.support import advice
 from sparse_plugin.support.sinks.sink import JSONL
 
@@ -49,7 +50,9 @@ class Plan:
         )
 
 
-def asked(regularizer: str | Regularizer | SparsityConfig, settings: dict[str, Any], **own: Any) -> SparsityConfig:
+def asked(
+    regularizer: str | Regularizer | SparsityConfig | Sequence[str | Regularizer], settings: dict[str, Any], **own: Any
+) -> SparsityConfig:
     """What attach was asked for, as a config. Raises ConfigError for what contradicts or would have no effect."""
     own = {key: value for key, value in own.items() if value is not None}
     if isinstance(regularizer, SparsityConfig):
@@ -66,10 +69,13 @@ def asked(regularizer: str | Regularizer | SparsityConfig, settings: dict[str, A
                     f"the config's {key}, {getattr(config, key)!r}, says where enable() and sparse-plugin run look for a generator, "
                     f"and attach was handed one; leave it out, as in config.with_({key}=None)"
                 )
+    elif isinstance(regularizer, (list, tuple)):
+        _check_parts(regularizer)
+        config = SparsityConfig.of(compose(regularizer, settings), **own)
     elif isinstance(regularizer, str):
         made = create(regularizer, settings) if settings else by_default(regularizer)
         config = SparsityConfig.of(made, **own)
-    elif isinstance(regularizer, (Constraint, Penalty)):
+    elif isinstance(regularizer, (Constraint, Penalty, Composition)):
         if settings:
             raise ConfigError(
                 f"settings {', '.join(settings)} are given beside {regularizer}, which has its own; leave them out"
@@ -87,6 +93,16 @@ def asked(regularizer: str | Regularizer | SparsityConfig, settings: dict[str, A
             "attachment.measure(...) yourself"
         )
     return config
+
+
+def _check_parts(parts: Sequence[Any]) -> None:
+    """Raises ConfigError for what cannot be one of several regularizers."""
+    for part in parts:
+        if not isinstance(part, (str, Constraint, Penalty)):
+            raise ConfigError(
+                f"the list of regularizers has {shown(part)} in it; give registered names, Constraints and Penalties, as in "
+                '["l1", "l0_inf"]'
+            )
 
 
 def paths(sites: str | Site | Iterable[str | Site]) -> list[str] | None:

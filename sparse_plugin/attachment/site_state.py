@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from sparse_plugin.attachment.gamma_nodes import GammaNodes
 from sparse_plugin.measurements.log import Recorder
-from sparse_plugin.registry.base import Penalty
+from sparse_plugin.registry.base import Constraint, Penalty
 
 
 class Stage(IntEnum):
@@ -32,6 +32,7 @@ class ConstraintState(SiteState):
 
     def __init__(self) -> None:
         super().__init__()
+        self.acting: Constraint | None = None  # the constraint at the step of the latest forward
         self.slack_said = False  # that the constraint cannot bind
         self.tried = False  # whether a constraint that changes over training was tried at every turn of it
 

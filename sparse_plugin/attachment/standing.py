@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -14,36 +15,74 @@ from sparse_plugin.attachment.hooks import SiteHook
 from sparse_plugin.attachment.loss_scaling import follow_loss_scaling
 from sparse_plugin.attachment.penalty_hook import PenaltyHook
 from sparse_plugin.attachment.plan import Plan
-from sparse_plugin.errors import SiteError
+from sparse_plugin.errors import ConfigError, SiteError
 from sparse_plugin.measurements.log import Recorder
 from sparse_plugin.network import sites
 from sparse_plugin.network.sites import CHILD, Site
 from sparse_plugin.registry.base import Constraint, Penalty, Regularizer
+from sparse_plugin.registry.composition import parts_of
 
 
 @dataclass(frozen=True)
 class Stand:
-    """What shall stand at a site, made and checked: nothing of the generator has changed yet."""
+    """What shall stand at a site, in order, made and checked: nothing of the generator has changed yet."""
 
-    hook: SiteHook
+    hooks: tuple[SiteHook, ...]
     child: SparseChild
 
 
-def prepare(generator: nn.Module, site: Site, part: Regularizer, plan: Plan) -> Stand:
-    """Make what shall stand at site. Raises SiteError where it cannot."""
+def prepare(generator: nn.Module, site: Site, parts: Sequence[Regularizer], plan: Plan) -> Stand:
+    """Make what shall stand at site. Raises SiteError where it cannot, ConfigError where two of parts cannot both."""
     owner = _owner(generator.get_submodule(site.path), site)
-    child = SparseChild(plan.regularizer, _dictionaries(plan.regularizer, generator, site))
+    inserting = [part for part in parts if inserts(part)]
+    measuring = [part for part in parts if part.automatic is not None]
+    for several, why in ((inserting, "insert dictionaries before D1"), (measuring, "measure the natural density of Γ for k: auto")):
+        if len(several) > 1:
+            raise ConfigError(f"{several[0]} and {several[1]} both {why} at the {site}, where one can; list one of them")
+    constraints = [part for part in parts if isinstance(part, Constraint)]
+    if inserting and constraints[0] is not inserting[0]:
+        raise ConfigError(
+            f"{inserting[0]} inserts dictionaries at the {site} behind {constraints[0]}, and once they are trained nothing keeps what that "
+            f"holds; list {inserting[0].name} first, or drop one of them"
+        )
+    dictionaries = _dictionaries(inserting[0], generator, site) if inserting else None
+    return Stand(tuple(_hook(part, site, owner, plan) for part in parts), SparseChild(plan.regularizer, dictionaries))
+
+
+def _hook(part: Regularizer, site: Site, owner: str, plan: Plan) -> SiteHook:
     if isinstance(part, Penalty):
-        return Stand(PenaltyHook(part, site, owner, plan.delivery, plan.accumulation), child)
+        return PenaltyHook(part, site, owner, plan.delivery, plan.accumulation)
     assert isinstance(part, Constraint)  # a regularizer is the one or the other
-    return Stand(ConstraintHook(part, site, owner), child)
+    return ConstraintHook(part, site, owner)
 
 
-def stand(generator: nn.Module, ready: Stand, recorder: Recorder | None) -> SiteHook:
-    """Place the hook and the child."""
-    hook, child = ready.hook, ready.child
-    module = generator.get_submodule(hook.site.path)
+def stand(generator: nn.Module, ready: Stand, recorder: Recorder | None) -> tuple[SiteHook, ...]:
+    """Place the hooks and the child."""
+    site = ready.hooks[0].site
+    module = generator.get_submodule(site.path)
+    _place(generator, ready.child, module, ready.hooks[0])
+    for hook in ready.hooks:
+        if site.side == "input":
+            module.register_forward_pre_hook(hook)
+        else:
+            module.register_forward_hook(hook)
+        if isinstance(hook, ConstraintHook) and isinstance(module, _ConvNd) and site.side == "input":
+            hook.say_slack(module.in_channels, None)
+        hook.state.recorder = recorder
+        optimizer_steps.follow(hook, generator)
+        if isinstance(hook, PenaltyHook) and hook.delivery == "gradient":
+            follow_loss_scaling(hook)
+    return ready.hooks
+
+
+def _place(generator: nn.Module, child: SparseChild, module: nn.Module, hook: SiteHook) -> None:
+    """Add the child; where both sides of module are sites, the first one's holds what both add."""
     parent = module.get_submodule(hook.owner)
+    held_already = parent._modules.get(CHILD)
+    if isinstance(held_already, SparseChild):
+        if child.dictionaries is None:
+            return
+        child, held_already.dictionaries = held_already, child.dictionaries
     like = next(parent.parameters(), None)
     held = [*child.parameters(), *child.buffers()]
     if like is not None and any((p.device, p.dtype) != (like.device, like.dtype) for p in held):
@@ -52,22 +91,11 @@ def stand(generator: nn.Module, ready: Stand, recorder: Recorder | None) -> Site
     if child.training_step is not None:
         child.training_step.kind = f"{type(generator).__module__}.{type(generator).__qualname__}: {hook.site}, {child.settings}"
         child.training_step.look_at(weight_of(module))
-    if hook.site.side == "input":
-        module.register_forward_pre_hook(hook)
-    else:
-        module.register_forward_hook(hook)
-    if isinstance(hook, ConstraintHook) and isinstance(module, _ConvNd) and hook.site.side == "input":
-        hook.say_slack(module.in_channels, None)
-    hook.state.recorder = recorder
-    optimizer_steps.follow(hook, generator)
-    if isinstance(hook, PenaltyHook) and hook.delivery == "gradient":
-        follow_loss_scaling(hook)
-    return hook
 
 
 def inserts(regularizer: Regularizer) -> bool:
     """Whether regularizer adds parameters, which must exist before the first forward."""
-    return isinstance(regularizer, Constraint) and regularizer.dictionaries(1, 2) is not None
+    return any(isinstance(part, Constraint) and part.dictionaries(1, 2) is not None for part in parts_of(regularizer))
 
 
 def _owner(module: nn.Module, site: Site) -> str:

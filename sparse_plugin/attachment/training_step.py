@@ -42,7 +42,7 @@ class TrainingStep:
         self._buffer = (0.0, 0.0, 0.0)  # what this has last put there, or read from there
         self._of: weakref.ref[Tensor] | None = None  # the weight that is looked at
         self._weight: Tensor | None = None
-        self._made: tuple[Any, ...] = ()
+        self._made: dict[int, tuple[Any, ...]] = {}  # of each regularizer at the site
         self._counted: list[Tensor] = []  # shares of non-zeros of Γ, as long as its natural density is being measured
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TrainingStep:
@@ -62,10 +62,11 @@ class TrainingStep:
 
     def acting(self, regularizer: Regularizer) -> Regularizer:
         """What regularizer is at this step."""
-        key = (regularizer, self.step, self.density)
-        if not self._made or self._made[0] is not regularizer or self._made[1:3] != key[1:]:
-            self._made = (*key, regularizer.at_step(self.step, self.density))
-        made: Regularizer = self._made[3]
+        found = self._made.get(id(regularizer), ())
+        if not found or found[0] is not regularizer or found[1:3] != (self.step, self.density):
+            found = (regularizer, self.step, self.density, regularizer.at_step(self.step, self.density))
+            self._made[id(regularizer)] = found
+        made: Regularizer = found[3]
         return made
 
     def advance(self, buffer: Tensor) -> None:

@@ -29,6 +29,7 @@ from sparse_plugin.network.sites import (
     rival_of,
     shape,
 )
+from sparse_plugin.registry.base import Constraint
 from sparse_plugin.support import advice, capture
 
 # How D1 is known decides what the first forward checks: named by "hand", only that the site is called once; found by a
@@ -195,8 +196,8 @@ def _size(image: Tensor | None) -> tuple[int, ...] | None:
 class Watch(capture.Unscriptable):
     """A forward hook on one module: tells the first pass that it ran, and checks Γ where it is a site."""
 
-    def __init__(self, first: FirstPass, path: str, hook: SiteHook | None = None) -> None:
-        self.first, self.path, self.hook = first, path, hook
+    def __init__(self, first: FirstPass, path: str, hooks: Sequence[SiteHook] = ()) -> None:
+        self.first, self.path, self.hooks = first, path, hooks
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if torch.compiler.is_dynamo_compiling():
@@ -207,16 +208,28 @@ class Watch(capture.Unscriptable):
             if not capture.recording():
                 remove(module, Watch)
             return
-        if isinstance(self.hook, ConstraintHook):
-            consumed = args[0] if self.hook.site.side == "input" else output
+        for place, hook in enumerate(self.hooks):
+            if not isinstance(hook, ConstraintHook):
+                continue
+            consumed = args[0] if hook.site.side == "input" else output
             if not capture.readable(consumed):
                 self.first.unread = True
-            elif not (constraint := self.hook.acting(module)).holds(consumed):
-                raise SiteError(
-                    f"after projection the {self.hook.site} still does not meet {constraint}: another hook "
-                    "changes it, or project() of the regularizer does not do what holds() checks"
-                )
+            elif not (constraint := hook.acting(module)).holds(consumed):
+                raise self._broken(constraint, hook, self.hooks[place + 1 :], module)
         self.first.see(self.path, module, output)
+
+    def _broken(self, constraint: Constraint, hook: SiteHook, after: Sequence[SiteHook], module: nn.Module) -> SiteError:
+        """What D1 consumes does not meet a constraint."""
+        later = [each.acting(module) for each in after if isinstance(each, ConstraintHook) and each.site == hook.site]
+        if later:
+            return SiteError(
+                f"{constraint} no longer holds at the {hook.site} after {' and '.join(map(str, later))}, listed behind it: list "
+                "first what gives Γ more non-zeros, or drop one of them"
+            )
+        return SiteError(
+            f"after projection the {hook.site} still does not meet {constraint}: another hook "
+            "changes it, or project() of the regularizer does not do what holds() checks"
+        )
 
 
 TEMPORARY = (Watch, Consumed)
@@ -231,16 +244,19 @@ def settle(generator: nn.Module) -> None:
 
 def watch(generator: nn.Module, hooks: list[SiteHook], known_by: KnownBy) -> FirstPass:
     """Check generator's next forward pass at the sites of these hooks, beside what D1 consumes there."""
-    sites = tuple(hook.site for hook in hooks)
-    d1s = () if known_by == "hand" else tuple(convolution(generator, site) for site in sites)
+    sites = tuple(dict.fromkeys(hook.site for hook in hooks))
+    makers = dict.fromkeys(hook.site for hook in hooks if not hook.aside)
+    d1s = () if known_by == "hand" else tuple(convolution(generator, site) for site in makers)
     first = FirstPass(sites, d1s, known_by == "guess", _heads(generator, sites))
-    at = {hook.site.path: hook for hook in hooks}
+    at: dict[str, list[SiteHook]] = {}
+    for hook in hooks:
+        at.setdefault(hook.site.path, []).append(hook)
     paths = {path for path, _ in kernel_owners(generator)} if d1s else set()
     for path in sorted(paths | at.keys()):
         if CHILD not in path.split("."):
-            generator.get_submodule(path).register_forward_hook(Watch(first, path, at.get(path)))
-    for hook in hooks:
-        Consumed.place(generator, hook)
+            generator.get_submodule(path).register_forward_hook(Watch(first, path, at.get(path, ())))
+    for site in sites:
+        Consumed.place(generator, [hook for hook in hooks if hook.site == site])
     return first
 
 

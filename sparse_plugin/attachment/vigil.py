@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ from sparse_plugin.support import advice, capture
 class Vigil:
     """What watches over one generator; shared by all of its hooks, picklable, and copied with it."""
 
-    def __init__(self, plan: Plan, first: FirstPass, channels: set[int], known: hooks.SiteHook) -> None:
+    def __init__(self, plan: Plan, first: FirstPass, channels: set[int], known: Sequence[hooks.SiteHook]) -> None:
         self.plan, self.first = plan, first
         self.heads = Heads(plan, channels, known, self)
         self.judge = Judge(self.heads)
@@ -143,7 +144,7 @@ HOOKS = (Begins, Ends, Head, lineage.Made)
 def adopt(generator: nn.Module, path: str) -> None:
     """Regularize what the convolution at path consumes too, as a checkpoint of a generator that had grown says."""
     vigil = next((hook.vigil for _, _, hook in hooks.find(generator, Begins)), None)
-    if vigil is not None and vigil.heads.known.site.side == "input":
+    if vigil is not None and vigil.heads.known[0].site.side == "input":
         vigil.heads.stand_at(generator, climb(generator, path))
         vigil.heads.place(generator)
 
@@ -153,14 +154,17 @@ def keep(generator: nn.Module, standing_hooks: list[hooks.SiteHook], plan: Plan,
 
     Where sites were named, by hand or by an adapter, other modules that make images are its choice.
     """
-    made = {out_channels(generator.get_submodule(convolution(generator, hook.site))) for hook in standing_hooks}
+    makers = [hook for hook in standing_hooks if not hook.aside]
+    made = {out_channels(generator.get_submodule(convolution(generator, hook.site))) for hook in makers}
     named = known_by in ("hand", "adapter")
     channels = set() if named else {channels for channels in made if channels is not None}
-    vigil = Vigil(plan, watch(generator, standing_hooks, known_by), channels, standing_hooks[0])
+    known = [hook for hook in makers if hook.site == makers[0].site]
+    vigil = Vigil(plan, watch(generator, standing_hooks, known_by), channels, known)
     for hook in standing_hooks:
         hook.vigil = vigil
-        if channels:
-            vigil.heads.mark(generator, hook.site)
+    if channels:
+        for site in dict.fromkeys(hook.site for hook in makers):
+            vigil.heads.mark(generator, site)
     vigil.heads.place(generator)
     generator.register_forward_pre_hook(Begins(vigil), with_kwargs=True)
     generator.register_forward_hook(Ends(vigil))

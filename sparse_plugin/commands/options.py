@@ -31,7 +31,7 @@ def config_options(command: Any) -> Any:
         click.option(
             "--sparse",
             cls=DerivedOption,
-            derive=lambda: f"The regularizer: {installed('regularizer')}, or a registered one.",
+            derive=lambda: f"The regularizer: {installed('regularizer')}, or a registered one; or several, as in l1,l0_inf.",
             metavar="NAME",
         ),
         click.option("--config", "config_file", metavar="FILE", help="A YAML or TOML file with a section `sparse`."),
@@ -81,7 +81,7 @@ def config_of(
         inherited = SparsityConfig.from_environment()
         if inherited is not None:
             mapping = inherited.flat()
-    if sparse is not None and sparse != mapping.get("regularizer"):
+    if sparse is not None and sparse != _written(mapping.get("regularizer")):
         kept = set(SparsityConfig.model_fields) - {"settings"}
         mapping = {**{key: value for key, value in mapping.items() if key in kept}, "regularizer": sparse}
     mapping = assign(mapping, assignments)
@@ -98,6 +98,11 @@ def config_of(
     if mapping.get("regularizer") is None:
         _refuse_fields_alone(mapping, assignments)
     return SparsityConfig.from_mapping(mapping, config_file or "the command line", waiting=True)
+
+
+def _written(regularizer: Any) -> Any:
+    """A regularizer, or a list of several, as --sparse takes it."""
+    return ",".join(map(str, regularizer)) if isinstance(regularizer, list) else regularizer
 
 
 def _refuse_fields_alone(mapping: dict[str, Any], assignments: tuple[str, ...]) -> None:

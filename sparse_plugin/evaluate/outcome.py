@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.runs.methods import label_of
 from sparse_plugin.runs.rundir import CONFIG, RunDirectory
@@ -50,7 +51,7 @@ class Outcome:
     def method(self) -> str:
         """The regularizer's name, or "vanilla"."""
         sparse = self.config.sparse
-        return "vanilla" if sparse is None else str(sparse["regularizer"])
+        return "vanilla" if sparse is None else SparsityConfig.from_mapping(sparse).name
 
     @property
     def label(self) -> str:
@@ -105,7 +106,9 @@ def measure(
 
 def look(run: Path, trained: TrainedGenerator, seed: int, scores: dict[str, Score], protocol: dict[str, str]) -> Outcome:
     """Look at Γ of a run's generator, and keep it and the scores in the run."""
-    levels = sorted((m.record() for m in trained.measure(MEASURED, seed)), key=lambda record: record["level"])
+    # Of several regularizers at one site the last one's: what D1 consumes.
+    records = {(m.site, m.level): m.record() for m in trained.measure(MEASURED, seed)}
+    levels = sorted(records.values(), key=lambda record: record["level"])
     plain = {name: asdict(score) for name, score in scores.items()}
     made = Outcome(run, trained.config, trained.step, plain, protocol, levels)
     _keep(made)

@@ -21,7 +21,7 @@ from sparse_plugin.gans.gan import build, objective_of
 from sparse_plugin.gans.objectives import Networks, Role, Update, noise
 from sparse_plugin.gans.recipes import Recipe
 from sparse_plugin.measurements.gamma import Measurement
-from sparse_plugin.registry.base import Penalty
+from sparse_plugin.registry.composition import penalizes
 from sparse_plugin.runs import checkpoints
 from sparse_plugin.runs.config import RunConfig
 from sparse_plugin.runs.parallel import Processes
@@ -148,7 +148,7 @@ class Trainer:
     def _penalized(self) -> bool:
         """Whether a penalty is to be added to G's loss; with delivery "gradient" it adds itself."""
         at = self.attachment
-        return at is not None and at.delivery == "loss" and isinstance(at.regularizer, Penalty)
+        return at is not None and at.delivery == "loss" and penalizes(at.regularizer)
 
     def _for_update(self, role: Role) -> Networks:
         """The networks for an update of role: it wrapped, the others' weights without gradients."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -22,7 +22,7 @@ from sparse_plugin.support.console import say
 
 def enable(
     host: str | None = None,
-    regularizer: str | None = None,
+    regularizer: str | Sequence[str] | None = None,
     /,
     *,
     config: str | os.PathLike[str] | SparsityConfig | None = None,
@@ -31,7 +31,8 @@ def enable(
     """Switch the plugin on in this process and in those that it starts, as `sparse-plugin run` does for a script.
 
     host: the only host to patch, or None for every installed one. regularizer and settings: as in a config file's
-    `sparse` section, as in `enable("mimicry", "l0_inf", k=16)`; or config: a file's path, or a SparsityConfig.
+    `sparse` section, as in `enable("mimicry", "l0_inf", k=16)` or `enable("mimicry", ["l1", "l0_inf"], l1={"weight": 0.1})`; or
+    config: a file's path, or a SparsityConfig.
     Generators are attached when they are built after this call. Raises ConfigError for settings, AttachmentError where it is
     on already.
     """
@@ -61,7 +62,7 @@ def enable(
 
 def _config(
     host: str | None,
-    regularizer: str | None,
+    regularizer: str | Sequence[str] | None,
     config: str | os.PathLike[str] | SparsityConfig | None,
     settings: Mapping[str, Any],
 ) -> SparsityConfig:
@@ -86,7 +87,8 @@ def _config(
 def _told(config: SparsityConfig) -> str:
     """All that a config sets, for people."""
     own = config.said()
-    name = own.pop("regularizer", "no regularizer")
+    own.pop("regularizer", None)
+    name = config.name or "no regularizer"
     return f"{name}({', '.join(f'{key}={value}' for key, value in (*config.settings.items(), *own.items()))})"
 
 

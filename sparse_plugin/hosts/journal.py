@@ -100,8 +100,14 @@ def verdict(events: Sequence[Mapping[str, str]], config: SparsityConfig) -> tupl
     were never written to, which is none, or "".
     """
     of = {kind: text for event in reversed(events) for kind, text in event.items()}  # the first of each kind
-    if "effective" in of or "off" in of or not config.enabled:
+    if "off" in of or not config.enabled:
         return unlogged(events), False
+    if "effective" in of:
+        acted = {event.get("acted") for event in events}
+        idle = dict.fromkeys(name for event in events if (name := event.get("part")) is not None and name not in acted)
+        if not idle:
+            return unlogged(events), False
+        return f"NOTHING WAS REGULARIZED BY {' AND '.join(idle)}: {of.get('attached', '')}, of which only the rest acted", True
     if LOST in of:
         return (
             f"NOT KNOWN WHETHER ANYTHING WAS REGULARIZED: {of[LOST]}, in which the run's processes tell what they attached, was "

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.hosts.journal import Journal
-from sparse_plugin.registry.base import Penalty
+from sparse_plugin.registry.composition import parts_of, penalizes
 from sparse_plugin.support.console import say
 
 if TYPE_CHECKING:
@@ -28,7 +28,10 @@ class Reporter:
 
     def attached(self, generator: nn.Module, handle: Attachment) -> None:
         """A generator has a regularizer, though Γ may be looked for in its first call only."""
-        if isinstance(handle.regularizer, Penalty):
+        for part in parts_of(handle.regularizer):
+            if not penalizes(part):
+                self._journal.note("part", part.name)
+        if penalizes(handle.regularizer):
             self._journal.note("penalty", str(handle.regularizer))
         if (auto := handle.regularizer.automatic) is not None:
             self._journal.note("auto", str(auto.measure))
@@ -50,10 +53,12 @@ class Reporter:
     def effective(self, hook: Any) -> None:
         """A hook has taken effect."""
         self._journal.note("effective", str(hook.site))
+        self._journal.note("acted", hook.regularizer.name)
 
     def penalizable(self, hook: Any) -> None:
         """A hook's generator is trained, so that a penalty is due."""
         self._journal.note("penalizable", str(hook.site))
+        self._journal.note("part", hook.regularizer.name)
 
     def logging(self, handle: Attachment) -> None:
         """A generator's measurements are logged: follow what becomes of them where they go to something of the host's."""

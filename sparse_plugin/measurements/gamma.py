@@ -21,7 +21,8 @@ class Measurement:
     sparsity_before, sparsity: percentage of non-zeros of Γ before and after its projection, 0 to 100 (the paper's
     sparsity level). needle_density: (H, W), the mean share of non-zeros of the needle at each position, 0 to 1 (paper,
     figure 4b). atom_usage: (C,), the share of positions that use each atom, 0 to 1. penalty: its value, or None. settings: those
-    of the regularizer that change over training, as they were then.
+    of the regularizer that change over training, as they were then. regularizer: its name; of several at one site each has a
+    measurement of what it takes and leaves.
     """
 
     site: str
@@ -32,6 +33,7 @@ class Measurement:
     atom_usage: Tensor
     penalty: float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    regularizer: str = ""
 
     @property
     def never_used(self) -> int:
@@ -47,6 +49,7 @@ class Measurement:
         return {
             "site": self.site,
             "level": self.level,
+            "regularizer": self.regularizer,
             **self.settings,
             "sparsity_before": round(self.sparsity_before, 4),
             "sparsity": round(self.sparsity, 4),
@@ -69,6 +72,7 @@ class GammaStatistics:
     atom_usage: Tensor
     penalty: Tensor | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    regularizer: str = ""
 
     def read(self) -> Measurement:
         """The numbers; waits for the device."""
@@ -81,6 +85,7 @@ class GammaStatistics:
             self.atom_usage.cpu(),
             None if self.penalty is None else float(self.penalty),
             self.settings,
+            self.regularizer,
         )
 
 
@@ -114,6 +119,7 @@ def mean(batches: Sequence[Sequence[Measurement]]) -> list[Measurement]:
                 torch.stack([part.atom_usage for part in parts]).mean(0),
                 sum(penalties) / len(parts) if penalties else None,
                 parts[0].settings,
+                parts[0].regularizer,
             )
         )
     return found

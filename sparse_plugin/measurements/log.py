@@ -42,8 +42,8 @@ class Recorder:
         self.outlets = [Outlet(name, partial(_file, self.run_dir)) for name in log]
         # Called with what becomes of measurements that sinks write to something of the host's.
         self.tell: Tell = lambda *told: None
-        self._pending: dict[tuple[str, int], GammaStatistics] = {}
-        self._used: dict[tuple[str, int], torch.Tensor] = {}
+        self._pending: dict[tuple[str, int, str], GammaStatistics] = {}
+        self._used: dict[tuple[str, int, str], torch.Tensor] = {}
 
     @property
     def path(self) -> Path | None:
@@ -61,7 +61,7 @@ class Recorder:
 
     def take(self, statistics: GammaStatistics) -> None:
         """Remember a forward pass; a later one of the same step replaces it."""
-        self._pending[statistics.site, statistics.level] = statistics
+        self._pending[statistics.site, statistics.level, statistics.regularizer] = statistics
 
     def stepped(self, step: int) -> None:
         """The generator's optimizer took this step: write what its forward passes showed."""
@@ -71,7 +71,7 @@ class Recorder:
         self._pending.clear()
         records = []
         for measured in self.latest:
-            key = (measured.site, measured.level)
+            key = (measured.site, measured.level, measured.regularizer)
             used = measured.atom_usage > 0
             self._used[key] = self._used[key] | used if key in self._used else used
             records.append({"step": step, **measured.record(), "unused_so_far": int((~self._used[key]).sum())})
@@ -85,13 +85,18 @@ class Recorder:
 
 
 def scalars(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """The numbers in the records of one step, by site and name. Levels of one site are told apart: SITE/level2."""
+    """The numbers in the records of one step, by site and name. Levels of one site are told apart, SITE/level2, and so are several
+    regularizers at it, SITE/l0_inf.
+    """
     levels = Counter(record.get("site", "") for record in records)
+    several = Counter(site for site, _ in {(record.get("site", ""), record.get("regularizer", "")) for record in records})
     found: dict[str, dict[str, float]] = {}
     for record in records:
         site = record.get("site", "")
+        parts = [site, record["regularizer"] if several[site] > 1 else ""]
         if levels[site] > 1 and record.get("level", 1) != 1:
-            site = "/".join(filter(None, (site, f"level{record['level']}")))
+            parts.append(f"level{record['level']}")
+        site = "/".join(filter(None, parts))
         found[site] = {
             name: value
             for name, value in record.items()

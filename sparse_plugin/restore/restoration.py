@@ -80,7 +80,7 @@ class Restoration:
         self._z = AMPLITUDE * torch.rand(1, task.settings.input_channels, *canvas, generator=source)
         self.attachment = None
         if sparse is not None:  # before the optimizer is made, which is to train what is inserted
-            every = [] if sparse.adapter else [f"encoders.{i}:output" for i in range(scales)]
+            every = [] if sparse.adapter or sparse.apart else [f"encoders.{i}:output" for i in range(scales)]
             config = sparse.with_(sites=sparse.sites or every, measure_every=0)
             self.attachment = attach(self.network, config, example_input=self._z.to(device))
         self._run = torch.compile(self.network) if compiled else self.network

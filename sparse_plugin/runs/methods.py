@@ -18,7 +18,7 @@ VANILLA = "vanilla"
 
 @dataclass(frozen=True)
 class Method:
-    """name: "vanilla", or a registered regularizer's. sparse: what is attached, None for vanilla."""
+    """name: "vanilla", or a registered regularizer's, or of several "l1+l0_inf". sparse: what is attached, None for vanilla."""
 
     name: str
     sparse: SparsityConfig | None
@@ -35,12 +35,15 @@ class Method:
         """The name with the settings, for directories and tables: "l0_inf-k=0.25"."""
         if self.sparse is None:
             return self.name
-        settings = (f"{key}={_plain(value)}" for key, value in self.sparse.settings.items())
+        sections = self.sparse.settings if isinstance(self.sparse.regularizer, list) else {"": self.sparse.settings}
+        settings = (
+            f"{f'{name}.' if name else ''}{key}={_plain(value)}" for name, own in sections.items() for key, value in own.items()
+        )
         return "-".join((self.name, *settings))
 
 
 def methods(asked: Iterable[str], arch: str, imports: Iterable[str] = ()) -> list[Method]:
-    """The methods that "vanilla", "l0_inf" or "l1:weight=0.1" name, for an architecture.
+    """The methods that "vanilla", "l0_inf", "l1:weight=0.1" or "l1+l0_inf:l1.weight=0.1:l0_inf.k=0.25" name, for an architecture.
 
     A name without settings takes its defaults (`sparsity.settings`). Raises ConfigError for a name or a setting
     that there is not, and for a method that is named twice.
@@ -67,7 +70,7 @@ def label_of(sparse: dict[str, Any] | None) -> str:
     if sparse is None:
         return VANILLA
     config = SparsityConfig.from_mapping(sparse)
-    return Method(str(config.regularizer), config).label
+    return Method(config.name, config).label
 
 
 def split(texts: Iterable[str]) -> list[str]:
@@ -91,27 +94,35 @@ def _method(text: str, arch: str, imports: list[str]) -> Method:
     name, *assignments = _parts(text, ":")
     if name == VANILLA and not assignments:
         return Method(name, None)
-    if name not in REGULARIZERS.all():
-        raise ConfigError(one_of("method", name, [VANILLA, *REGULARIZERS.all()]))
+    names = name.split("+")
+    unknown = next((each for each in names if each not in REGULARIZERS.all()), None)
+    if unknown is not None:
+        raise ConfigError(one_of("method", unknown, [VANILLA, *REGULARIZERS.all()]))
+    several = len(names) > 1
     settings: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals:
             raise ConfigError(
-                f"the method {text!r} cannot be read; write it as {name}:k=0.25, one :KEY=VALUE a setting"
+                f"the method {text!r} cannot be read; write it as {name}:{names[0] + '.' if several else ''}k=0.25, "
+                "one :KEY=VALUE a setting"
             )
         try:
-            settings[key] = load_yaml(value)
+            read = load_yaml(value)
         except yaml.YAMLError:
             raise ConfigError(
                 f"the value {value!r} in the method {text!r} cannot be read; give a number or a list"
             ) from None
-    fields = REGULARIZERS.get(name).model_fields
-    wrong = next((key for key in settings if key not in fields), None)
-    if wrong is not None:
-        raise ConfigError(f"the method {text!r} sets {wrong}: {one_of('field', wrong, fields)}")
-    sparse = SparsityConfig.from_mapping({"regularizer": name, **settings, "imports": imports}, f"the method {text!r}")
-    return Method(name, sparsity.checked(sparse, arch))  # now: before anything is trained
+        owner, _, field = key.rpartition(".") if several else (name, "", key)
+        if owner not in names:
+            raise ConfigError(f"the method {text!r} sets {key}; of several regularizers say whose field it is, as in {names[0]}.{field}")
+        fields = REGULARIZERS.get(owner).model_fields
+        if field not in fields:
+            raise ConfigError(f"the method {text!r} sets {key}: {one_of('field', field, fields)}")
+        (settings.setdefault(owner, {}) if several else settings)[field] = read
+    given = {"regularizer": names if several else name, **settings, "imports": imports}
+    sparse = SparsityConfig.from_mapping(given, f"the method {text!r}")
+    return Method(sparse.name, sparsity.checked(sparse, arch))  # now: before anything is trained
 
 
 def _plain(value: Any) -> str:

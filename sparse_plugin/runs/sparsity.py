@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from sparse_plugin.config import SparsityConfig
@@ -44,9 +45,13 @@ def settings(arch: str, regularizer: str) -> dict[str, Any]:
 
 def with_defaults(sparse: SparsityConfig, arch: str) -> SparsityConfig:
     """sparse, with the settings of `settings` where it names a regularizer and none of its settings."""
-    if sparse.settings or sparse.regularizer is None:
+    if sparse.regularizer is None or (sparse.settings and isinstance(sparse.regularizer, str)):
         return sparse
     sparse.load_imports()
+    if not isinstance(sparse.regularizer, str):
+        given = {name: sparse.settings.get(name, {}) for name in sparse.regularizer}
+        lacking = [name for name, own in given.items() if isinstance(own, Mapping) and not own.keys() - {"sites"}]
+        return sparse.with_settings(**{name: {**settings(arch, name), **given[name]} for name in lacking})
     found = settings(arch, sparse.regularizer)
     return sparse.with_settings(**found) if found else sparse
 
@@ -94,8 +99,10 @@ def check_length(sparse: SparsityConfig | None, steps: int) -> None:
 def checked(sparse: SparsityConfig, arch: str) -> SparsityConfig:
     """sparse with its defaults. Raises ConfigError for a regularizer or a setting that there is not, or that is missing."""
     sparse = with_defaults(sparse, arch)
-    if sparse.settings or arch != RESTORING:
-        sparse.build()
-    else:
-        create(sparse.regularizer or "", {})  # what needs a setting and has no default for encoder scales is refused
+    if arch == RESTORING:  # what needs a setting and has no default for encoder scales is refused
+        sections = {sparse.name: sparse.settings} if isinstance(sparse.regularizer, str) else sparse.settings
+        for name in sparse.names:
+            if sections.get(name) == {}:
+                create(name, {})
+    sparse.build()
     return sparse

@@ -98,8 +98,12 @@ def regularizer(settings: Mapping[str, Any] | None = None) -> str:
     if settings is None:
         return 'enable(host, "l0_inf", k=16)' if python else "--sparse NAME"
     name, own = settings.get("regularizer"), {key: value for key, value in settings.items() if key != "regularizer"}
-    named = [f'enable(host, "{name}"' if python else f"--sparse {name}", *(setting(*item) for item in own.items())]
-    return ", ".join(named) + ")" if python else " ".join(named)
+    if not python:
+        sections = own if isinstance(name, list) else {"": own}
+        items = [(f"{part}.{key}".lstrip("."), value) for part, inner in sections.items() for key, value in inner.items()]
+        return " ".join([f"--sparse {','.join(name) if isinstance(name, list) else name}", *(setting(*item) for item in items)])
+    named = [f"enable(host, {_python(name)}", *(setting(*item) for item in own.items())]
+    return ", ".join(named) + ")"
 
 
 def example() -> str:

@@ -96,7 +96,14 @@ def _as_text(section: dict[str, Any], words: Any) -> dict[str, Any]:
     """section, with what is text there taken from words, which is the same as written."""
     if not isinstance(words, dict):
         return section
-    return {key: _written(value, words.get(key, value)) if key in _TEXT else value for key, value in section.items()}
+    return {key: _read(key, value, words.get(key, value)) for key, value in section.items()}
+
+
+def _read(key: str, value: Any, words: Any) -> Any:
+    """A value as it is meant: of a section inside, as of one of several regularizers, likewise."""
+    if isinstance(value, dict):
+        return _as_text(value, words)
+    return _written(value, words) if key in _TEXT else value
 
 
 def _written(value: Any, words: Any) -> Any:
@@ -114,16 +121,30 @@ def _toml(text: str) -> Any:
 
 
 def assign(mapping: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
-    """mapping with assignments such as `sparse.k=16` made, values read as YAML. Raises ConfigError for other forms."""
-    mapping = dict(mapping)
+    """mapping with assignments such as `sparse.k=16` or `sparse.l1.weight=0.1` made, values read as YAML.
+
+    Raises ConfigError for other forms.
+    """
     for text in assignments:
         key, equals, value = text.partition("=")
-        section, _, field = key.strip().partition(".")
-        if not equals or section != "sparse" or not field.isidentifier():
+        section, *keys = key.strip().split(".")
+        if not equals or section != "sparse" or not keys or not all(each.isidentifier() for each in keys):
             raise ConfigError(f"--set takes sparse.KEY=VALUE, as in sparse.k=16; {text!r} was given")
         try:
             read_as = load_yaml(value)
-            mapping[field] = _written(read_as, yaml.load(value, Loader=yaml.BaseLoader)) if field in _TEXT else read_as
+            words = yaml.load(value, Loader=yaml.BaseLoader)
         except yaml.YAMLError:
             raise ConfigError(f"--set {key}: {value!r} is no YAML value; quote it") from None
+        mapping = _assigned(mapping, keys, _read(keys[-1], read_as, words), key)
     return mapping
+
+
+def _assigned(mapping: dict[str, Any], keys: list[str], value: Any, written: str) -> dict[str, Any]:
+    """mapping with value under keys, one inside the other."""
+    first, *rest = keys
+    if not rest:
+        return {**mapping, first: value}
+    inner = mapping.get(first, {})
+    if not isinstance(inner, dict):
+        raise ConfigError(f"--set {written} is given, and {first} is {shown(inner)}, with nothing inside; set {first} as a whole")
+    return {**mapping, first: _assigned(inner, rest, value, written)}
