@@ -31,14 +31,18 @@ def _restore_options(command: Any) -> Any:
         click.option("--width", default=1.0, show_default=True, help="Multiplies the network's channels."),
         click.option("--seed", default=0, show_default=True, help="Of all that is random."),
         click.option(
-            "--patience", default=300, show_default=True, help="Iterations without a lower variance before stopping."
+            "--patience",
+            default=300,
+            show_default=True,
+            help="Iterations without a lower variance, or error at held-out pixels, before stopping.",
         ),
         click.option(
             "--stop",
-            default="wmv",
-            show_default=True,
-            type=click.Choice(["wmv", "emv", "none"]),
-            help="Stop by the moving variance of the output, windowed or exponential; or only by --iterations.",
+            default="auto",
+            show_default="wmv; heldout where sparse.k is auto",
+            type=click.Choice(["auto", "wmv", "emv", "heldout", "none"]),
+            help="Stop by the moving variance of the output, windowed or exponential; by the error at pixels that are kept out of "
+            "the loss; or only by --iterations.",
         ),
         click.option("--iterations", type=int, help="At most so many.  [default: the official number]"),
         click.option("--clean", multiple=True, metavar="FILE", help="Measure against it; one for each IMAGE."),
@@ -86,6 +90,7 @@ def denoise(**options: Any) -> None:
 
     \b
         sparse-plugin restore denoise photo.png --sparse l0 -o restored.png
+        sparse-plugin restore denoise photo.png --sparse l0_inf --set sparse.k=auto -o restored.png
         sparse-plugin restore denoise clean.png --add-noise --sigma 25 -o restored.png
 
     IMAGE is denoised as it is: --sigma says how noisy it is, which sets the noise on the network's input (1/30, from 37.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ class Restored:
     noise: its seed, and sha256 of the noisy image. crop: the side of the square that was cut, None for a whole image. noisy:
     PSNR of the noisy image, dB. psnr, final: by output, "single" and "average", the highest PSNR with its iteration, and
     that of the last iteration (empty where it was not kept). density: of Γ_1..Γ_K at the end, 0 to 1. made_with: as of
-    `Record`.
+    `Record`. chosen: as of `DenoisingOutcome`.
     """
 
     id: str
@@ -38,6 +38,7 @@ class Restored:
     final: dict[str, float]
     density: list[float]
     made_with: list[dict[str, Any]]
+    chosen: dict[str, Any] = field(default_factory=dict)
 
 
 def of(made: DenoisingOutcome, run: Path, crop: int | None) -> Restored:
@@ -59,6 +60,7 @@ def of(made: DenoisingOutcome, run: Path, crop: int | None) -> Restored:
         made.final,
         made.density,
         environment.read(run)[::-1],
+        made.chosen,
     )
 
 

@@ -33,6 +33,8 @@ def groups(records: Iterable[Restored]) -> list[RestorationGroup]:
     apart: dict[str, list[Restored]] = {}
     for record in records:
         config = {key: value for key, value in record.config.to_json().items() if key not in ("seed", "sparse")}
+        if record.chosen:
+            config["stop"] = None  # a rule that chose k, and of whose run all iterations are looked at as of the others
         kind = record.made_with[0].get("kind", "cpu") if record.made_with else "cpu"
         apart.setdefault(json.dumps([record.task, record.crop, config, kind], sort_keys=True), []).append(record)
     found = (_group(several) for several in apart.values())

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.errors import ConfigError, one_of
 from sparse_plugin.experiments import engine, restored, table4_report
@@ -18,6 +18,9 @@ from sparse_plugin.runs.methods import Method, methods
 from sparse_plugin.runs.rundir import RunDirectory
 from sparse_plugin.support.files import content, understood, write
 from sparse_plugin.support.optional import need
+
+if TYPE_CHECKING:
+    from sparse_plugin.restore import RestorationResult
 
 SIGMA = 25.0
 METHODS = ("vanilla", "l0_inf", "l0")
@@ -110,7 +113,7 @@ class DenoisingGrid(engine.Grid):
 
     def prepare(self) -> Sequence[DenoisingRun]:
         """Check images and network; all runs are to be performed."""
-        for run in {run.photograph.name: run for run in self.runs}.values():
+        for run in {(run.photograph.name, run.method.label): run for run in self.runs}.values():
             run.check()
         return self.runs
 
@@ -153,7 +156,14 @@ class DenoisingRun(engine.GridRun):
         from sparse_plugin.restore import Denoise
         from sparse_plugin.restore.run import check
 
-        check(pixels_of(self.photograph, self.crop), Denoise(SIGMA), iterations=self.iterations, width=self.width)
+        check(
+            pixels_of(self.photograph, self.crop),
+            Denoise(SIGMA),
+            sparse=self.method.sparse,
+            iterations=self.iterations,
+            stop=self._stop,
+            width=self.width,
+        )
 
     def collect(self) -> DenoisingOutcome | None:
         """What a run that is finished came to. Raises ConfigError for one of another configuration."""
@@ -182,7 +192,7 @@ class DenoisingRun(engine.GridRun):
             clean=clean,
             sparse=self.method.sparse,
             iterations=self.iterations,
-            stop=None,
+            stop=self._stop,
             seed=self.seed,
             width=self.width,
             run_dir=self.directory / RUN,
@@ -200,9 +210,17 @@ class DenoisingRun(engine.GridRun):
             {"single": _tenths(curves.psnr_single), "average": _tenths(curves.psnr_average)},
             self._protocol(clean),
             {"single": curves.psnr_single[-1], "average": curves.psnr_average[-1]},
+            {} if result.chosen is None else result.chosen.to_json() | {"psnr": _there(result)},
         )
         write(self.directory / FILE, json.dumps(asdict(made)))
         return made
+
+    @property
+    def _stop(self) -> str | None:
+        """The rule: none, as in the paper's protocol, but where k is chosen."""
+        from sparse_plugin.restore.race import asked
+
+        return "auto" if asked(self.method.sparse) else None
 
     def record(self, outcome: Any) -> Restored:
         """The line of what it came to."""
@@ -272,6 +290,10 @@ def pixels_of(photograph: Photograph, side: int | None) -> Any:
         )
     top, left = (height - side) // 2, (width - side) // 2
     return pixels[top : top + side, left : left + side]
+
+
+def _there(result: RestorationResult) -> dict[str, float]:
+    return {output: result.scores[f"psnr_{output}"] for output in table4_report.OUTPUTS}
 
 
 def _tenths(values: Sequence[float]) -> list[float]:

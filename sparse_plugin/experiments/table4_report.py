@@ -21,7 +21,9 @@ OUTPUTS = {"single": "best single output", "average": "best averaged output"}
 @dataclass(frozen=True)
 class DenoisingOutcome:
     """One image denoised once. psnr: by output, the best in dB and its iteration. density: of Γ_1..Γ_K at the end, 0 to 1.
-    curves: by output, PSNR every tenth iteration. final: by output, PSNR of the last one; empty where it was not kept.
+    curves: by output, PSNR every tenth iteration. final: by output, PSNR of the last one; empty where it was not kept. chosen: of
+    `k: auto`, what was chosen without the clean image (see `Choice`), with PSNR there by output; empty for others. Everything else
+    is then of the k that was chosen.
     """
 
     image: str
@@ -33,6 +35,7 @@ class DenoisingOutcome:
     curves: dict[str, list[float]]
     protocol: dict[str, Any]
     final: dict[str, float] = field(default_factory=dict)
+    chosen: dict[str, Any] = field(default_factory=dict)
 
 
 def by_run(outcomes: Sequence[DenoisingOutcome], output: str) -> dict[str, list[float]]:
@@ -71,6 +74,23 @@ def markdown(outcomes: Sequence[DenoisingOutcome], command: str = "", failed: It
         lines.append([name, *(f"{100 * mean(level):.1f}" for level in levels)])
     scales = [f"Γ_{level}" for level in range(1, 1 + len(outcomes[0].density))]
     parts.append(files.markdown(["", *scales], lines))
+    lines = [
+        [
+            *(made.method, made.image, str(made.seed), f"{made.chosen['k'][0]:g}", str(made.chosen["iteration"])),
+            f"{made.chosen['psnr']['single']:.2f} / {made.chosen['psnr']['average']:.2f}",
+            f"{made.chosen['value']:.4g} at {made.chosen['pixels']}",
+            str(made.chosen["iterations"]),
+        ]
+        for made in outcomes
+        if made.chosen
+    ]
+    if lines:
+        parts.append(
+            "Chosen without the clean image, k and the iteration, by the error at held-out pixels; PSNR of the single / averaged output "
+            "there. Above, k = auto has the best iteration of the k that was chosen, as every method."
+        )
+        head = ["", "", "run", "k", "iteration", "PSNR there", "error at pixels", "iterations in all"]
+        parts.append(files.markdown(head, lines))
     first = outcomes[0].protocol
     sizes = ", ".join(sorted({"x".join(map(str, made.protocol["size"])) for made in outcomes}))
     notes = [f"command: `{command}`"] if command else []

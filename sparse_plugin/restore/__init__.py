@@ -6,9 +6,10 @@ Nothing is learned from other images. The network knows of no sparsity: a regula
 from outside, as to anybody's generator.
 """
 
+from sparse_plugin.restore.iterating import Interrupted as Interrupted
+from sparse_plugin.restore.result import Choice as Choice
 from sparse_plugin.restore.result import Curves as Curves
 from sparse_plugin.restore.result import RestorationResult as RestorationResult
-from sparse_plugin.restore.run import Interrupted as Interrupted
 from sparse_plugin.restore.run import restore as restore
 from sparse_plugin.restore.tasks import Denoise as Denoise
 from sparse_plugin.restore.tasks import Inpaint as Inpaint

@@ -20,9 +20,10 @@ import numpy as np
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError, OutputError, SparsePluginError
 from sparse_plugin.restore import figure
+from sparse_plugin.restore.iterating import Interrupted
 from sparse_plugin.restore.pictures import Picture, check_writable, encode, read, store
 from sparse_plugin.restore.result import RestorationResult
-from sparse_plugin.restore.run import Interrupted, check, restore
+from sparse_plugin.restore.run import check, restore
 from sparse_plugin.restore.tasks import Denoise, Inpaint, Task, Upscale, add_noise
 from sparse_plugin.runs.rundir import CONFIG, RunDirectory, is_lock
 from sparse_plugin.runs.sparsity import RESTORING, attachable
@@ -87,7 +88,7 @@ def restore_files(
     jobs = _jobs(kind, images, output, masks, clean, factor, sigma, noisy, seed)
     shape = {name: value for name, value in settings.items() if name not in ("device", "compiled")}
     for job in jobs:
-        check(job.given.pixels, job.task, None if job.clean is None else job.clean.pixels, **shape)
+        check(job.given.pixels, job.task, None if job.clean is None else job.clean.pixels, sparse=sparse, **shape)
         _may_write(job, force)
     said = []
     if _is_folder(images, output):  # now that nothing is refused any more
@@ -221,8 +222,9 @@ def _restore(job: Job, single: bool, **settings: Any) -> str:
     _write(job, result, single, finished=True)
     why = ", stopped early" if result.stopped else ""
     merits = f"; {_merits(result, single)}" if result.scores else ""
+    chosen = f"; chosen: {result.chosen}" if result.chosen is not None and result.chosen.pixels else ""
     return (
-        f"{job.target}: iteration {result.iteration} of {result.iterations}{why}{merits}; "
+        f"{job.target}: iteration {result.iteration} of {result.iterations}{why}{chosen}{merits}; "
         f"the report is {job.run_dir / PICTURE}"
     )
 
@@ -243,6 +245,7 @@ def _write(job: Job, result: RestorationResult, single: bool, finished: bool) ->
         "iterations": result.iterations,
         "stopped": result.stopped,
         "scores": {name: round(value, 4) for name, value in result.scores.items()},
+        **({} if result.chosen is None else {"chosen": result.chosen.to_json()}),
         "sha256": _hash(content),
     }
     # First what the result will be, so that one that is there is known for its own whenever this is cut short.

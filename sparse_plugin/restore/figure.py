@@ -108,7 +108,8 @@ def _psnr(axes: Axes, result: RestorationResult) -> None:
 def _variance(axes: Axes, result: RestorationResult) -> None:
     axes.plot(_steps(result.curves.variance), result.curves.variance, color=INK, lw=1.0)
     known = int(np.isfinite(result.curves.variance).sum())
-    axes.set(xlabel="iteration", title="moving variance of the output")
+    held_out = result.chosen is not None and result.chosen.pixels > 0
+    axes.set(xlabel="iteration", title="error at the held-out pixels" if held_out else "moving variance of the output")
     if not known:
         blank(axes, "none was taken: there are fewer\nthan 100 iterations, or no rule")
         return

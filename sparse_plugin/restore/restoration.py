@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from sparse_plugin.attachment.attach import attach
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import CheckpointError, DivergedError
-from sparse_plugin.restore.result import Curves, RestorationResult
+from sparse_plugin.restore.held_out import HeldOut
+from sparse_plugin.restore.result import Choice, Curves, RestorationResult
 from sparse_plugin.restore.scores import array_of, psnr
 from sparse_plugin.restore.scores import scores as scores_of
-from sparse_plugin.restore.stopping import Stopping
+from sparse_plugin.restore.stopping import HELD_OUT, Stopping
 from sparse_plugin.restore.task_network import network_of
 from sparse_plugin.restore.tasks import Task
 from sparse_plugin.runs import checkpoints
@@ -90,6 +91,7 @@ class Restoration:
         self.optimizer = torch.optim.Adam(self.network.parameters(), task.settings.rate, fused=True)
         self.iteration = 0
         self.curves = Curves()
+        self.chosen: Choice | None = None  # what a race chose
         self._average: Tensor | None = None
         self._output: Tensor | None = None
         self._kept: tuple[int, Tensor, Tensor] | None = None  # iteration, output, average at the lowest variance
@@ -101,7 +103,7 @@ class Restoration:
         count = sum(p.numel() for p in self.network.parameters())
         attached = "" if self.attachment is None else f", {self.attachment.regularizer}"
         size = f"{self.given.shape[3]}x{self.given.shape[2]}"
-        return f"{self.task.name} {size}, a network of {count:,} parameters{attached}, on {self.device}"
+        return f"{self.task.whole.name} {size}, a network of {count:,} parameters{attached}, on {self.device}"
 
     def step(self, measure: bool) -> None:
         """One iteration. measure: whether the densities of Γ_1..Γ_K are taken.
@@ -149,7 +151,7 @@ class Restoration:
         else:
             count = self.iteration - len(self.curves.backtracked)
             self._average.lerp_(output, (1 - AVERAGING) / (1 - AVERAGING**count))
-        if self.stopping.see(output):
+        if self.stopping.see(output, self._average):
             self._kept = (self.iteration, output, self._average.clone())
 
     @torch.no_grad()
@@ -178,7 +180,7 @@ class Restoration:
         """The latest figures: variance, sparsity (the density of each Γ in percent), PSNR and SSIM, where there are any."""
         found: dict[str, Any] = {}
         if math.isfinite(self.stopping.variance):
-            found["variance"] = self.stopping.variance
+            found["heldout" if self.stopping.rule == HELD_OUT else "variance"] = self.stopping.variance
         if self.iteration in self.curves.density:
             found["sparsity"] = [round(100 * share, 4) for share in self.curves.density[self.iteration]]
         if self.clean is not None and self._output is not None and self._average is not None:
@@ -189,6 +191,7 @@ class Restoration:
         """What there is now: at the lowest variance, or where no rule chooses the latest. At least one iteration was done."""
         assert self._output is not None and self._average is not None
         iteration, single, average = self._kept or (self.iteration, self._output, self._average)
+        single, average = (self.task.whole.complete(image, self.given) for image in (single, average))
         scores: dict[str, float] = {}
         if self.clean is not None:
             named = {"single": single, "average": average}
@@ -205,7 +208,15 @@ class Restoration:
             scores,
             self.curves,
             self._sizes,
+            self.chosen or self.choice(),
         )
+
+    def choice(self) -> Choice | None:
+        """What the rule chose so far."""
+        if self._kept is None or self.stopping.rule is None:
+            return None
+        iteration, pixels = self._kept[0], self.task.pixels if isinstance(self.task, HeldOut) else 0
+        return Choice(self.stopping.rule, self.curves.variance[iteration - 1], iteration, pixels)
 
     def save(self, folder: Path, finished: bool) -> None:
         """Write a checkpoint; of a finished restoration only what `result` needs, as nothing goes on from it.
@@ -225,6 +236,7 @@ class Restoration:
             "kept": None if self._kept is None else self._kept[0],
             "fallbacks": self.curves.backtracked,  # its name of 0.1
             "sizes": self._sizes,
+            "chosen": None if self.chosen is None else self.chosen.to_json(),
         }
         checkpoints.save(folder, self.iteration, tensors, more, keep=1)
 
@@ -257,6 +269,7 @@ class Restoration:
         self.curves.backtracked = more["fallbacks"]
         self._sizes = tuple((height, width) for height, width in more["sizes"])
         self.iteration = iteration
+        self.chosen = Choice.from_json(more["chosen"]) if more.get("chosen") else None
         if more["finished"]:
             self.stopping.waited = self.stopping.patience if more["stopped"] else 0
             return True

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from sparse_plugin.restore.pictures import Array
 
@@ -11,7 +13,8 @@ from sparse_plugin.restore.pictures import Array
 class Curves:
     """What was seen of a restoration. The first five have one value an iteration, the i-th of iteration i + 1.
 
-    loss: the mean squared error between A(x) and the given image. variance: of the stopping rule, NaN before it has one.
+    loss: the mean squared error between A(x) and the given image. variance: of the stopping rule, NaN before it has one; with held-out
+    pixels the error there.
     psnr_single, psnr_average: in dB, of the output and of its exponential average; empty without a clean image. density:
     by iteration, the share of non-zeros of Γ_1..Γ_K, as the rest of the network consumes them, 0 to 1. backtracked: the
     iterations that went back to earlier weights.
@@ -31,6 +34,52 @@ class Curves:
         return highest, values.index(highest) + 1
 
 
+@dataclass(frozen=True)
+class Raced:
+    """One k that was tried. iterations: how many it had; iteration, value: where the error at the held-out pixels was lowest, and
+    how low; None for one whose loss was no finite number.
+    """
+
+    k: float
+    iterations: int
+    iteration: int | None
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen without a clean image. criterion: "heldout", "wmv" or "emv"; value: its lowest, at `iteration`. pixels: how many
+    were held out. k: of Γ_1..Γ_K, where it was chosen, and raced: those that were tried; iterations: of all of them together.
+    """
+
+    criterion: str
+    value: float
+    iteration: int
+    pixels: int = 0
+    k: tuple[float, ...] = ()
+    raced: tuple[Raced, ...] = ()
+    iterations: int = 0
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Choice:
+        """Of what `to_json` gave."""
+        raced = tuple(Raced(**each) for each in values["raced"])
+        return cls(**{**values, "k": tuple(values["k"]), "raced": raced})
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        by = f"by the error at {self.pixels} held-out pixels" if self.pixels else f"by {self.criterion}"
+        said = f"iteration {self.iteration} {by}, {self.value:.4g}"
+        if not self.k:
+            return said
+        tried = ", ".join(f"{each.k:g} ({'diverged' if each.value is None else format(each.value, '.4g')})" for each in self.raced)
+        scales = f"{len(self.k)} scale" + "s" * (len(self.k) > 1)
+        return f"k = {self.k[0]:g} at {scales}, {said}; tried k = {tried}, {self.iterations} iterations in all"
+
+
 @dataclass(frozen=True, eq=False)
 class RestorationResult:
     """A restored image, and how it came about.
@@ -39,7 +88,8 @@ class RestorationResult:
     variance, or the last where no rule chooses. (H, W) or (H, W, 3), float32 in [0, 1]. iterations: how many were done;
     stopped: whether the rule ended them. scores: against the clean image, PSNR in dB and SSIM of `average` and `single`,
     and of the given image where it has that size; best_single, best_average: the highest PSNR of any iteration, which only
-    the clean image can tell (the paper's Table 4); empty without one. scales: height and width of Γ_1..Γ_K.
+    the clean image can tell (the paper's Table 4); empty without one. scales: height and width of Γ_1..Γ_K. chosen: what a rule,
+    or `k: auto`, chose; None where nothing did. Under `k: auto` everything else is of the k that was chosen.
     """
 
     average: Array
@@ -50,6 +100,7 @@ class RestorationResult:
     scores: dict[str, float]
     curves: Curves
     scales: tuple[tuple[int, int], ...] = ()
+    chosen: Choice | None = None
 
     @property
     def image(self) -> Array:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -18,10 +14,13 @@ from torch import Tensor
 
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError, one_of
+from sparse_plugin.restore import race
+from sparse_plugin.restore.held_out import HeldOut, HeldOutError, count
+from sparse_plugin.restore.iterating import Loop, interruptible, iterate
 from sparse_plugin.restore.report import RestorationReport
 from sparse_plugin.restore.restoration import Restoration
 from sparse_plugin.restore.result import RestorationResult
-from sparse_plugin.restore.stopping import Stopping
+from sparse_plugin.restore.stopping import HELD_OUT, Stopping
 from sparse_plugin.restore.task_network import check_size
 from sparse_plugin.restore.tasks import Denoise, Task, digest
 from sparse_plugin.runs import checkpoints, environment
@@ -33,14 +32,6 @@ from sparse_plugin.support.optional import need
 from sparse_plugin.support.precision import tell
 
 
-class Interrupted(KeyboardInterrupt):
-    """A restoration that was interrupted. result: the best so far, None before the first iteration."""
-
-    def __init__(self, result: RestorationResult | None) -> None:
-        super().__init__()
-        self.result = result
-
-
 def restore(
     image: npt.ArrayLike,
     task: Task | None = None,
@@ -48,7 +39,7 @@ def restore(
     clean: npt.ArrayLike | None = None,
     sparse: SparsityConfig | None = None,
     iterations: int | None = None,
-    stop: str | None = "wmv",
+    stop: str | None = "auto",
     patience: int = 300,
     seed: int = 0,
     width: float = 1.0,
@@ -67,9 +58,10 @@ def restore(
     image: (H, W) or (H, W, 3), of any size; uint8, uint16, or floating point in [0, 1]. task: `Denoise()` by default,
     `Inpaint(mask)` or `Upscale(factor)`. clean: the image to measure PSNR and SSIM against; it decides nothing. sparse: what
     to attach, None for nothing; at all encoder scales unless it names sites, with our k unless it gives settings.
-    iterations: at most so many; by default the official number. stop: "wmv" or "emv" for a rule that needs no clean image
-    (see `stopping`), over after patience iterations without a lower variance; None for all the iterations, as in the
-    paper's protocol. seed: of everything that is random.
+    With `k: auto` several k are raced by held-out pixels (see `race`), in at most twice the iterations, and the result is of the best.
+    iterations: at most so many; by default the official number. stop: "wmv", "emv" or "heldout" for a rule that needs no clean
+    image (see `stopping`), over after patience iterations without a lower variance, or error at held-out pixels; "auto" for the
+    first, or under `k: auto` the last; None for all the iterations, as in the paper's protocol. seed: of everything that is random.
     width: multiplies the channels of the network. scales: of the network, each halving the image; the image must not be
     smaller than what they reach over. run_dir: where the log and checkpoints are written, and from which the same call
     goes on; by default nowhere. checkpoint_every, log_every: in iterations. precision: "float32", or "bfloat16" by automatic
@@ -86,6 +78,7 @@ def restore(
         image,
         task,
         clean,
+        sparse=sparse,
         iterations=iterations,
         stop=stop,
         patience=patience,
@@ -97,7 +90,10 @@ def restore(
     )
     budget = task.settings.iterations if iterations is None else iterations
     sparse = attachable(sparse, "restore", RESTORING)
-    check_length(sparse, budget)
+    raced = race.asked(sparse)
+    stop = rule_of(stop, raced)
+    if not raced:
+        check_length(sparse, budget)
     config = RestorationConfig(
         task.identity(),
         {"size": [given.shape[3], given.shape[2]], "channels": given.shape[1], "sha256": digest(given.numpy())},
@@ -113,42 +109,79 @@ def restore(
         None if sparse is None else sparse.flat(),
     )
     place = device_of(device)
-    stopping = Stopping(stop, patience)
+    shape = {"seed": seed, "width": width, "scales": scales, "precision": precision, "compiled": compiled}
+    begin = partial(_begin, given, task, stop, patience, clean=true, device=place, **shape)
     directory = None if run_dir is None else RunDirectory(Path(run_dir))
-    every = {"checkpoint_every": checkpoint_every, "log_every": log_every}
     with torch.random.fork_rng([place] if place.type == "cuda" else []):
-        restoration = Restoration(
-            given,
-            task,
-            sparse,
-            stopping,
-            seed=seed,
-            width=width,
-            scales=scales,
-            clean=true,
-            device=place,
-            precision=precision,
-            compiled=compiled,
-        )
+        candidates = race.candidates(sparse, begin, directory) if raced else []
+        restoration = candidates[0].restoration if candidates else begin(sparse)
         with directory.locked() if directory else nullcontext():
-            if directory is None or not _resumed(restoration, directory, config, place):
+            if directory is None or not _resumed(restoration, candidates, directory, config, place):
                 tell(precision, place)
-                report = RestorationReport(title or task.name, restoration, budget, directory, progress)
-                _iterate(restoration, budget, directory, report, **every)
+                shown = race.bound(budget) if raced else budget
+                others = sum(each.restoration.iteration for each in candidates[1:])
+                report = RestorationReport(title or task.name, restoration, shown, directory, progress, others)
+                with report, interruptible(report.loud) as is_asked:
+                    loop = Loop(budget, directory, report, checkpoint_every, log_every, is_asked)
+                    if raced:
+                        restoration = race.run(candidates, loop)
+                    else:
+                        iterate(restoration, loop)
+            if directory is not None:
+                race.forget(directory)
     return restoration.result()
 
 
+def _begin(
+    given: Tensor,
+    task: Task,
+    stop: str | None,
+    patience: int,
+    sparse: SparsityConfig | None,
+    *,
+    device: torch.device,
+    seed: int,
+    **shape: Any,
+) -> Restoration:
+    """A restoration before its first iteration."""
+    given = given.to(device)
+    if stop != HELD_OUT:
+        return Restoration(given, task, sparse, Stopping(stop, patience), device=device, seed=seed, **shape)
+    held_out = HeldOut(task, given, seed)
+    stopping = Stopping(stop, patience, HeldOutError(held_out, given))
+    return Restoration(given, held_out, sparse, stopping, device=device, seed=seed, **shape)
+
+
 def _resumed(
-    restoration: Restoration, directory: RunDirectory, config: RestorationConfig, place: torch.device
+    restoration: Restoration,
+    candidates: list[race.Candidate],
+    directory: RunDirectory,
+    config: RestorationConfig,
+    place: torch.device,
 ) -> bool:
     """Begin a restoration's directory, or go on from its latest checkpoint. Returns whether it was finished."""
     directory.open(config)
     if directory.step and restoration.load(directory.checkpoints, directory.step):
         return True
+    for candidate in candidates:
+        candidate.resume()
     checkpoints.clean(directory.checkpoints)
     environment.note(directory.path, place)
-    directory.trim(restoration.iteration)
+    directory.trim(sum(each.restoration.iteration for each in candidates) or restoration.iteration)
     return False
+
+
+def rule_of(stop: str | None, raced: bool) -> str | None:
+    """The rule that "auto" stands for. Raises ConfigError for a rule that cannot tell one k from another."""
+    if stop == "auto":
+        return HELD_OUT if raced else "wmv"
+    if raced and stop != HELD_OUT:
+        what = "no rule" if stop is None else f"the rule {stop!r}"
+        raise ConfigError(
+            f"k is auto and {what} is to stop: only the error at held-out pixels tells one k from another; leave the rule out, or "
+            f"give {HELD_OUT!r}"
+        )
+    return stop
 
 
 def check(
@@ -156,8 +189,9 @@ def check(
     task: Task,
     clean: npt.ArrayLike | None = None,
     *,
+    sparse: SparsityConfig | None = None,
     iterations: int | None = None,
-    stop: str | None = "wmv",
+    stop: str | None = "auto",
     patience: int = 300,
     width: float = 1.0,
     scales: int = 5,
@@ -179,9 +213,15 @@ def check(
         raise ConfigError(f"width is {width:g}; give a factor above 0 and up to 4, 1 for the official network")
     if precision not in ("float32", "bfloat16"):  # float16 would need its loss scaled
         raise ConfigError(one_of("precision", precision, ("float32", "bfloat16")))
-    Stopping(stop, patience)
+    raced = race.asked(attachable(sparse, "restore", RESTORING))
+    rule = rule_of(stop, raced)
+    Stopping(rule, patience)
+    if raced:
+        race.check(task.settings.iterations if iterations is None else iterations)
     given = _tensor(image, "image")
     task.check(given.shape[2:])
+    if rule == HELD_OUT:
+        count(task, given.shape[2:])
     check_size(task, given.shape, width, scales)
     if clean is None:
         return given, None
@@ -192,65 +232,6 @@ def check(
             f"the clean image is {_size(true.shape)} and the restored one will be {_size(expected)}; give one of that size"
         )
     return given, true
-
-
-def _iterate(
-    restoration: Restoration,
-    budget: int,
-    directory: RunDirectory | None,
-    report: RestorationReport,
-    checkpoint_every: int,
-    log_every: int,
-) -> None:
-    """The loop."""
-
-    def save(finished: bool) -> None:
-        if directory is not None:
-            directory.still_ours()
-            restoration.save(directory.checkpoints, finished)
-
-    with report, _interruptible(report.loud) as asked:
-        try:
-            while restoration.iteration < budget and not restoration.stopping.over and not asked():
-                now = restoration.iteration + 1
-                logged = now in (1, budget) or now % log_every == 0
-                restoration.step(logged)
-                report.tick(logged or restoration.stopping.over)
-                if now % checkpoint_every == 0 and now != budget:
-                    save(finished=False)
-        except KeyboardInterrupt:  # in the middle of an iteration, from which nothing can go on
-            raise Interrupted(restoration.result() if restoration.curves.loss else None) from None
-        finished = restoration.iteration >= budget or restoration.stopping.over
-        if restoration.iteration:
-            save(finished)
-        if not finished:
-            raise Interrupted(restoration.result() if restoration.iteration else None)
-
-
-@contextmanager
-def _interruptible(say: bool) -> Iterator[Callable[[], bool]]:
-    """Let the first SIGINT or SIGTERM only be noted, so that the iteration at work is finished; a second one interrupts.
-
-    Elsewhere than in the main thread, where signals cannot be handled, nothing is changed.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    noted: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if noted:
-            raise KeyboardInterrupt
-        noted.append(number)
-        if say:  # not through a stream, in whose writing the signal may have come
-            os.write(2, b"\ninterrupted: stopping after this iteration; again to stop at once\n")
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(noted)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _tensor(image: npt.ArrayLike, what: str) -> Tensor:

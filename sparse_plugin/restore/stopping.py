@@ -4,6 +4,8 @@ Image Prior" (arXiv 2112.06074), ES-WMV and ES-EMV.
 While the network learns the image, successive outputs draw together; once it learns the noise they move apart. The output
 at the lowest variance is kept, and the run is over when the variance was not lower for `patience` iterations.
 
+With held-out pixels (`held_out`) it is the error of the averaged output there that is to be lowest, and the rest is the same.
+
 Their patience is 1000. Outputs of small images draw together again once the noise is learned, below the valley that came
 first, so it must not be too long.
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,6 +23,22 @@ from sparse_plugin.errors import ConfigError, one_of
 
 # Values of an output at which the window is kept; of a larger one, as many spread evenly.
 KEPT = 2**16
+
+# The rule by the error at held-out pixels.
+HELD_OUT = "heldout"
+
+
+class Measure(Protocol):
+    """What a rule looks at: a number of every image, None as long as there is none."""
+
+    def __call__(self, image: Tensor, /) -> float | None:
+        """The number, the lower the better."""
+
+    def state(self) -> dict[str, Tensor]:
+        """For a checkpoint."""
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state`."""
 
 
 class WindowVariance:
@@ -94,30 +113,32 @@ RULES: dict[str, type[WindowVariance | ExponentialVariance]] = {"wmv": WindowVar
 
 
 class Stopping:
-    """When a run is over: its rule's variance was not lower than its lowest for `patience` iterations.
+    """When a run is over: its rule's measure, a variance or an error, was not lower than its lowest for `patience` iterations.
 
-    rule: "wmv", "emv", or None for never. Raises ConfigError for another, or a patience below 1.
+    rule: "wmv", "emv", "heldout", or None for never. held_out: the measure of "heldout". Raises ConfigError for another rule, or
+    a patience below 1.
     """
 
-    def __init__(self, rule: str | None, patience: int) -> None:
-        if rule is not None and rule not in RULES:
-            raise ConfigError(one_of("stopping rule", rule, RULES))
+    def __init__(self, rule: str | None, patience: int, held_out: Measure | None = None) -> None:
+        if rule is not None and rule != HELD_OUT and rule not in RULES:
+            raise ConfigError(one_of("stopping rule", rule, (*RULES, HELD_OUT)))
         if patience < 1:
             raise ConfigError(f"patience is {patience}; give iterations, 1 or more, such as 300")
-        self.measure = None if rule is None else RULES[rule]()
+        self.rule = rule
+        self.measure: Measure | None = held_out if rule is None or rule == HELD_OUT else RULES[rule]()
         self.patience = patience
         self.lowest = math.inf
         self.waited = 0
-        self.variance = math.nan
+        self.variance = math.nan  # the measure's latest value
 
-    def see(self, output: Tensor) -> bool:
-        """Whether the variance, with this output, is the lowest so far."""
-        variance = None if self.measure is None else self.measure(output)
-        if variance is None:
+    def see(self, output: Tensor, average: Tensor | None = None) -> bool:
+        """Whether the measure is the lowest so far, with this output and, for held-out pixels, the average that it came to."""
+        value = None if self.measure is None else self.measure(average if self.rule == HELD_OUT and average is not None else output)
+        if value is None:
             return False
-        self.variance = variance
-        lower = variance < self.lowest
-        self.lowest = min(variance, self.lowest)
+        self.variance = value
+        lower = value < self.lowest
+        self.lowest = min(value, self.lowest)
         self.waited = 0 if lower else self.waited + 1
         return lower
 

@@ -64,6 +64,19 @@ class Task:
         """A(x): what would be given, were image the clean one. Differentiable."""
         return image
 
+    @property
+    def whole(self) -> Task:
+        """The task itself, where this one keeps something of it back."""
+        return self
+
+    def known(self, given: Sequence[int]) -> Tensor:
+        """Which pixels of an image of given height and width are known: (1, 1, height, width), bool."""
+        return torch.ones(1, 1, *given[:2], dtype=torch.bool)
+
+    def residual(self, image: Tensor, given: Tensor) -> Tensor:
+        """A(image) - given, zero where nothing is known: of given's shape, differentiable in image."""
+        return self.observe(image) - given
+
     def loss(self, image: Tensor, given: Tensor) -> Tensor:
         """‖A(image) - given‖² over the number of values: a scalar, differentiable in image."""
         return F.mse_loss(self.observe(image), given)
@@ -136,6 +149,13 @@ class Inpaint(Task):
 
     def observe(self, image: Tensor) -> Tensor:
         return image * self._known.to(image.device)
+
+    def known(self, given: Sequence[int]) -> Tensor:
+        del given
+        return self._known
+
+    def residual(self, image: Tensor, given: Tensor) -> Tensor:
+        return self.observe(image) - self.observe(given)
 
     def loss(self, image: Tensor, given: Tensor) -> Tensor:
         return F.mse_loss(self.observe(image), self.observe(given))

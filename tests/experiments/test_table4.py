@@ -10,6 +10,8 @@ from PIL import Image
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.experiments import table4
+from sparse_plugin.experiments.records import restorations
+from sparse_plugin.experiments.restored_page import groups
 from sparse_plugin.experiments.table4 import SCALES, find
 from sparse_plugin.experiments.table4 import run_table4 as run
 from sparse_plugin.experiments.table4_report import PAPER, by_run
@@ -166,3 +168,31 @@ def test_built_in_photographs_by_default(tmp_path):
     quick = ["--iterations", "10", "--width", "0.0625", "--crop", "64", "--methods", "vanilla", "--device", "cpu"]
     done = CliRunner().invoke(cli, ["experiment", "table4", "--out", str(tmp_path), *quick])
     assert done.exit_code == 0 and "| astronaut |" in done.output, done.output
+
+
+def test_auto_chooses_without_the_clean_image_and_says_what(images, tmp_path):
+    options = {**QUICK, "runs": 1, "iterations": 40, "methods": ["vanilla", "l0_inf:k=auto"], "record": tmp_path / "runs.jsonl"}
+    said, code = run(tmp_path / "out", [images], **options)
+    assert code == 0
+    automatic = {made.image: made for made in find([tmp_path / "out"]) if made.method == "l0_inf-k=auto"}
+    assert set(automatic) == {"one", "two"}
+    for made in automatic.values():
+        chosen = made.chosen
+        assert chosen["criterion"] == "heldout" and len(chosen["k"]) == 5 and chosen["iterations"] <= 80
+        assert chosen["psnr"]["average"] <= made.psnr["average"][0] + 1e-4
+        row = f"| l0_inf-k=auto | {made.image} | 0 | {chosen['k'][0]:g} | {chosen['iteration']} | "
+        assert row + f"{chosen['psnr']['single']:.2f} / {chosen['psnr']['average']:.2f}" in said
+    assert not any(made.chosen for made in find([tmp_path / "out"]) if made.method == "vanilla")
+    records = restorations(tmp_path / "runs.jsonl")
+    assert {record.image["name"]: record.chosen for record in records if record.chosen} == {
+        name: made.chosen for name, made in automatic.items()
+    }
+    (group,) = groups(records)  # beside the plain ones, of which it differs by its rule
+    assert len(group.records) == 4
+    assert run(tmp_path / "out", [images], **options)[1] == 0
+
+
+def test_auto_that_cannot_choose_is_refused_before_anything_is_denoised(images, tmp_path):
+    with pytest.raises(ConfigError, match="20 iterations are too few to tell one k from another"):
+        run(tmp_path / "out", [images], **{**QUICK, "methods": ["vanilla", "l0_inf:k=auto"]})
+    assert not (tmp_path / "out").exists()

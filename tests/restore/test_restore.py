@@ -322,7 +322,7 @@ class TestRefusals:
             (CLEAN, {"scales": 0}, "scales is 0; give 1 or more"),
             (CLEAN, {"width": 0}, "width is 0; give a factor above 0"),
             (CLEAN, {"patience": 0}, "patience is 0; give iterations"),
-            (CLEAN, {"stop": "emw"}, "there is no stopping rule 'emw'; there are emv, wmv. Did you mean 'emv'"),
+            (CLEAN, {"stop": "emw"}, "there is no stopping rule 'emw'; there are emv, heldout, wmv. Did you mean 'emv'"),
             (CLEAN, {"precision": "float16"}, "there is no precision 'float16'; there are bfloat16, float32"),
             (CLEAN, {"device": "tpu9"}, "the device is 'tpu9'; give cpu"),
             (CLEAN, {"task": Inpaint(np.eye(20))}, "the mask is 20x20 and the image 41x35; give a mask of the image's"),

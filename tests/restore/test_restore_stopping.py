@@ -92,7 +92,7 @@ def test_no_rule_never_stops():
 
 
 def test_what_cannot_be_a_rule_is_refused():
-    with pytest.raises(ConfigError, match="there is no stopping rule 'wvm'; there are emv, wmv"):
+    with pytest.raises(ConfigError, match="there is no stopping rule 'wvm'; there are emv, heldout, wmv"):
         Stopping("wvm", 10)
     with pytest.raises(ConfigError, match="patience is 0; give iterations, 1 or more"):
         Stopping("wmv", 0)
