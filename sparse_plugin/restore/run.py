@@ -109,47 +109,69 @@ def restore(
         None if sparse is None else sparse.flat(),
     )
     place = device_of(device)
-    shape = {"seed": seed, "width": width, "scales": scales, "precision": precision, "compiled": compiled}
-    begin = partial(_begin, given, task, stop, patience, clean=true, device=place, **shape)
+    begin = partial(
+        _begin,
+        *(given, task, Stopping(stop, patience)),
+        seed=seed,
+        width=width,
+        scales=scales,
+        clean=true,
+        device=place,
+        precision=precision,
+        compiled=compiled,
+    )
     directory = None if run_dir is None else RunDirectory(Path(run_dir))
+    every = {"checkpoint_every": checkpoint_every, "log_every": log_every}
     with torch.random.fork_rng([place] if place.type == "cuda" else []):
         candidates = race.candidates(sparse, begin, directory) if raced else []
-        restoration = candidates[0].restoration if candidates else begin(sparse)
+        restoration = candidates[0].restoration if raced else begin(sparse)
         with directory.locked() if directory else nullcontext():
             if directory is None or not _resumed(restoration, candidates, directory, config, place):
                 tell(precision, place)
-                shown = race.bound(budget) if raced else budget
-                others = sum(each.restoration.iteration for each in candidates[1:])
-                report = RestorationReport(title or task.name, restoration, shown, directory, progress, others)
-                with report, interruptible(report.loud) as is_asked:
-                    loop = Loop(budget, directory, report, checkpoint_every, log_every, is_asked)
-                    if raced:
-                        restoration = race.run(candidates, loop)
-                    else:
-                        iterate(restoration, loop)
+                restoration = _iterated(restoration, candidates, budget, directory, title or task.name, progress, **every)
             if directory is not None:
                 race.forget(directory)
     return restoration.result()
 
 
+def _iterated(
+    restoration: Restoration,
+    candidates: list[race.Candidate],
+    budget: int,
+    directory: RunDirectory | None,
+    title: str,
+    progress: bool,
+    **every: int,
+) -> Restoration:
+    """Bring a restoration to its end, or race the candidates, of which it is the first. Returns the one whose result it is."""
+    total = race.bound(budget) if candidates else budget
+    others = sum(each.restoration.iteration for each in candidates[1:])
+    report = RestorationReport(title, restoration, total, directory, progress, others)
+    with report, interruptible(report.loud) as asked:
+        loop = Loop(budget, directory, report, asked=asked, **every)
+        if candidates:
+            return race.run(candidates, loop)
+        iterate(restoration, loop)
+    return restoration
+
+
 def _begin(
     given: Tensor,
     task: Task,
-    stop: str | None,
-    patience: int,
+    rule: Stopping,
     sparse: SparsityConfig | None,
     *,
     device: torch.device,
     seed: int,
     **shape: Any,
 ) -> Restoration:
-    """A restoration before its first iteration."""
-    given = given.to(device)
-    if stop != HELD_OUT:
-        return Restoration(given, task, sparse, Stopping(stop, patience), device=device, seed=seed, **shape)
-    held_out = HeldOut(task, given, seed)
-    stopping = Stopping(stop, patience, HeldOutError(held_out, given))
-    return Restoration(given, held_out, sparse, stopping, device=device, seed=seed, **shape)
+    """A restoration before its first iteration. rule: of which it has one of its own."""
+    stopping = Stopping(rule.rule, rule.patience)
+    if rule.rule == HELD_OUT:
+        given = given.to(device)
+        task = held_out = HeldOut(task, given, seed)
+        stopping.measure = HeldOutError(held_out, given)
+    return Restoration(given, task, sparse, stopping, device=device, seed=seed, **shape)
 
 
 def _resumed(

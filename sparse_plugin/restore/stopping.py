@@ -115,17 +115,17 @@ RULES: dict[str, type[WindowVariance | ExponentialVariance]] = {"wmv": WindowVar
 class Stopping:
     """When a run is over: its rule's measure, a variance or an error, was not lower than its lowest for `patience` iterations.
 
-    rule: "wmv", "emv", "heldout", or None for never. held_out: the measure of "heldout". Raises ConfigError for another rule, or
-    a patience below 1.
+    rule: "wmv", "emv", "heldout", whose measure is to be set, or None for never. Raises ConfigError for another rule, or a
+    patience below 1.
     """
 
-    def __init__(self, rule: str | None, patience: int, held_out: Measure | None = None) -> None:
+    def __init__(self, rule: str | None, patience: int) -> None:
         if rule is not None and rule != HELD_OUT and rule not in RULES:
             raise ConfigError(one_of("stopping rule", rule, (*RULES, HELD_OUT)))
         if patience < 1:
             raise ConfigError(f"patience is {patience}; give iterations, 1 or more, such as 300")
         self.rule = rule
-        self.measure: Measure | None = held_out if rule is None or rule == HELD_OUT else RULES[rule]()
+        self.measure: Measure | None = RULES[rule]() if rule in RULES else None
         self.patience = patience
         self.lowest = math.inf
         self.waited = 0
