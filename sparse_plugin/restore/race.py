@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError, DivergedError
@@ -40,12 +41,33 @@ def asked(sparse: SparsityConfig | None) -> bool:
     """Whether k is to be chosen. Raises ConfigError for an `auto` of which a part would have no effect."""
     if sparse is None or sparse.build().automatic is None:
         return False
-    if sparse.settings.get("k") != "auto":
+    autos = [regularizer for regularizer, of in _sections(sparse).items() if "auto" in str(of.get("k"))]
+    if len(autos) != 1 or _sections(sparse)[autos[0]]["k"] != "auto":
         raise ConfigError(
-            f"{sparse.build()}: a restoration races one k for all scales, so that shares, steps and lists have no meaning; write "
-            "k: auto and nothing beside it"
+            f"{sparse.build()}: a restoration races one k of one regularizer for all scales, so that shares, steps, lists and a second "
+            "auto have no meaning; write k: auto once and nothing beside it"
         )
     return True
+
+
+def _sections(sparse: SparsityConfig) -> dict[str, Mapping[str, Any]]:
+    """The settings of each regularizer, by its name."""
+    if isinstance(sparse.regularizer, list):
+        return {name: sparse.settings.get(name) or {} for name in sparse.regularizer}
+    return {str(sparse.regularizer): sparse.settings}
+
+
+def _automatic(sparse: SparsityConfig) -> str:
+    """The name of the regularizer whose k is to be chosen."""
+    return next(name for name, of in _sections(sparse).items() if of.get("k") == "auto")
+
+
+def _with(sparse: SparsityConfig, k: float) -> SparsityConfig:
+    """The config with a k in place of auto."""
+    if not isinstance(sparse.regularizer, list):
+        return sparse.with_settings(k=k)
+    name = _automatic(sparse)
+    return sparse.with_settings(**{name: {**_sections(sparse)[name], "k": k}})
 
 
 def check(iterations: int) -> None:
@@ -66,11 +88,12 @@ def bound(iterations: int) -> int:
 
 @dataclass(eq=False)
 class Candidate:
-    """One k that is raced. folder: of its checkpoints, None where none are kept."""
+    """One k that is raced. folder: of its checkpoints, None where none are kept. count: of the representations it acts on."""
 
     k: float
     restoration: Restoration
     folder: Path | None
+    count: int
     diverged: bool = False
 
     def resume(self) -> None:
@@ -99,15 +122,18 @@ def candidates(
     """Those of LEVELS, each before its first iteration; without those that would keep less than one of few channels."""
     assert sparse is not None
     place = None if directory is None else directory.path / FOLDER
+    own = _sections(sparse)[_automatic(sparse)].get("sites")
     found: list[Candidate] = []
     for k in LEVELS:
         try:
-            restoration = begin(sparse.with_settings(k=k))
+            restoration = begin(_with(sparse, k))
         except ConfigError:
             if not found:  # of all of Γ nothing is too little: something else is wrong
                 raise
             continue
-        found.append(Candidate(k, restoration, None if place is None else place / f"k={k:g}"))
+        assert restoration.attachment is not None
+        acted_on = 1 if isinstance(own, str) else len(own or restoration.attachment.sites)
+        found.append(Candidate(k, restoration, None if place is None else place / f"k={k:g}", acted_on))
     return found
 
 
@@ -164,13 +190,13 @@ def _best_so_far(racing: list[Candidate]) -> RestorationResult | None:
 def _choice(best: Candidate, racing: list[Candidate]) -> Choice:
     restoration = best.restoration
     plain = restoration.choice()
-    assert plain is not None and restoration.attachment is not None
+    assert plain is not None
     return Choice(
         HELD_OUT,
         plain.value,
         plain.iteration,
         plain.pixels,
-        (best.k,) * len(restoration.attachment.sites),
+        (best.k,) * best.count,
         tuple(each.raced() for each in racing),
         sum(len(each.restoration.curves.loss) for each in racing),
     )

@@ -30,6 +30,10 @@ def sparse(k, name="l0_inf"):
     return SparsityConfig.from_mapping({"regularizer": name, "k": k})
 
 
+def composed(l0, l0_inf):
+    return SparsityConfig.from_mapping({"regularizer": ["l0", "l0_inf"], "l0": l0, "l0_inf": l0_inf})
+
+
 AUTO = sparse("auto")
 
 
@@ -199,6 +203,15 @@ class TestRace:
         with pytest.raises(DivergedError, match="no finite number"):
             quick(sparse=AUTO)
 
+    def test_of_several_regularizers_one_may_choose(self):
+        own = {"k": "auto", "sites": "encoders.1:output"}
+        for config, k in ((composed({"k": 0.5}, {"k": "auto"}), 2), (composed({"k": 0.5}, own), 1)):
+            result = quick(sparse=config)
+            assert len(result.chosen.k) == k
+            assert all(share <= 0.5 for share in result.curves.density[40])
+        section = {**own, "k": result.chosen.k[0]}
+        assert same(result, quick(sparse=composed({"k": 0.5}, section), stop="heldout"))
+
     @pytest.mark.parametrize(
         ("image", "task"),
         [(CLEAN * MASK[..., None], Inpaint(MASK)), (CLEAN, Upscale(2))],
@@ -222,9 +235,11 @@ FEW[:20, :30] = True
         ({"stop": "emv"}, "k is auto and the rule 'emv' is to stop"),
         ({"stop": None}, "k is auto and no rule is to stop"),
         ({"iterations": 39}, "k is auto and 39 iterations are too few to tell one k from another; give 40 or more, or a k"),
-        ({"sparse": sparse({"auto": 0.4})}, "a restoration races one k for all scales, so that shares, steps and lists"),
-        ({"sparse": sparse({"auto": 0.5, "measure": 5, "steps": 9})}, "write k: auto and nothing beside it"),
-        ({"sparse": sparse(["auto", 0.5])}, "a restoration races one k for all scales"),
+        ({"sparse": sparse({"auto": 0.4})}, "a restoration races one k of one regularizer for all scales, so that shares, steps, lists"),
+        ({"sparse": sparse({"auto": 0.5, "measure": 5, "steps": 9})}, "write k: auto once and nothing beside it"),
+        ({"sparse": sparse(["auto", 0.5])}, "a restoration races one k of one regularizer for all scales"),
+        ({"sparse": composed({"k": "auto"}, {"k": "auto"})}, "races one k of one regularizer"),
+        ({"sparse": composed({"k": 0.5}, {"k": {"auto": 0.5}})}, "races one k of one regularizer"),
         ({"task": Inpaint(FEW)}, "600 pixels are known, of which 5 % would be held out: 30, where 32 or more can tell; give an image with 640"),
         ({"image": NOISY[:20, :30]}, "600 pixels are known"),
         ({"image": NOISY[:20, :30], "task": Upscale(2)}, "600 pixels are known"),
