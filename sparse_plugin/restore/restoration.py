@@ -216,7 +216,9 @@ class Restoration:
         if self._kept is None or self.stopping.rule is None:
             return None
         iteration, pixels = self._kept[0], self.task.pixels if isinstance(self.task, HeldOut) else 0
-        return Choice(self.stopping.rule, self.curves.variance[iteration - 1], iteration, pixels)
+        # Of an iteration that an interruption cut short there may be no value yet; of a finished restoration no rule any more.
+        value = self.curves.variance[iteration - 1] if iteration <= len(self.curves.variance) else self.stopping.lowest
+        return Choice(self.stopping.rule, value, iteration, pixels)
 
     def save(self, folder: Path, finished: bool) -> None:
         """Write a checkpoint; of a finished restoration only what `result` needs, as nothing goes on from it.

@@ -187,6 +187,21 @@ class TestRace:
         monkeypatch.setattr(Report, "tick", tick)
         assert same(quick(sparse=AUTO, run_dir=tmp_path / "run", clean=CLEAN), quick(sparse=AUTO, clean=CLEAN))
 
+    @pytest.mark.parametrize("config", [AUTO, sparse(0.5)], ids=["race", "one k"])
+    def test_an_interruption_in_the_middle_of_an_iteration(self, config, monkeypatch):
+        see = Restoration._see
+
+        def interrupted(self, output):
+            see(self, output)
+            if self.iteration == 6:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(Restoration, "_see", interrupted)
+        with pytest.raises(Interrupted) as caught:
+            quick(sparse=config, stop="heldout")
+        result = caught.value.result
+        assert result.iterations == 5 and result.chosen.iteration <= 6 and 0 < result.chosen.value < 1
+
     def test_one_that_diverges_is_left_behind(self, monkeypatch):
         step, broken = Restoration.step, {0.5}
 
