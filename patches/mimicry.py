@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sparse_plugin.hosts import until
 from sparse_plugin.hosts.host import Example, Host
 from sparse_plugin.hosts.recognize import Revision
 from sparse_plugin.network.adapters import Adapter
@@ -48,7 +49,11 @@ _METRICS = "torch_mimicry.metrics"
 
 
 class Mimicry(Host):
-    """Also puts the plugin's figures into the log of mimicry's Trainer, and lets PyPI's release import on today's torch."""
+    """Also puts the plugin's figures into the log of mimicry's Trainer, stops it where `tune` asks, and lets PyPI's release import
+    on today's torch.
+    """
+
+    stops = True
 
     def __init__(self) -> None:
         super().__init__(
@@ -93,6 +98,7 @@ class Mimicry(Host):
                 self._logged[trainer.logger] = handle
 
         self.wrap(session, "torch_mimicry.training.trainer:Trainer.__init__", trainer_built)
+        self.wrap(session, "torch_mimicry.training.trainer:Trainer.train", _train)
         self.wrap(session, "torch_mimicry.training.logger:Logger.write_summaries", self._summarize)
 
     def examples(self, root: Path) -> Iterator[Example]:
@@ -124,6 +130,21 @@ class Mimicry(Host):
             if measured.penalty is not None:
                 log_data.add_metric("penalty", measured.penalty, group="penalty", precision=8)
         return wrapped(*args, **kwargs)
+
+
+def _train(wrapped: Any, trainer: Any, args: Any, kwargs: Any) -> Any:
+    """Train up to the step at which the run is to stop: the Trainer then saves a checkpoint, from which it goes on by itself."""
+    share, steps = until.share(), trainer.num_steps
+    if share is None:
+        return wrapped(*args, **kwargs)
+    trainer.num_steps = max(1, round(share * steps))
+    try:
+        result = wrapped(*args, **kwargs)
+        if any(Path(trainer.netG_ckpt_dir).glob(f"*_{trainer.num_steps}_steps.pth")):  # not where it was interrupted before
+            until.stopped(trainer.num_steps, steps)
+        return result
+    finally:
+        trainer.num_steps = steps
 
 
 HOST = Mimicry()

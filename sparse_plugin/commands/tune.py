@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from sparse_plugin.commands.options import imported, source_of
+from sparse_plugin.commands.options import imported, refuse, source_of
 from sparse_plugin.errors import ConfigError
 
 # What `tune` says itself, and the options of `train` and `restore` that would say it otherwise.
@@ -20,6 +20,11 @@ OWN = {
     "keep_at": "it stops runs where it has to",
     "force": "nothing is written over",
 }
+
+# Options that say something of a trainer of others alone.
+OF_OTHERS = ("goal", "checkpoint", "generator", "arguments", "inputs", "key", "bounds", "size", "host", "steps", "whole", "data")
+# Those by which samples are drawn from its checkpoints.
+DRAWING = ("arguments", "inputs", "key", "bounds", "size", "checkpoint", "data", "samples", "inception", "kid_subset", "device")
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -37,8 +42,25 @@ OWN = {
 @click.option(
     "--sites", default="auto", show_default=True, metavar="PATH,...", help="Beside D1: auto, paths; or d1 for none."
 )
-@click.option("--metric", metavar="NAME", help="As for evaluate.  [default: FID with --inception, else FD-lite0]")
+@click.option(
+    "--metric",
+    metavar="NAME",
+    help="As for evaluate, or tensorboard:TAG, jsonl:FILE:KEY, regex:PATTERN.  [default: FID with --inception, else FD-lite0]",
+)
+@click.option("--goal", type=click.Choice(["min", "max"]), help="Of a number that the trainer writes: which is better.")
 @click.option("--data", metavar="PATH", help="Real images that samples of a trainer of others are measured against.")
+@click.option(
+    "--checkpoint", metavar="PATTERN", help="Files in {dir} that samples are drawn from, as in 'netG/*.pth'; the latest."
+)
+@click.option("--generator", metavar="MODULE:CLASS", help="Of a trainer of others, as for run and evaluate.")
+@click.option("--arg", "arguments", multiple=True, metavar="[KEY=]VALUE", help="For its constructor, as for evaluate.")
+@click.option("--input", "inputs", multiple=True, metavar="SHAPE", help="Of one batch, as for evaluate.")
+@click.option("--key", metavar="NAME", help="Where in the checkpoint its state_dict is, as for evaluate.")
+@click.option("--range", "bounds", nargs=2, type=float, default=(-1.0, 1.0), show_default=True, help="Of its images.")
+@click.option("--size", default=32, show_default=True, help="Of its images, in pixels.")
+@click.option("--host", metavar="NAME", help="The host patch to use, as for run.")
+@click.option("--steps", type=int, help="Of a whole run of a trainer of others, for a --budget in steps.")
+@click.option("--whole", is_flag=True, help="Race whole runs, though the trainer could be stopped.")
 @click.option("--samples", type=int, help="Images that are drawn and measured.  [default: 10000]")
 @click.option("--inception", metavar="FILE", help="Inception's weights, for FID; as for evaluate.")
 @click.option("--kid-subset", type=int, help="As for evaluate.")
@@ -54,6 +76,7 @@ def tune(command: tuple[str, ...], **options: Any) -> None:
 
     \b
         sparse-plugin tune --budget 0.3 --seeds 3 -- train dcgan --data cifar10 --width 0.25
+        sparse-plugin tune --metric jsonl:log.jsonl:fid --goal min -- python train.py --out {dir} --seed {seed}
 
     The same command again goes on; what is finished is not trained again. Exits 1 where a candidate failed.
     """
@@ -69,7 +92,7 @@ def tune(command: tuple[str, ...], **options: Any) -> None:
     methods = split(options.pop("methods")) or list(DEFAULT_METHODS)
     shares = _shares(options.pop("shares"))
     sites = split([options.pop("sites")])
-    target = _target(list(command), options)
+    target = _target(list(command), {**options, "imports": imports})
     said, code = race(target, **kept, methods=methods, shares=shares, sites=sites, imports=imports)
     click.echo(said)
     sys.exit(code)
@@ -79,8 +102,9 @@ def _target(words: list[str], options: dict[str, Any]) -> Any:
     """What is tuned, by the first word of the command."""
     first, *rest = words[1:] if words[0] == "sparse-plugin" and len(words) > 1 else words
     if first == "train":
+        refuse(OF_OTHERS, "it is of a trainer of others, and what stands behind `tune` is train; leave it out")
         return _gan(rest, options)
-    raise ConfigError(f"there is no command {first!r} that can be tuned; give `train dcgan ...`")
+    return _of_others(words, options)
 
 
 def _shares(text: str) -> list[float]:
@@ -114,10 +138,46 @@ def _gan(words: list[str], options: dict[str, Any]) -> Any:
     for name in ("run_dir", "config_file", "sparse", "assignments", "keep_at"):
         del given[name]
     data, arch, seed = source_of(given), given.pop("arch"), given.pop("seed")
-    if options["data"] is not None:
-        raise ConfigError(f"--data was given to tune, and {arch} is measured against what it is trained on; give it behind train")
     size, device = given.pop("size"), given.pop("device") or options["device"]
     metric = next(iter(named([options["metric"] or ("FID" if options["inception"] else "FD-lite0")])))
     samples = options["samples"] or 10_000
     scoring = Scoring(data, size, metric, samples, options["inception"], options["kid_subset"], device)
     return GanTarget(arch, words, scoring, {**given, "size": size, "device": device}, seed)
+
+
+def _of_others(words: list[str], options: dict[str, Any]) -> Any:
+    """The target of `tune -- python train.py ...`."""
+    from sparse_plugin.metrics.tables import better, named
+    from sparse_plugin.tune.launched import HostTarget, WrittenScorer
+    from sparse_plugin.tune.metric import WAYS, parse
+    from sparse_plugin.tune.target import Goal
+
+    launcher = [part for name in ("host", "generator") if options[name] for part in (f"--{name}", options[name])]
+    launcher += [part for file in options["imports"] for part in ("--import", file)]
+    shared = {"launcher": launcher, "host": options["host"], "steps": options["steps"], "whole": options["whole"]}
+    written = parse(options["metric"] or "")
+    if written is not None:
+        refuse(DRAWING, f"it is of images that are drawn from checkpoints, and the metric is {options['metric']}; leave it out")
+        if options["goal"] is None:
+            raise ConfigError(f"whether lower or higher values of {options['metric']} are better is not known; give --goal min or max")
+        return HostTarget(words, WrittenScorer(written), Goal(options["metric"], options["goal"] == "min", ratio=True), **shared)
+    refuse(("goal",), "a metric that is measured knows what is better; leave it out")
+    if options["generator"] is None or options["checkpoint"] is None:
+        raise ConfigError(
+            "images are drawn from a checkpoint by --generator MODULE:CLASS and --checkpoint PATTERN; give both, or have a number "
+            f"read that the trainer writes, by --metric {WAYS}"
+        )
+    from sparse_plugin.data import Source
+    from sparse_plugin.evaluate.sampling import GeneratorSpec
+    from sparse_plugin.tune.gans import Scoring
+    from sparse_plugin.tune.sampled import SampledScorer
+
+    metric = next(iter(named([options["metric"] or ("FID" if options["inception"] else "FD-lite0")])))
+    names = {name: options[name] for name in ("arguments", "inputs", "key")}
+    spec = GeneratorSpec(options["generator"], **names, imports=options["imports"], low=options["bounds"][0], high=options["bounds"][1])
+    samples, weights = options["samples"] or 10_000, options["inception"]
+    scoring = Scoring(
+        Source(options["data"]), options["size"], metric, samples, weights, options["kid_subset"], options["device"]
+    )
+    lower = better(metric) == "lower"
+    return HostTarget(words, SampledScorer(spec, options["checkpoint"], scoring), Goal(metric, lower, ratio=lower), **shared)

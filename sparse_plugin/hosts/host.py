@@ -85,6 +85,8 @@ class Host:
 
     # The function where `patch` itself brings the penalty to the generator's loss, if `losses` cannot name one.
     patched_loss = ""
+    # Whether `patch` stops the framework's trainer where `until.share()` says, and the same command goes on from there.
+    stops = False
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ def supervise(command: list[str], env: dict[str, str]) -> int:
     waited_for = {*_PASSED_ON, signal.SIGCHLD}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)
     try:
-        child = subprocess.Popen(command, env=env, preexec_fn=_child(mask), close_fds=False)
+        child = subprocess.Popen(command, env=env, preexec_fn=bound_to_us(mask), close_fds=False)
         while child.poll() is None:
             info = signal.sigwaitinfo(waited_for)
             # What the terminal sends goes to the whole foreground group, the child included; the rest came to us alone.
@@ -54,7 +54,7 @@ def _handled(handle: Callable[[int], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _child(mask: set[signal.Signals | int]) -> Callable[[], None]:
+def bound_to_us(mask: set[signal.Signals | int]) -> Callable[[], None]:
     """What the child does before it becomes the command: our signal mask back, and no life after our death."""
     try:
         import ctypes

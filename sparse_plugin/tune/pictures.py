@@ -49,3 +49,19 @@ def _png(image: Any) -> bytes:
     file = BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
+
+
+def newest(folder: Path, target: Path) -> None:
+    """Write the latest picture below a folder as PNG, of at most 640 pixels; nothing where there is none, or one is there already."""
+    from PIL import Image
+
+    found = [path for path in folder.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg") and path.is_file()]
+    for path in sorted(found, key=lambda each: each.stat().st_mtime_ns, reverse=True)[:1]:
+        if target.exists() and target.stat().st_mtime_ns >= path.stat().st_mtime_ns:
+            return
+        try:
+            picture = Image.open(path).convert("RGB")
+        except OSError:  # it is none, or half of one
+            return
+        picture.thumbnail((640, 640))
+        write(target, _png(picture))

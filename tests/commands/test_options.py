@@ -321,7 +321,7 @@ BY_HAND = {
     "sites": {"arguments", "inputs", "imports", "as_json"},
     "list": {"as_json", "kernels", "imports"},
     "strip": {"output"},
-    "tune": {"budget", "seeds", "methods", "shares", "sites", "metric", "data", "samples", "inception", "kid_subset", "out", "dry_run", "imports", "device"},
+    "tune": {"budget", "seeds", "methods", "shares", "sites", "metric", "data", "samples", "inception", "kid_subset", "out", "dry_run", "imports", "device", "goal", "checkpoint", "generator", "arguments", "inputs", "key", "bounds", "size", "host", "steps", "whole"},
     **{name: {"imports"} for name in ("run", "figure", *(f"restore {kind}" for kind in KINDS))},
     **{f"experiment table{number}": {"imports"} for number in range(1, 5)},
 }  # fmt: skip
