@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from sparse_plugin.commands.options import imported, refuse, source_of
-from sparse_plugin.errors import ConfigError
+from sparse_plugin.errors import ConfigError, one_of
 
 # What `tune` says itself, and the options of `train` and `restore` that would say it otherwise.
 OWN = {
@@ -34,7 +34,7 @@ DRAWING = ("arguments", "inputs", "key", "bounds", "size", "checkpoint", "data",
     "--methods",
     multiple=True,
     metavar="NAME,...",
-    help='What is raced, as in "l0_inf,l1:weight=0.1".  [default: l0_inf,l0,l1,ml_csc]',
+    help='What is raced, as in "l0_inf,l1:weight=0.1".  [default: l0_inf,l0,l1,ml_csc; of restore l0_inf,l0]',
 )
 @click.option(
     "--shares", default="0.35,0.5,0.75", show_default=True, metavar="X,...", help="Levels, of the natural density of Γ."
@@ -76,6 +76,7 @@ def tune(command: tuple[str, ...], **options: Any) -> None:
 
     \b
         sparse-plugin tune --budget 0.3 --seeds 3 -- train dcgan --data cifar10 --width 0.25
+        sparse-plugin tune --budget 0.8 -- restore denoise clean.png --add-noise
         sparse-plugin tune --metric jsonl:log.jsonl:fid --goal min -- python train.py --out {dir} --seed {seed}
 
     The same command again goes on; what is finished is not trained again. Exits 1 where a candidate failed.
@@ -84,12 +85,14 @@ def tune(command: tuple[str, ...], **options: Any) -> None:
     from sparse_plugin.support.optional import need
 
     need("tuning", "experiments", "numpy", "PIL", "safetensors", "torch_fidelity", "torchvision", "matplotlib", "scipy")
-    from sparse_plugin.tune.candidates import DEFAULT_METHODS
+    from sparse_plugin.restore.allocator import keep_pages
     from sparse_plugin.tune.tune import tune as race
+
+    keep_pages()
 
     kept = {name: options.pop(name) for name in ("budget", "seeds", "out", "dry_run")}
     imports = imported(options.pop("imports"))
-    methods = split(options.pop("methods")) or list(DEFAULT_METHODS)
+    methods = split(options.pop("methods"))
     shares = _shares(options.pop("shares"))
     sites = split([options.pop("sites")])
     target = _target(list(command), {**options, "imports": imports})
@@ -104,6 +107,9 @@ def _target(words: list[str], options: dict[str, Any]) -> Any:
     if first == "train":
         refuse(OF_OTHERS, "it is of a trainer of others, and what stands behind `tune` is train; leave it out")
         return _gan(rest, options)
+    if first == "restore":
+        refuse((*OF_OTHERS, "metric", "samples", "inception", "kid_subset"), "restorations are raced by their PSNR; leave it out")
+        return _restoration(rest, options)
     return _of_others(words, options)
 
 
@@ -143,6 +149,23 @@ def _gan(words: list[str], options: dict[str, Any]) -> Any:
     samples = options["samples"] or 10_000
     scoring = Scoring(data, size, metric, samples, options["inception"], options["kid_subset"], device)
     return GanTarget(arch, words, scoring, {**given, "size": size, "device": device}, seed)
+
+
+def _restoration(words: list[str], options: dict[str, Any]) -> Any:
+    """The target of `tune restore KIND ...`."""
+    from sparse_plugin.commands.restore import restore
+    from sparse_plugin.tune.restorations import RestorationTarget
+
+    kind, *rest = words or [""]
+    if kind not in restore.commands:
+        raise ConfigError(one_of("restoration", kind, restore.commands))
+    given = _parsed(restore.commands[kind], rest, ["-o", "tune/"])
+    imported(given.pop("imports"))
+    for name in ("output", "config_file", "sparse", "assignments", "force"):
+        del given[name]
+    given["stop"] = None if given["stop"] == "none" else given["stop"]
+    given["device"] = given["device"] or options["device"]
+    return RestorationTarget(kind, rest, given.pop("images"), given, given.pop("seed"))
 
 
 def _of_others(words: list[str], options: dict[str, Any]) -> Any:

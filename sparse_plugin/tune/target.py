@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.tune.candidates import Candidate, Natural
+from sparse_plugin.tune.candidates import DEFAULT_METHODS, Candidate, Natural
 from sparse_plugin.tune.trial import Score, Trial
 
 
@@ -38,7 +38,8 @@ class Target(ABC):
     """Whose runs are raced.
 
     title: for people. steps: of a whole run, None where they are not known. stops: whether a run can be stopped at a share and
-    gone on with. first_seed: seeds count from it on.
+    gone on with. first_seed: seeds count from it on. arch: whose defaults regularizers have. methods: that are raced where nobody
+    says. further: sites beside D1.
     """
 
     title: str
@@ -47,6 +48,7 @@ class Target(ABC):
     stops: bool = False
     first_seed: int = 0
     arch: str = ""
+    methods: tuple[str, ...] = DEFAULT_METHODS
     further: tuple[Site, ...] = field(default=())
 
     @abstractmethod

@@ -11,7 +11,7 @@ from sparse_plugin.experiments.engine import Engine, local, say_line
 from sparse_plugin.support.files import content, make_folder, understood, write
 from sparse_plugin.tune import report
 from sparse_plugin.tune.budget import Budget, Rung, cost, plan
-from sparse_plugin.tune.candidates import DEFAULT_METHODS, SHARES, Candidate, wanted
+from sparse_plugin.tune.candidates import SHARES, Candidate, wanted
 from sparse_plugin.tune.page import write_page
 from sparse_plugin.tune.race import Race
 from sparse_plugin.tune.target import Target
@@ -26,7 +26,7 @@ def tune(
     *,
     budget: str = "0.3",
     seeds: int = 2,
-    methods: Sequence[str] = DEFAULT_METHODS,
+    methods: Sequence[str] = (),
     shares: Sequence[float] = SHARES,
     sites: Sequence[str] = (AUTO,),
     imports: Iterable[str] = (),
@@ -37,8 +37,8 @@ def tune(
     where a candidate failed.
 
     budget: a share of the full grid's steps, or steps, see `Budget`. seeds: of each candidate that reaches the end. methods,
-    shares: as of `candidates.wanted`. sites: "auto" for D1 and what else is possible, "d1" for D1 alone, or further paths.
-    dry_run: say what would be raced. engine: what places runs.
+    shares: as of `candidates.wanted`; methods by default the target's. sites: "auto" for D1 and what else is possible, "d1" for
+    D1 alone, or further paths. dry_run: say what would be raced. engine: what places runs.
 
     Raises ConfigError for what cannot be raced, before anything is trained, and where out holds another target; FailedRun
     where vanilla fails.
@@ -49,7 +49,7 @@ def tune(
     out = Path(out)
     _check_identity(target, out)
     target.check()
-    found = wanted(methods, shares, _further(target, sites), imports, target.arch)
+    found = wanted(methods or target.methods, shares, _further(target, sites), imports, target.arch)
     rungs = plan(spent, len(found), seeds, target.steps, target.stops)
     if dry_run:
         return planned(target, found, rungs), 0
