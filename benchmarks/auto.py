@@ -87,10 +87,11 @@ def _methods(text: str, arch: str) -> Any:
     return methods([text], arch)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments_of(description: str | None, out: Path, choosing_seeds: int) -> argparse.ArgumentParser:
+    """What a comparison with the grid takes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--out", type=Path, default=Path("runs/auto"))
+    parser.add_argument("--out", type=Path, default=out)
     parser.add_argument("--record", type=Path, required=True)
     parser.add_argument("--arch", default="dcgan")
     parser.add_argument("--regularizer", default="l0_inf")
@@ -102,9 +103,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--kid-subset", type=int)
     parser.add_argument("--device")
     parser.add_argument("--choose", type=int, default=200, help="the first seed on which the grid's best is chosen")
-    parser.add_argument("--choosing-seeds", type=int, default=2)
+    parser.add_argument("--choosing-seeds", type=int, default=choosing_seeds)
     parser.add_argument("--fresh", type=int, default=210, help="the first seed on which it is compared")
     parser.add_argument("--fresh-seeds", type=int, default=3)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = arguments_of(__doc__, Path("runs/auto"), choosing_seeds=2)
     print(json.dumps(compare(parser.parse_args(arguments)), indent=1))
 
 

@@ -170,11 +170,13 @@ def _restoration(words: list[str], options: dict[str, Any]) -> Any:
 
 def _of_others(words: list[str], options: dict[str, Any]) -> Any:
     """The target of `tune -- python train.py ...`."""
+    from sparse_plugin.hosts.command import checked
     from sparse_plugin.metrics.tables import better, named
     from sparse_plugin.tune.launched import HostTarget, WrittenScorer
     from sparse_plugin.tune.metric import WAYS, parse
     from sparse_plugin.tune.target import Goal
 
+    checked(words)
     launcher = [part for name in ("host", "generator") if options[name] for part in (f"--{name}", options[name])]
     launcher += [part for file in options["imports"] for part in ("--import", file)]
     shared = {"launcher": launcher, "host": options["host"], "steps": options["steps"], "whole": options["whole"]}

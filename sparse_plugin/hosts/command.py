@@ -46,7 +46,7 @@ def _refuse_own(command: Sequence[str]) -> None:
     """Refuse those of our own commands that attach by themselves: they would find their generator attached already."""
     words = list(command[1:] if Path(command[0]).stem == "sparse-plugin" else command[3:])
     ours = Path(command[0]).stem == "sparse-plugin" or list(command[1:3]) == ["-m", "sparse_plugin"]
-    if ours and words[:1] and words[0] in ("train", "restore", "experiment", "demo"):
+    if ours and words[:1] and words[0] in ("train", "restore", "experiment", "tune", "demo"):
         raise ConfigError(
             f"`sparse-plugin {words[0]}` attaches by itself, as its own options say; run it without `sparse-plugin run`"
         )

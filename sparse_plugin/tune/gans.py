@@ -137,8 +137,13 @@ class GanTarget(Target):
         self.options = {**options, "steps": steps}
 
     def identity(self) -> Mapping[str, Any]:
-        """The GAN and its options; whatever else differs a run's directory tells."""
-        return {"target": "gan", "arch": self.arch, "steps": self.steps}
+        """The GAN, what decides how it is trained, and on which images."""
+        from sparse_plugin.data import Source
+
+        decide = ("steps", "size", "width", "batch", "accumulation", "fraction", "precision")
+        source = Source.of(self.scoring.data)
+        data = {"path": source.path and os.path.abspath(source.path), **source.reading()}
+        return {"target": "gan", "arch": self.arch, **{name: self.options.get(name) for name in decide}, "data": data}
 
     def check(self) -> None:
         """Read the data, and refuse what the metric or the GAN cannot take; then look for further sites."""

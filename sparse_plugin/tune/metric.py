@@ -13,6 +13,7 @@ from typing import Any
 
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.support.files import reason
+from sparse_plugin.support.optional import need
 
 KINDS = ("tensorboard", "jsonl", "regex")
 WAYS = '"tensorboard:TAG", "jsonl:FILE:KEY", "regex:PATTERN"'
@@ -139,6 +140,7 @@ def parse(text: str) -> Written | None:
     if kind not in KINDS:
         return None
     if kind == "tensorboard" and rest:
+        need("reading TensorBoard", "train", "tensorboard")
         return InTensorboard(text, rest)
     if kind == "jsonl":
         file, _, key = rest.rpartition(":")

@@ -89,8 +89,10 @@ class RestorationTarget(Target):
         super().__init__(f"`restore {kind}` of {many}", Goal("PSNR", False, unit="dB"), first_seed=seed, arch=RESTORING, methods=METHODS)
 
     def identity(self) -> Mapping[str, Any]:
-        """The task and its images; whatever else differs the directories of the restorations tell."""
-        return {"target": "restoration", "kind": self.kind, "images": list(self.images)}
+        """The task, its images, and what decides the results."""
+        free = ("device", "compiled", "log_every", "checkpoint_every")
+        decide = {name: value for name, value in self.options.items() if name not in free}
+        return {"target": "restoration", "kind": self.kind, "images": list(self.images), **decide}
 
     def trial(self, candidate: Candidate, seed: int, share: float, out: Path) -> RestorationTrial:
         """All images with one seed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -46,6 +47,8 @@ def tune(
     spent = Budget.parse(budget)
     if seeds < 1:
         raise ConfigError(f"{seeds} seeds were asked for; give 1 or more")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("a race does not run under torchrun; start the same command once for every GPU instead")
     out = Path(out)
     _check_identity(target, out)
     target.check()

@@ -236,6 +236,12 @@ def test_levels_that_come_to_one_k_are_raced_once(tmp_path):
     assert "2 candidates and vanilla, 2 seeds; 6 whole runs of 6" in said
 
 
+def test_torchrun_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="a race does not run under torchrun"):
+        tune(Runs(lower_is(GAINS)), tmp_path / "out", **ASKED)
+
+
 def test_dry_run(tmp_path):
     target = Runs(lower_is(GAINS))
     said, _ = tune(target, tmp_path / "out", budget="0.5", dry_run=True, **ASKED)

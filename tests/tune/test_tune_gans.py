@@ -80,6 +80,7 @@ def test_a_race_of_gans_killed_and_gone_on_with(monkeypatch):
 
     monkeypatch.setattr("sparse_plugin.gans.train._train", never)
     assert go(*options).partition("DCGAN, by `train`: KID")[2] == said.partition("DCGAN, by `train`: KID")[2] != ""
+    assert "holds another race: width is 0.0625 there and 0.125 here" in go(*options, train=["--width", "0.125"], code=2)
     # The command that is recommended is one that runs.
     assert found["command"].startswith("sparse-plugin train dcgan --width 0.0625") and found["command"].endswith("--run out/best")
 
@@ -98,7 +99,7 @@ def test_a_level_that_cannot_be_attached_fails_alone():
         (["--shares", "a"], (), "--shares 'a' is no list of shares"),
         (["--metric", "FD-lite9"], (), "there is no metric 'FD-lite9'"),
         (["--samples", "5"], (), "KID-lite0 needs"),
-        (["--data", "x"], (), "is measured against what it is trained on"),
+        (["--data", "x"], (), "--data was given, and it is of a trainer of others"),
         (["--sites", "nowhere"], (), "--sites names 'nowhere', and further sites here are stages"),
         ([], ("--sparse", "l1"), "--sparse was given to train behind `tune`, and it chooses what is attached"),
         ([], ("--run", "x"), "--run was given to train behind `tune`, and --out says where the runs are"),
@@ -117,7 +118,7 @@ def test_a_metric_of_several_numbers_is_refused():
 
 def test_what_is_no_command(monkeypatch):
     monkeypatch.setattr("sparse_plugin.gans.train._train", None)
-    for words, why in ((["train"], "Missing argument"), ([], "Missing argument"), (["trian", "dcgan"], "there is no command 'trian'")):
+    for words, why in ((["train"], "Missing argument"), ([], "Missing argument"), (["trian", "dcgan"], "the command 'trian' does not exist or cannot be executed")):
         done = CliRunner().invoke(cli, ["tune", *words])
         assert done.exit_code == 2 and why in done.output, done.output
 

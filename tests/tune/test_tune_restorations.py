@@ -32,18 +32,19 @@ def go(*words, code=0):
 
 
 def test_restorations_are_raced(monkeypatch):
-    options = ["--budget", "1", "--methods", "l0", "--shares", "0.5", "--out", "out", "--", "restore", "denoise", "a.png", "b.png"]
+    options = ["--budget", "1", "--seeds", "1", "--methods", "l0", "--shares", "0.5", "--out", "out", "--", "restore", "denoise", "a.png", "b.png"]
     said = go(*options, "--add-noise", *FAST)
     found = json.loads(Path("out/ranking.json").read_text())
     (best,) = found["standings"]
     # Γ behind LeakyReLU is dense by nature, so the level is around the default of every scale.
     assert best["sparse"]["k"] == [0.25, 0.25] and "it is dense by nature" in said
-    assert found["unit"] == "dB" and not found["lower_is_better"] and best["change"]["pairs"] == 2
-    values = [json.loads(path.read_text())["scores"]["psnr_average"] for path in Path("out/vanilla/seed1/run").glob("*.run/result.json")]
-    assert found["vanilla"][-1]["1"] == pytest.approx(sum(values) / 2) and len(values) == 2
+    assert found["unit"] == "dB" and not found["lower_is_better"] and best["change"]["pairs"] == 1
+    values = [json.loads(path.read_text())["scores"]["psnr_average"] for path in Path("out/vanilla/seed0/run").glob("*.run/result.json")]
+    assert found["vanilla"][-1]["0"] == pytest.approx(sum(values) / 2) and len(values) == 2
     assert Path("out/page.html").read_text().count("data:image/png") >= 2
     assert found["command"].startswith("sparse-plugin restore denoise a.png b.png --add-noise") and "-o out/best/" in found["command"]
-    monkeypatch.setattr("sparse_plugin.restore.run._iterate", None)
+    monkeypatch.setattr("sparse_plugin.restore.restoration.Restoration.step", None)
+    assert "holds another race: sigma is 25.0 there and 15.0 here" in go(*options, "--add-noise", "--sigma", "15", *FAST, code=2)
     assert go(*options, "--add-noise", *FAST).endswith(said[said.index("  1  l0") :])
 
 
