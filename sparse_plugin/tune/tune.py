@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -50,13 +51,14 @@ def tune(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("a race does not run under torchrun; start the same command once for every GPU instead")
     out = Path(out)
-    _check_identity(target, out)
+    before = _check_identity(target, out)
     target.check()
     found = wanted(methods or target.methods, shares, _further(target, sites), imports, target.arch)
     rungs = plan(spent, len(found), seeds, target.steps, target.stops)
+    _check_shares(out, before, rungs)
     if dry_run:
         return planned(target, found, rungs), 0
-    _keep_identity(target, out)
+    _keep_identity(target, out, rungs)
     say_line("tune", planned(target, found, rungs))
     outcome = Race(target, found, rungs, out, engine).run()
     made = report.make(outcome, out)
@@ -97,24 +99,39 @@ def _further(target: Target, sites: Sequence[str]) -> list[str]:
     return target.named(sites)
 
 
-def _check_identity(target: Target, out: Path) -> None:
+def _check_identity(target: Target, out: Path) -> list[float] | None:
+    """Raise ConfigError where out holds something else. Returns the shares of the rungs of the race that it holds, if any."""
     path = out / IDENTITY
     try:
         with understood(path, "name another directory"):
             there = json.loads(content(path))
             there.pop("version")
+            shares = [float(share) for share in there.pop("shares")]
     except FileNotFoundError:
         if out.is_file() or (out.is_dir() and any(out.iterdir())):
             raise ConfigError(f"{out} is there and holds no race; name another directory by --out") from None
-        return
+        return None
     here = json.loads(json.dumps(target.identity()))
     differ = [key for key in {**here, **there} if here.get(key) != there.get(key)]
     if differ:
         each = "; ".join(f"{key} is {there.get(key)!r} there and {here.get(key)!r} here" for key in differ)
         raise ConfigError(f"{out} holds another race: {each}; name another directory by --out, or ask for the same")
+    return shares
 
 
-def _keep_identity(target: Target, out: Path) -> None:
+def _check_shares(out: Path, before: Sequence[float] | None, rungs: Sequence[Rung]) -> None:
+    """Raise ConfigError for a rung at which the runs in out have not been scored, and which they may be beyond."""
+    lacking = [] if before is None else [rung.share for rung in rungs if not any(math.isclose(rung.share, share) for share in before)]
+    if lacking:
+        there = ", ".join(f"{100 * share:.3g}" for share in before or ())
+        raise ConfigError(
+            f"{out} holds a race with rungs at {there} % of a run, and one at {100 * lacking[0]:.3g} % is asked for, by another --budget, "
+            "--seeds or number of candidates; ask for the same, for all by --budget 1, or name another directory by --out"
+        )
+
+
+def _keep_identity(target: Target, out: Path, rungs: Sequence[Rung]) -> None:
     make_folder(out)
     if not (out / IDENTITY).exists():
-        write(out / IDENTITY, json.dumps({"version": 1, **target.identity()}, indent=1))
+        shares = sorted({rung.share for rung in rungs})
+        write(out / IDENTITY, json.dumps({"version": 1, **target.identity(), "shares": shares}, indent=1))

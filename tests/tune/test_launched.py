@@ -266,3 +266,11 @@ def _cwd(path):
         return os.readlink(path / "cwd")
     except OSError:
         return ""
+
+
+def test_a_run_travels_to_another_process():
+    import pickle
+
+    trial = target().trial(VANILLA_CANDIDATE, 3, 0.5, Path("out"))
+    twin = pickle.loads(pickle.dumps(trial))
+    assert (str(twin), twin.directory, twin.protocol) == (str(trial), trial.directory, trial.protocol)

@@ -194,6 +194,18 @@ def test_more_seeds_and_methods_go_on_from_what_is_there(tmp_path):
     assert len(set(target.done)) == len(target.done) == 3 * 7 and target.done[: len(before)] == before
 
 
+def test_other_rungs_are_refused_and_whole_runs_go_on(tmp_path):
+    target = Runs(lower_is(GAINS))
+    tune(target, tmp_path / "out", budget="0.5", **ASKED)
+    before = len(target.done)
+    with pytest.raises(ConfigError, match=r"holds a race with rungs at [\d., ]+ % of a run, and one at"):
+        tune(target, tmp_path / "out", budget="0.7", **ASKED)
+    assert len(target.done) == before
+    tune(target, tmp_path / "out", budget="1", **ASKED)
+    whole = {(label, seed) for label, seed, share in target.done if share == 1}
+    assert len(whole) == 14 and len(set(target.done)) == len(target.done)
+
+
 def test_a_run_at_which_another_process_is_at_work_is_waited_for(tmp_path, monkeypatch):
     target = Runs(lower_is(GAINS))
     monkeypatch.setattr(race, "PATIENCE", 0.0)
