@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Self = TypeVar("Self", bound="Regularizer")
+C = TypeVar("C", bound="Constraint")
 T = TypeVar("T")
 
 
@@ -216,6 +217,16 @@ class Regularizer(BaseModel):
 
 class Constraint(Regularizer):
     """A projection of Γ, applied in every forward pass, in training and in evaluation."""
+
+    # How many numbers it keeps from one forward to the next, in the checkpoint: see `remembering`.
+    memory: ClassVar[int] = 0
+
+    def remembering(self: C, memory: Tensor, training: bool) -> C:
+        """What projects Γ at a site. memory: its numbers there, float32, 0 at first, which hosts copy and average as they do any
+        buffer. training: whether D1 is in training mode.
+        """
+        del memory, training
+        return self
 
     def project(self, gamma: Tensor) -> Tensor:
         """Γ with the constraint met: a new tensor of the same shape, dtype, device and memory format, never in place.

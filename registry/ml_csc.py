@@ -53,6 +53,8 @@ class MLCSC(Constraint):
         made = create(self.constraint, {"k": self.k[level - 1] if isinstance(self.k, list) else self.k})
         if not isinstance(made, Constraint):
             raise ValueError(f"constraint is {self.constraint!r}, a penalty; name a constraint such as 'l0_inf'")
+        if made.memory:
+            raise ValueError(f"constraint is {self.constraint!r}, which keeps numbers from forward to forward; name another one")
         return made
 
     def project(self, gamma: Tensor) -> Tensor:

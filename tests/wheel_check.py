@@ -50,7 +50,7 @@ def works(wheel: Path) -> None:
         run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel.resolve()))
         assert "Exit codes" in run(f"{folder}/bin/sparse-plugin", "--help")
         listed = run(python, "-m", "sparse_plugin", "list")
-        assert all(name in listed for name in ("l1", "l0", "l0_inf", "l0_channel", "ml_csc", "mimicry"))
+        assert all(name in listed for name in ("l1", "l0", "l0_inf", "l0_channel", "l0_batch", "ml_csc", "mimicry"))
         attached = run(python, "-c", ATTACH)
         assert "l0_inf(k=4) at the input of 2" in attached and 0 < float(attached.split()[-1]) <= 25, attached
         print(attached, end="")

@@ -15,7 +15,8 @@ from sparse_plugin.attachment.training_step import TrainingStep
 from sparse_plugin.config import own_fields
 from sparse_plugin.errors import CheckpointError, shown
 from sparse_plugin.network.sites import CHILD
-from sparse_plugin.registry.base import Regularizer
+from sparse_plugin.registry.base import Constraint, Regularizer
+from sparse_plugin.registry.composition import parts_of
 from sparse_plugin.registry.composition import sentence as sentence
 from sparse_plugin.support.files import reason
 
@@ -25,6 +26,8 @@ log = logging.getLogger("sparse_plugin")
 KEY = f"{CHILD}._extra_state"
 # The buffer of what changes over training: the step, the natural density of Γ times its weight, and that weight, 0 or 1.
 SCHEDULE = "schedule"
+# The buffer of what constraints keep from forward to forward.
+MEMORY = "memory"
 
 # Of settings as JSON, in bytes.
 LONGEST = 1_000_000
@@ -36,6 +39,7 @@ class SparseChild(nn.Module):
     """
 
     schedule: Tensor
+    memory: Tensor
 
     def __init__(self, regularizer: Regularizer, dictionaries: nn.Module | None) -> None:
         super().__init__()
@@ -46,6 +50,15 @@ class SparseChild(nn.Module):
             self.training_step = TrainingStep()
             with torch.inference_mode(False):
                 self.register_buffer(SCHEDULE, torch.zeros(3))
+        # By name, where in the buffer the numbers of a part are: the same at every site, whatever stands there.
+        self.slots: dict[str, slice] = {}
+        for part in parts_of(regularizer):
+            if count := part.memory if isinstance(part, Constraint) else 0:
+                start = max((slot.stop for slot in self.slots.values()), default=0)
+                self.slots[part.name] = slice(start, start + count)
+        if self.slots:
+            with torch.inference_mode(False):
+                self.register_buffer(MEMORY, torch.zeros(max(slot.stop for slot in self.slots.values())))
 
     def forward(self, gamma: Tensor) -> Tensor:
         """gamma as it is: an empty Sequential that holds this runs it."""
@@ -61,10 +74,11 @@ class SparseChild(nn.Module):
         return now.acting(regularizer)
 
     def _apply(self, fn: Any, recurse: bool = True) -> SparseChild:
-        exact = None if self.training_step is None else self.schedule
+        exact = dict(self.named_buffers(recurse=False))
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        if exact is not None and self.schedule.dtype != exact.dtype:  # half a float cannot count so far
-            self.schedule = exact.to(self.schedule.device)
+        for name, buffer in exact.items():
+            if (now := self.get_buffer(name)).dtype != buffer.dtype:  # half a float cannot count so far
+                setattr(self, name, buffer.to(now.device))
         return self
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
@@ -129,13 +143,15 @@ def weight_of(module: nn.Module) -> Tensor | None:
 
 def begin_where(other: SparseChild, child: SparseChild | None) -> None:
     """Let child stand at the step of training that other does."""
+    if child is not None and child.slots and child.slots == other.slots:
+        child.memory.copy_(other.memory)
     if child is not None and child.training_step is not None and other.training_step is not None:
         child.training_step.begin_as(other.training_step, child.schedule)
 
 
-def companion(key: str) -> str:
-    """The key of the schedule's buffer beside the settings' key."""
-    return f"{key[: -len('_extra_state')]}{SCHEDULE}"
+def companions(key: str) -> tuple[str, ...]:
+    """The keys of the buffers beside the settings' key."""
+    return tuple(f"{key[: -len('_extra_state')]}{name}" for name in (SCHEDULE, MEMORY))
 
 
 def kept_at(module: nn.Module) -> set[str]:
@@ -159,7 +175,7 @@ def strip(state_dict: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises CheckpointError where dictionaries were inserted: without them the generator is another one.
     """
     ours = [key for key in state_dict if isinstance(key, str) and f".{CHILD}." in f".{key}"]
-    learned = [key for key in ours if not key.endswith((KEY, f"{CHILD}.{SCHEDULE}"))]
+    learned = [key for key in ours if not key.endswith((KEY, *companions(KEY)))]
     if learned:
         raise CheckpointError(
             f"{learned[0]} is a learned dictionary; without it the generator computes something else, so it stays"

@@ -31,11 +31,14 @@ class ConstraintHook(SiteHook):
     def __init__(self, regularizer: Constraint, site: Site, owner: str) -> None:
         super().__init__(regularizer, site, owner)
         self.inserts = regularizer.dictionaries(1, 2) is not None
+        self.changes |= regularizer.memory > 0  # from forward to forward
 
     def acting(self, module: nn.Module) -> Constraint:
         """The constraint at the step of training that the generator at work stands for."""
         constraint: Constraint = super().acting(module)  # type: ignore[assignment]
-        return constraint
+        if not constraint.memory or (child := self.child(module)) is None:
+            return constraint
+        return constraint.remembering(child.memory[child.slots[self.regularizer.name]], module.training)
 
     def act(self, module: nn.Module, gamma: Tensor) -> Tensor:
         """The projection of Γ, which is measured where the log is due."""

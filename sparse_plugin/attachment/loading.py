@@ -12,7 +12,17 @@ from typing import Any
 from torch import nn
 
 from sparse_plugin.attachment import vigil
-from sparse_plugin.attachment.child import KEY, SparseChild, companion, decode, encode, kept_at, place, places, sentence
+from sparse_plugin.attachment.child import (
+    KEY,
+    SparseChild,
+    companions,
+    decode,
+    encode,
+    kept_at,
+    place,
+    places,
+    sentence,
+)
 from sparse_plugin.errors import CheckpointError
 from sparse_plugin.support import advice
 
@@ -41,16 +51,18 @@ class Loads:
         elif theirs != {KEY} and not any(_learned(state_dict, prefix, key) for key in theirs ^ ours):
             _adopt(module, theirs - ours)
             ours = kept_at(module)
-        step = state_dict.get(prefix + companion(min(theirs)))
+        beside = [state_dict.get(prefix + key) for key in companions(min(theirs))]
         for key in theirs - ours:
             if waiting or key == KEY:
                 del state_dict[prefix + key]
-                state_dict.pop(prefix + companion(key), None)
+                for other in companions(key):
+                    state_dict.pop(prefix + other, None)
         for key in ours - theirs:
             if not _learned(state_dict, prefix, key):
                 state_dict[prefix + key] = encode(settings.settings)
-                if step is not None:
-                    state_dict[prefix + companion(key)] = step
+                for other, value in zip(companions(key), beside, strict=True):
+                    if value is not None:
+                        state_dict[prefix + other] = value
 
 
 def _learned(state_dict: dict[str, Any], prefix: str, key: str) -> bool:

@@ -128,7 +128,7 @@ def test_transforms_of_projections_inside_a_compiled_graph(dynamic):
     same(compiled(gamma), all_three(gamma))
 
 
-@pytest.mark.parametrize("regularizer, settings", [("l0_inf", {"k": 3}), ("l0", {"k": 0.3}), ("l0_channel", {"k": 0.3}), ("ml_csc", {"k": [2, 3]})])
+@pytest.mark.parametrize("regularizer, settings", [("l0_inf", {"k": 3}), ("l0", {"k": 0.3}), ("l0_channel", {"k": 0.3}), ("l0_batch", {"k": 0.3}), ("ml_csc", {"k": [2, 3]})])
 def test_forward_and_reverse_mode_of_constrained_generators_agree(regularizer, settings):
     net = Net()
     sparse_plugin.attach(net, regularizer, **settings, example_input=Z)

@@ -17,7 +17,7 @@ from sparse_plugin.projections import project_channels, project_global, project_
 
 Z = torch.randn(2, 6, 1, 1, generator=torch.Generator().manual_seed(1))
 both = pytest.mark.parametrize("project", [project_needles, project_global, project_channels])
-SETTINGS = {"l0_inf": {"k": 3}, "l0": {"k": 40}, "l0_channel": {"k": 3}, "ml_csc": {"k": 3}, "l1": {"weight": 1.0}}
+SETTINGS = {"l0_inf": {"k": 3}, "l0": {"k": 40}, "l0_batch": {"k": 40}, "l0_channel": {"k": 3}, "ml_csc": {"k": 3}, "l1": {"weight": 1.0}}
 every = pytest.mark.parametrize("name", list(SETTINGS))
 
 

@@ -291,7 +291,7 @@ class TestAuto:
         generator, handle = attached(k="auto")
         assert kept(generator) == 8 and handle.measure(noise())[0].settings["k"] == 1.0
 
-    @pytest.mark.parametrize("name", ["l0", "l0_inf", "l0_channel", "ml_csc"])
+    @pytest.mark.parametrize("name", ["l0", "l0_inf", "l0_channel", "l0_batch", "ml_csc"])
     def test_every_regularizer_with_a_k(self, name):
         if name not in sparse_plugin.registry.available():
             pytest.skip("not there yet")

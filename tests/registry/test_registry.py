@@ -139,7 +139,7 @@ def test_k_counts_or_is_a_fraction():
         (
             "l0inf",
             {"k": 1},
-            r"there is no regularizer 'l0inf'; there are .*l0, l0_channel, l0_inf, l1, ml_csc.* Did you mean 'l0_inf'\?",
+            r"there is no regularizer 'l0inf'; there are .*l0, l0_batch, l0_channel, l0_inf, l1, ml_csc.* Did you mean 'l0_inf'\?",
         ),
         ("l0_inf", {"kk": 1}, r"l0_inf: there is no field 'kk'.*Did you mean 'k'"),
         ("l0_inf", {}, r"field 'k' is missing: give k, the coefficients that each needle keeps"),
