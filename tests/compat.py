@@ -108,7 +108,10 @@ def interpreter(pair: str, version: str) -> list[str]:
 
 
 def environment(python: list[str], folder: Path, wanted: list[str]) -> tuple[Path, dict[str, str]]:
-    """A virtual environment with the project in it as it ships: where its programs are, and what is installed."""
+    """A virtual environment with the project in it: where its programs are, and what is installed.
+
+    Editable, as for `make test`: a test that has the checkout on its path would hide what is installed.
+    """
     programs = folder / ("Scripts" if os.name == "nt" else "bin")
     if not version_of(str(programs / "python")):
         shutil.rmtree(folder, ignore_errors=True)
@@ -117,7 +120,7 @@ def environment(python: list[str], folder: Path, wanted: list[str]) -> tuple[Pat
     pins.write_text("\n".join(wanted) + "\n", encoding="utf-8")
     install = [str(programs / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     newer = [] if wanted else ["--upgrade", "--upgrade-strategy", "eager"]
-    if subprocess.run([*install, *newer, "--constraint", str(pins), f".[{EXTRA}]"], cwd=ROOT).returncode:
+    if subprocess.run([*install, *newer, "--constraint", str(pins), "--editable", f".[{EXTRA}]"], cwd=ROOT).returncode:
         raise Unable(f"{folder.name}: what pip says above cannot be installed together")
     listed = subprocess.run([*install[:4], "freeze"], capture_output=True, text=True, check=True).stdout.split()
     return programs, dict(line.lower().split("==") for line in listed if "==" in line)
