@@ -265,7 +265,8 @@ def kept(folder):
         for each in found
         if each.WhichOneof("record_type") == "history"
     ]
-    metrics = [each.metric for each in found if each.WhichOneof("record_type") == "metric"]
+    # Some releases write out what a glob stands for too, name by name.
+    metrics = [each.metric for each in found if each.WhichOneof("record_type") == "metric" and each.metric.glob_name]
     return [{key: row[key] for key in row if key not in ("_runtime", "_timestamp")} for row in rows], metrics
 
 
