@@ -8,6 +8,7 @@ from sparse_plugin import SparsityConfig
 from sparse_plugin.gans.trained import load_trained
 from sparse_plugin.restore import Denoise, restore
 
+BATCH = SparsityConfig.from_mapping({"regularizer": "l0_batch", "k": 0.25, "measure_every": 1})
 BOTH = SparsityConfig.from_mapping(
     {"regularizer": ["l1", "l0_inf"], "l1": {"weight": 0.1}, "l0_inf": {"k": {"start": 1.0, "end": 0.25, "steps": 3}}, "measure_every": 1}
 )
@@ -25,6 +26,18 @@ def test_a_resumed_run_is_the_same_to_the_bit(tmp_path, monkeypatch):
     assert [line["k"] for line in lines[1::2]] == [1.0, 0.75, 0.5, 0.25] and all(line["penalty"] > 0 for line in lines[::2])
     measured = load_trained(tmp_path / "whole").measure(8)
     assert [m.regularizer for m in measured] == ["l1", "l0_inf"] and measured[1].sparsity <= 25
+
+
+def test_a_threshold_is_resumed_to_the_bit_and_samples_with(tmp_path, monkeypatch):
+    train("dcgan", tmp_path / "whole", BATCH)
+    dies(monkeypatch, 3)
+    with pytest.raises(Killed):
+        train("dcgan", tmp_path / "parts", BATCH)
+    train("dcgan", tmp_path / "parts", BATCH)
+    assert not same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    (memory,) = (t for name, t in weights(tmp_path / "whole").items() if name.endswith("sparse_plugin.memory"))
+    assert memory[0] > 0 and memory[1] == 1
+    assert 0 < load_trained(tmp_path / "whole").measure(8)[0].sparsity < 100
 
 
 def test_a_restoration():
