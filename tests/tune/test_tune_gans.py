@@ -85,9 +85,15 @@ def test_a_race_of_gans_killed_and_gone_on_with(monkeypatch):
     assert found["command"].startswith("sparse-plugin train dcgan --width 0.0625") and found["command"].endswith("--run out/best")
 
 
-def test_a_level_that_cannot_be_attached_fails_alone():
-    said = go("--methods", "l0_inf:k=0.001,l0_inf:k=0.5", "--sites", "d1", "--seeds", "1", "--budget", "1", "--out", "out", code=1)
-    assert "l0_inf-k=0.001 failed: " in said and "l0_inf-k=0.5" in said
+def test_further_sites_are_raced_and_a_level_that_cannot_be_attached_fails_alone():
+    asked = ["--methods", "l0_inf:k=0.001,l0_inf", "--shares", "0.9", "--sites", "stages.3", "--seeds", "1", "--budget", "1"]
+    said = go(*asked, "--out", "out", code=1)
+    assert "l0_inf-k=0.001 failed: " in said
+    matched = json.loads(Path("out/vanilla/seed0/natural.json").read_text())["matched"]["l0_inf"]["stages.3"]
+    found = json.loads(Path("out/ranking.json").read_text())["standings"]
+    (at,) = [each for each in found if each["sparse"].get("sites")]
+    assert at["sparse"] == {"regularizer": "l0_inf", "k": matched, "sites": ["stages.3"]} and 0 < matched <= 1
+    assert RunDirectory(Path(f"out/{at['label']}/seed0/run")).config().sparse["sites"] == ["stages.3"]
 
 
 @pytest.mark.parametrize(
