@@ -20,7 +20,7 @@ from sparse_plugin.tune.budget import cost
 from sparse_plugin.tune.candidates import VANILLA_CANDIDATE, Candidate
 from sparse_plugin.tune.curves import Line, bar, chart
 from sparse_plugin.tune.pictures import data_uri, density_map
-from sparse_plugin.tune.race import Outcome, natural_line
+from sparse_plugin.tune.race import Outcome, natural_line, paired
 from sparse_plugin.tune.report import PAGE, Report, interval_text
 from sparse_plugin.tune.trial import SAMPLES, Trial
 
@@ -123,9 +123,9 @@ def _curves(made: Report, out: Path) -> str:
         points = []
         values = dict(_by_share(made, each.candidate, out))
         for share, found in values.items():
-            seeds = found.keys() & base.get(share, {}).keys()
-            if seeds:
-                points.append((share, _mean({seed: _apart(found[seed], base[share][seed], outcome.relative) for seed in seeds})))
+            change = paired(found, base.get(share, {}), outcome.relative)
+            if change is not None:
+                points.append((share, change.mean))
         strong = each is outcome.best
         if points:
             colour = colour_of(each.candidate)
@@ -140,10 +140,6 @@ def _curves(made: Report, out: Path) -> str:
         f'<span class="key"><i style="background:{colour}"></i>{escape(name)}</span>' for name, colour in colours.items()
     )
     return f"<p>{key}</p>" + "".join(f"<figure>{each}</figure>" for each in drawn)
-
-
-def _apart(value: float, other: float, relative: bool) -> float:
-    return 100 * (value / other - 1) if relative else value - other
 
 
 def _mean(values: dict[int, float]) -> float:
@@ -185,10 +181,10 @@ def _natural(made: Report, out: Path) -> str:
     outcome = made.outcome
     trial = _last(made, VANILLA_CANDIDATE, out)
     score = None if trial is None else trial.collect()
-    parts = [f"<p>{escape(natural_line(outcome.natural))}</p>"]
+    parts = [f"<p>{escape(natural_line(outcome.natural))}, at the first rung, over the seeds</p>"]
     for level in score.levels if score is not None else []:
         site = escape(str(level.get("site", "")))
-        parts.append(f"<p>{site or 'Γ'}: {float(level['sparsity']):.1f} % of Γ are non-zero</p>")
+        parts.append(f"<p>{site or 'Γ'}: {float(level['sparsity']):.1f} % of Γ are non-zero in the end, of the first seed</p>")
         density: Any = level.get("needle_density")
         if isinstance(density, list) and density and isinstance(density[0], list):
             caption = "share of non-zeros of the needle at each position, from 0 (dark) to 1 (bright)"

@@ -158,11 +158,11 @@ class Race:
         """Sort by the mean paired difference, the best first."""
         relative = self.target.goal.ratio and all(v > 0 for each in racing for v in (*each.values.values(), *base.values()))
         for each in racing:
-            each.change = _paired(each.values, base, relative)
+            each.change = paired(each.values, base, relative)
         racing.sort(key=lambda each: _worth(each.change, self.target) if each.change else 0.0)
 
     def _change(self, each: Standing, base: Sequence[dict[int, float]], relative: bool) -> Change | None:
-        return None if each.failed else _paired(each.values, base[each.rung], relative)
+        return None if each.failed else paired(each.values, base[each.rung], relative)
 
     def _natural(self) -> Natural:
         """Of vanilla at the first rung; kept, since the names of the candidates follow from it."""
@@ -204,7 +204,8 @@ def _kept(path: Path) -> Natural | None:
         return None
 
 
-def _paired(values: dict[int, float], base: dict[int, float], relative: bool) -> Change | None:
+def paired(values: dict[int, float], base: dict[int, float], relative: bool) -> Change | None:
+    """The change from vanilla's values to a candidate's, by seed; None where no seed has both."""
     seeds = sorted(values.keys() & base.keys())
     if not seeds:
         return None
