@@ -37,7 +37,9 @@ def test_a_threshold_is_resumed_to_the_bit_and_samples_with(tmp_path, monkeypatc
     assert not same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
     (memory,) = (t for name, t in weights(tmp_path / "whole").items() if name.endswith("sparse_plugin.memory"))
     assert memory[0] > 0 and memory[1] == 1
-    assert 0 < load_trained(tmp_path / "whole").measure(8)[0].sparsity < 100
+    # After four steps BatchNorm's running statistics are far from a batch's: what evaluation keeps may be nothing yet.
+    one, other = (load_trained(tmp_path / name).measure(8)[0] for name in ("whole", "parts"))
+    assert one.sparsity == other.sparsity < one.sparsity_before
 
 
 def test_a_restoration():
