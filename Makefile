@@ -28,6 +28,7 @@ types: $(VENV)/.test ships
 ships: $(VENV)/.test
 	rm -rf build
 	$(PIP) --no-deps --target build/ships .
+	rm -rf sparse_plugin.egg-info  # which would hide entry points that are added later
 
 # The wheel alone, in an environment that has never seen the checkout.
 wheel: $(VENV)/.test

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, Valida
 from sparse_plugin.errors import ConfigError, one_of, shown
 from sparse_plugin.projections.sizes import check_k
 from sparse_plugin.registry.auto import Auto
+from sparse_plugin.registry.changing import apart
 from sparse_plugin.registry.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Regularizer(BaseModel):
     _schedules: dict[tuple[str, int | None], Schedule | Auto] = PrivateAttr(default_factory=dict)
 
     def __init__(self, /, **settings: Any) -> None:
-        settings, schedules = _scheduled(type(self), settings)
+        settings, schedules = apart(type(self).model_fields, type(self).defaults, settings)
         try:
             super().__init__(**settings)
         except ValidationError as error:
@@ -287,39 +288,6 @@ def check_fields(cls: type[Regularizer]) -> None:
             f"something else of that name; rename {'them' if len(taken) > 1 else 'it'}. Taken are {', '.join(sorted(RESERVED))}, "
             "and what Constraint and Penalty define"
         )
-
-
-def _scheduled(
-    cls: type[Regularizer], settings: dict[str, Any]
-) -> tuple[dict[str, Any], dict[tuple[str, int | None], Schedule | Auto]]:
-    """Settings with the value at step 0 in place of each schedule, and the schedules. A field that takes mappings has none."""
-    plain: dict[str, Any] = dict(settings)
-    schedules: dict[tuple[str, int | None], Schedule | Auto] = {}
-    default = cls.defaults.get("k")
-    for name, value in settings.items():
-        if name not in cls.model_fields or "apping[" in str(cls.model_fields[name].annotation).replace("dict[", "mapping["):
-            continue
-        if _changes(name, value):
-            schedules[name, None] = schedule = _parse(name, value, default)
-            plain[name] = schedule.at(0)
-        elif isinstance(value, (list, tuple)) and any(_changes(name, each) for each in value):
-            plain[name] = list(value)
-            for place, each in enumerate(value):
-                if _changes(name, each):
-                    schedules[name, place] = schedule = _parse(name, each, default)
-                    plain[name][place] = schedule.at(0)
-    return plain, schedules
-
-
-def _changes(name: str, value: Any) -> bool:
-    """Whether a value is no number but says how one changes."""
-    return isinstance(value, Mapping) or (name == "k" and value == "auto")
-
-
-def _parse(name: str, value: Any, default: Any) -> Schedule | Auto:
-    if isinstance(value, str) or (name == "k" and "auto" in value):
-        return Auto.parse(name, value, default)
-    return Schedule.parse(name, value)
 
 
 def _sentence(cls: type[Regularizer], error: ValidationError) -> str:

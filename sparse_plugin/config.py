@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
@@ -23,14 +22,14 @@ from sparse_plugin.errors import CheckpointError, ConfigError, one_of, shown
 from sparse_plugin.registry import REGULARIZERS, by_default, compose, create
 from sparse_plugin.registry.base import Regularizer
 from sparse_plugin.registry.composition import penalizes
-from sparse_plugin.support import advice
 from sparse_plugin.support.config_text import assign as assign
 from sparse_plugin.support.config_text import load_yaml as load_yaml
+from sparse_plugin.support.config_text import path_text
 from sparse_plugin.support.config_text import read as read
 from sparse_plugin.support.files import reason
 from sparse_plugin.support.sinks import sink as sinks
 from sparse_plugin.support.sinks.sink import JSONL
-from sparse_plugin.support.user_files import import_named
+from sparse_plugin.support.user_files import import_named, whence
 
 ENVIRONMENT = "SPARSE_PLUGIN_CONFIG"
 
@@ -111,12 +110,12 @@ class SparsityConfig(BaseModel):
             value = [value]
         if not isinstance(value, (list, tuple)):
             return value
-        return [_path(each, f"sparse.{field.field_name}") for each in value]
+        return [path_text(each, f"sparse.{field.field_name}") for each in value]
 
     @field_validator("run_dir", mode="before")
     @classmethod
     def _folder(cls, value: Any) -> Any:
-        return _path(value, "sparse.run_dir")
+        return path_text(value, "sparse.run_dir")
 
     @field_validator("log", mode="before")
     @classmethod
@@ -175,7 +174,7 @@ class SparsityConfig(BaseModel):
         for name in names:
             if name not in REGULARIZERS.all():
                 raise CheckpointError(
-                    f"{source} was trained with {shown(name)}, which is not registered here; {_whence(found)}"
+                    f"{source} was trained with {shown(name)}, which is not registered here; {whence(found)}"
                 )
         if named is names:
             settings = own_fields(dict(found), names)
@@ -330,32 +329,6 @@ def _own_section(section: Any, name: str) -> Any:
         return section
     sites = {"sites": section["sites"]} if "sites" in section else {}
     return {**own_fields(dict(section), REGULARIZERS.get(name).model_fields), **sites}
-
-
-def _path(value: Any, key: str) -> Any:
-    """A path as text: of a file, or of a module inside a generator. Raises ValueError where it was surely another."""
-    if isinstance(value, float):
-        raise ValueError(f"{key} is {value!r}, a number; put a path with a point in quotes, as in '{value!r}'")
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, str) and any(ord(character) < 32 for character in value):
-        raise ValueError(
-            f"{key} is {value!r}, with characters that no path has; in YAML and TOML a path with backslashes stands in single "
-            "quotes, or has / instead"
-        )
-    return value
-
-
-def _whence(found: Mapping[str, Any]) -> str:
-    """What to do about a regularizer that is not registered: data may say which file did it, and nobody need believe them."""
-    named = found.get("imports")
-    files = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
-    if not files:
-        return f"name the file or module that registers it by {advice.setting('imports', 'FILE')}"
-    flags = " ".join(advice.setting("imports", shlex.quote(name)) for name in files[:3])
-    return f"it says that it was trained with {ascii(flags)[1:-1][:300]}; give that too, if you trust that file"
 
 
 def _sentence(error: ValidationError) -> str:

@@ -148,3 +148,19 @@ def _assigned(mapping: dict[str, Any], keys: list[str], value: Any, written: str
     if not isinstance(inner, dict):
         raise ConfigError(f"--set {written} is given, and {first} is {shown(inner)}, with nothing inside; set {first} as a whole")
     return {**mapping, first: _assigned(inner, rest, value, written)}
+
+
+def path_text(value: Any, key: str) -> Any:
+    """A path as text: of a file, or of a module inside a generator. Raises ValueError where it was surely another."""
+    if isinstance(value, float):
+        raise ValueError(f"{key} is {value!r}, a number; put a path with a point in quotes, as in '{value!r}'")
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, str) and any(ord(character) < 32 for character in value):
+        raise ValueError(
+            f"{key} is {value!r}, with characters that no path has; in YAML and TOML a path with backslashes stands in single "
+            "quotes, or has / instead"
+        )
+    return value

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.support import advice
@@ -49,3 +52,13 @@ def import_named(name: str) -> None:
 def _file(module: str) -> str | None:
     """The file of a module that is imported already."""
     return getattr(sys.modules.get(module), "__file__", None)
+
+
+def whence(found: Mapping[str, Any]) -> str:
+    """What to do about a regularizer that is not registered: data may say which file did it, and nobody need believe them."""
+    named = found.get("imports")
+    files = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+    if not files:
+        return f"name the file or module that registers it by {advice.setting('imports', 'FILE')}"
+    flags = " ".join(advice.setting("imports", shlex.quote(name)) for name in files[:3])
+    return f"it says that it was trained with {ascii(flags)[1:-1][:300]}; give that too, if you trust that file"
