@@ -5,8 +5,7 @@ reference (k = 1.0 is the plain restoration, to the bit); what ES-WMV alone woul
 the k that is ours for a constraint; and `k: auto`, which sees no clean image. The same network, noise and seed for all.
 
 --record gets a line a finished run, and what stands there is not run again; a run that was cut short goes on from its checkpoint
-below --runs. --part 1/2 and 2/2 share the work of two processes. Writes the table beside the record, of the photographs and σ whose runs
-are all there.
+below --runs. --part 1/2 and 2/2 share the work of two processes. Prints a table of the photographs and σ whose runs are all there.
 """
 
 from __future__ import annotations
@@ -170,9 +169,7 @@ def main() -> None:
             append(options.record, {"image": name, "sigma": sigma, "k": k, **asked, **found, **seconds, **about})
             shutil.rmtree(folder)
             print(name, sigma, k, json.dumps(found), file=sys.stderr, flush=True)
-    text = table(recorded(), options.regularizer)
-    options.record.with_suffix(".md").write_text(text, encoding="utf-8")
-    print(text)
+    print(table(recorded(), options.regularizer))
 
 
 if __name__ == "__main__":
