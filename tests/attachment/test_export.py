@@ -121,6 +121,7 @@ def test_a_traced_program_takes_any_batch(name, tmp_path, recwarn):
         assert torch.equal(loaded(z), net(z))
 
 
+@pytest.mark.slow
 def test_what_was_exported_runs_where_the_plugin_is_not(tmp_path):
     net = attached("ml_csc")
     torch.export.save(exported(net), tmp_path / "g.pt2")

@@ -21,6 +21,7 @@ def outcomes(tmp_path_factory):
     return torch.load(results)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("order", "kind"), EXPECTED, ids=lambda text: text.replace(", ", "-").replace(" ", "_"))
 def test_exact_or_refused(order, kind, outcomes):

@@ -97,7 +97,7 @@ def test_settings_are_the_regularizers_own_fields_and_sites(file):
         (None, "should hold a regularizer and its settings"),
         ([1], "should hold a regularizer and its settings"),
         ({"k": 2}, "should hold a regularizer and its settings"),
-        ({"regularizer": ["l0"]}, "should hold a regularizer and its settings"),
+        ({"regularizer": ["l0", 5]}, "should hold a regularizer and its settings"),
         ({"regularizer": "l0", "k": 2, "no_field": 1}, "there is no field 'no_field'"),
         ({"regularizer": "l0", "k": "2"}, "settings that are not valid"),
         ({"regularizer": "ml_csc", "k": 2, "levels": 10**12}, "settings that are not valid"),

@@ -29,6 +29,7 @@ def page(made):
     return (made[0] / "index.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_it_says_where_the_page_is(made):
     folder, said = made
     assert said == f"The page is {folder / 'index.html'}, the picture {folder / 'demo.png'}."

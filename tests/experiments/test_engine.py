@@ -70,6 +70,7 @@ def performed_elsewhere(runs, tmp_path):
     subprocess.run([sys.executable, "-c", ELSEWHERE, str(path)], check=True, timeout=200)
 
 
+@pytest.mark.slow
 def test_a_table_of_gans_is_made_of_runs_that_were_performed_elsewhere(tmp_path, data, monkeypatch):
     grid = caught(monkeypatch, run_gan_table, "table1", tmp_path / "a", data, **QUICK)
     assert pickle.loads(pickle.dumps(grid.runs)) == grid.runs

@@ -61,6 +61,7 @@ print(train("dcgan", sys.argv[2], CASES["dcgan"], **{LONGER}))
 """
 
 
+@pytest.mark.slow
 def test_sigkill_and_resume(tmp_path):
     """Two processes are killed at work, wherever they are; a third finishes what they began."""
     folder = tmp_path / "parts" / "checkpoints"
@@ -123,6 +124,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_steps_that_one_takes_with_two_accumulated_passes(tmp_path):
     """torchrun, gloo. Two passes through spectral normalisation iterate it twice, so those GANs are only run."""
     script, folder = tmp_path / "script.py", tmp_path / "two"

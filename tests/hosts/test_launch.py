@@ -29,6 +29,7 @@ def test_a_script_of_its_own(tmp_path):
     assert "to stderr" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_log_of_an_unknown_host_has_a_folder_of_its_own(tmp_path):
     script(tmp_path, "train()")
     sparse_plugin(*ON, "python", "train.py", cwd=tmp_path)
@@ -40,6 +41,7 @@ def test_the_log_of_an_unknown_host_has_a_folder_of_its_own(tmp_path):
     assert len((tmp_path / "here" / "sparsity.jsonl").read_text().splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_as_without_it(tmp_path):
     """argv, cwd, __main__, path, flags, globals and results are what plain Python gives."""
     script(
@@ -176,6 +178,7 @@ def test_a_config_file_and_a_users_regularizer(tmp_path):
     assert (done.returncode, done.stdout) == (0, "[1, 1, 1]\n"), done.stderr
 
 
+@pytest.mark.slow
 def test_a_penalty_reaches_an_unknown_hosts_loss(tmp_path):
     script(tmp_path, "g = train(); print(float(g.body.weight.sum()))")
     weights = []

@@ -3,12 +3,14 @@
 import json
 import sys
 
+import pytest
 from launched import script, sparse_plugin
 
 RUN = ("run", "--generator", "__main__:Generator")
 FLAGS = ("--sparse", "l1,l0_inf", "--set", "sparse.l1.weight=0.1", "--set", "sparse.l0_inf.k=2")
 
 
+@pytest.mark.slow
 def test_by_flags_by_a_file_and_by_a_checkpoint(tmp_path):
     script(tmp_path, "g = train(); print(counts, g.body.weight.sum().item()); torch.save(g.state_dict(), 'g.pth')")
     by_flags = sparse_plugin(*RUN, *FLAGS, "--set", "sparse.measure_every=1", "--", sys.executable, "train.py", cwd=tmp_path)

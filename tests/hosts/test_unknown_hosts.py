@@ -171,6 +171,7 @@ def test_a_penalty_that_never_met_a_trained_generator_is_a_failure(tmp_path):
     assert done.returncode == 3 and "NOTHING WAS REGULARIZED" in done.stderr, done.stderr
 
 
+@pytest.mark.slow
 def test_a_mistake_in_a_spawned_process_is_a_sentence_too(tmp_path):
     script(
         tmp_path,

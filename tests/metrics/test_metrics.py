@@ -176,6 +176,7 @@ class _Set(torch.utils.data.Dataset):
         return self.images[i]
 
 
+@pytest.mark.slow
 def test_torch_fidelity_is_not_changed_by_our_wrapping(random_inception, crops, monkeypatch, tmp_path):
     """FID, KID, IS, precision and recall, end to end, against torch-fidelity's own entry point on the same weights."""
     path, digest = random_inception

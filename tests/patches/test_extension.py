@@ -118,6 +118,7 @@ def test_its_trainer_runs_with_its_regularizer(installed):
     )
 
 
+@pytest.mark.slow
 def test_its_loss_takes_a_penalty(installed):
     losses = []
     for weight in ("0.0", "10.0"):

@@ -56,6 +56,7 @@ def built(tmp_path_factory):
     return runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(SKIP + OTHERS)), ids=lambda n: str((SKIP + OTHERS)[n])[:150])
 def test_every_scale_is_projected(built, number):
     plain, everything, quarter = (built[name][number] for name in ("plain", "all", "quarter"))
@@ -86,6 +87,7 @@ def test_networks_without_an_encoder(case, sites, tmp_path):
     assert said.count(" of ") == sites, said
 
 
+@pytest.mark.slow
 def test_a_prior_is_fitted(tmp_path):
     done, plain = drive(HOST, cwd=tmp_path)
     done, everything = drive(HOST, cwd=tmp_path, plugin=["--sparse", "l0", "--set", "sparse.k=1.0"])

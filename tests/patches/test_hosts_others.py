@@ -61,6 +61,7 @@ def test_an_mlp_is_refused_with_the_reason(tmp_path):
 STYLE = Drive(STYLEGAN, "stylegan", ["--cfg=cifar"])
 
 
+@pytest.mark.slow
 def test_stylegan2(tmp_path):
     """Mapping and synthesis are called separately; snapshots are pickles of whole modules, which keep what is attached."""
     (tmp_path / "plain").mkdir()
@@ -78,6 +79,7 @@ def test_stylegan2(tmp_path):
     assert done.returncode == 0 and max(sampled["nonzeros"]) <= 0.25, done.stderr
 
 
+@pytest.mark.slow
 def test_stylegan2_is_penalized_in_its_main_phase(tmp_path):
     """And not in that of path-length regularization, which its configuration for CIFAR-10 does without."""
     host = Drive(STYLEGAN, "stylegan", ["--cfg=auto"])

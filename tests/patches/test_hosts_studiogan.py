@@ -57,6 +57,7 @@ MODES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["StyleGAN2", "DDP", "mixed precision"])
 def test_k_of_everything_changes_nothing(mode, tmp_path):
     config, words, env = MODES[mode]
@@ -67,6 +68,7 @@ def test_k_of_everything_changes_nothing(mode, tmp_path):
             assert after[key] == before[key], key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["StyleGAN2", "DDP", "DataParallel", "mixed precision", "accumulation"])
 def test_l1(mode, tmp_path):
     """StyleGAN2 takes steps for path-length regularization too, which are not to be penalized."""
@@ -80,6 +82,7 @@ def test_l1(mode, tmp_path):
         assert after["losses"][0] > before["losses"][0] + 0.1
 
 
+@pytest.mark.slow
 def test_the_multi_hinge_loss_has_a_factor_of_its_own(tmp_path):
     """The penalty counts once, whatever mh_lambda is."""
     weights = []
@@ -96,6 +99,7 @@ def test_the_multi_hinge_loss_has_a_factor_of_its_own(tmp_path):
     assert weights[0] == pytest.approx(weights[1], rel=1e-3) and weights[0] > 0.1
 
 
+@pytest.mark.slow
 def test_checkpoints_with_numpy_scalars_load(tmp_path):
     """best_fid is one, and torch 2.6 and newer refuse it; the host loads its best checkpoint at its end, and on resuming."""
     if is_real("POSTECH-CVLab+PyTorch-StudioGAN"):

@@ -49,6 +49,7 @@ def test_a_worker_that_dies_fails_its_test_and_the_others_are_run(tmp_path):
     assert said.count("crashed while running") >= 3
 
 
+@pytest.mark.slow
 def test_a_worker_that_answers_no_more_ends_the_run(tmp_path):
     code, said, seconds = session(tmp_path, {"one": "number == 1", "two": "False"}, "SIGSTOP", silence=8, within=120)
     assert code == 1 and "no test ended for 8 seconds: the run is given up" in said, said

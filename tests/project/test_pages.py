@@ -91,6 +91,7 @@ def test_every_block_is_run_or_read_or_marked(page):
     assert [why for block in TEXTS[page] if (why := cannot_be_judged(block))] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", RUN)
 def test_what_a_page_runs_prints_what_it_shows(page, tmp_path, cache):
     text = "\n".join(step["text"] for step, _ in RUN[page])

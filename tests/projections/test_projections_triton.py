@@ -52,6 +52,7 @@ for bits, width, nan in (("*i32", 32, 0x7F800001), ("*i16", 16, 0x7F81), ("*i64"
 """
 
 
+@pytest.mark.slow
 def test_interpreted_kernels_are_the_definition():
     """The suite of test_projections.py over the Triton path, in a process that was started for the interpreter."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "triton", "test_projections.py"]

@@ -196,6 +196,7 @@ def wait_for(path, seconds=120):
     assert path.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_writes_the_best_so_far_and_the_same_command_goes_on(number, here):
     command = ["denoise", "a.png", "grey16.png", "-o", "o", *SMALL, "--iterations", "100000", "--log-every", "5"]
@@ -225,6 +226,7 @@ def test_an_interruption_writes_the_best_so_far_and_the_same_command_goes_on(num
     assert json.loads((here / "o/a.png.run/result.json").read_text())["iterations"] > first["iterations"]
 
 
+@pytest.mark.slow
 def test_a_full_disk(here):
     """A limit on the size of files stands for it: the checkpoint does not fit."""
     limit = 20_000

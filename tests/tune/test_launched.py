@@ -51,6 +51,7 @@ SCRIPT = ["--", "python", "train.py", "{dir}", "{seed}"]
 LAST = ["--metric", "jsonl:log.jsonl:fid", "--goal", "min", "--out", "out", "--budget", "1"]
 
 
+@pytest.mark.slow
 def test_a_trainer_of_nobody_is_raced(here):
     said = go(*LAST, "--methods", "l0_inf", "--shares", "0.5", "--seeds", "1", *SCRIPT)
     found = json.loads(Path("out/ranking.json").read_text())

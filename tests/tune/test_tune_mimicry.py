@@ -35,6 +35,7 @@ mmc.training.Trainer(
 """
 
 
+@pytest.mark.slow
 @pytest.mark.host
 def test_the_trainer_stops_and_goes_on(tmp_path, monkeypatch):
     from sparse_plugin.evaluate.sampling import GeneratorSpec
