@@ -140,13 +140,13 @@ def candidates(
 def run(racing: list[Candidate], loop: Loop) -> Restoration:
     """Race them. Returns the restoration that is the best, its `chosen` set and its checkpoint written.
 
-    Raises Interrupted, with the best so far, and DivergedError where every one diverged.
+    Raises Interrupted, with the best so far, and DivergedError where every one that was still to go on diverged.
     """
     left = racing
     for share, keep in RUNGS:
         until = int(share * loop.budget)
         for candidate in left:
-            _advance(candidate, until, racing, loop)
+            _advance(candidate, until, left, racing, loop)
         # Of equal ones the one with the larger k, which changes less.
         left = sorted((each for each in left if not each.diverged), key=lambda each: each.lowest(until))[:keep]
     best = left[0]
@@ -157,7 +157,8 @@ def run(racing: list[Candidate], loop: Loop) -> Restoration:
     return best.restoration
 
 
-def _advance(candidate: Candidate, until: int, racing: list[Candidate], loop: Loop) -> None:
+def _advance(candidate: Candidate, until: int, left: list[Candidate], racing: list[Candidate], loop: Loop) -> None:
+    """Bring one of those that are left, of all that race, up to an iteration. Raises as `run` does."""
     restoration = candidate.restoration
     others = sum(each.restoration.iteration for each in racing if each is not candidate)
     if restoration.iteration >= until or restoration.stopping.over:
@@ -167,7 +168,7 @@ def _advance(candidate: Candidate, until: int, racing: list[Candidate], loop: Lo
         reached = loop.advance(restoration, until, candidate.folder)
     except DivergedError:
         candidate.diverged = True
-        if all(each.diverged for each in racing):
+        if all(each.diverged for each in left):
             raise
         return
     except KeyboardInterrupt:  # in the middle of an iteration, from which nothing can go on

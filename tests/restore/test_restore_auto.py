@@ -218,6 +218,19 @@ class TestRace:
         with pytest.raises(DivergedError, match="no finite number"):
             quick(sparse=AUTO)
 
+    @pytest.mark.parametrize("iteration", [15, 25])
+    def test_those_that_went_on_and_diverge_all_end_the_race(self, iteration, monkeypatch):
+        step = Restoration.step
+
+        def diverges(self, measure):
+            if self.iteration == iteration:  # of three candidates two came so far, or one
+                raise DivergedError(f"the loss is no finite number in iteration {iteration + 1}")
+            step(self, measure)
+
+        monkeypatch.setattr(Restoration, "step", diverges)
+        with pytest.raises(DivergedError, match=f"no finite number in iteration {iteration + 1}"):
+            quick(sparse=AUTO)
+
     def test_of_several_regularizers_one_may_choose(self):
         own = {"k": "auto", "sites": "encoders.1:output"}
         for config, k in ((composed({"k": 0.5}, {"k": "auto"}), 2), (composed({"k": 0.5}, own), 1)):
