@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 
 class Generators:
-    """The generators that were built while the plugin was on, as long as they live, each with its host, if one is known."""
+    """The generators, without what wraps them, that were built while the plugin was on, as long as they live, each with its host,
+    if one is known.
+    """
 
     def __init__(self, request: Request, reporter: Reporter, undo: Undo) -> None:
         self._request = request
@@ -34,16 +36,18 @@ class Generators:
         return generator in self._hosts
 
     def built(self, generator: nn.Module, host: Host | None) -> None:
-        """A generator was built: attach, unless it holds one that is attached already."""
+        """A generator was built, maybe by a function that wrapped it: attach, unless it holds one that is attached already."""
         from sparse_plugin.attachment.handle import Attachment
         from sparse_plugin.hosts import waiting
+        from sparse_plugin.network.wrappers import unwrapped
 
         if not self._request.active or Attachment.of(generator) is not None:
             return
-        self._hosts[generator] = host
+        inner = unwrapped(generator)
+        self._hosts[inner] = host
         if self._request.config.regularizer is None or not self._request.config.enabled:
-            waiting.watch(generator)
-            self._reporter.waiting(generator)
+            waiting.watch(inner)
+            self._reporter.waiting(inner)
             return
         self._attach(generator)
 
@@ -79,15 +83,16 @@ class Generators:
     def _attach(self, generator: nn.Module) -> Attachment:
         from sparse_plugin.attachment.attach import regularize
         from sparse_plugin.attachment.plan import Plan
+        from sparse_plugin.network.wrappers import unwrapped
 
         self._listen()
-        config, host = self._request.config, self._hosts.get(generator)
+        config, host = self._request.config, self._hosts.get(unwrapped(generator))
         plan = Plan.of(config)
         if config.delivery is None and host is not None and host.knows_loss:
             plan = replace(plan, delivery="loss")
-        handle = regularize(generator, plan)
-        self._reporter.attached(generator, handle)
-        _train_inserted(generator, handle)
+        handle = regularize(generator, plan)  # as it was built: sites may be named by its paths
+        self._reporter.attached(handle)
+        _train_inserted(handle)
         return handle
 
     def _listen(self) -> None:
@@ -122,14 +127,14 @@ class Generators:
         self._reporter.placed(handle)
 
 
-def _train_inserted(generator: nn.Module, handle: Attachment) -> None:
+def _train_inserted(handle: Attachment) -> None:
     """Hand inserted dictionaries to an optimizer that the generator's own constructor made."""
     added = handle.parameters()
     if not added:
         return
     from torch.optim import Optimizer
 
-    for optimizer in vars(generator).values():
+    for optimizer in vars(handle.generator).values():
         if isinstance(optimizer, Optimizer):
             # Into its group, so that the host's schedules and the layout of its checkpoints stay as they are.
             optimizer.param_groups[0]["params"].extend(added)

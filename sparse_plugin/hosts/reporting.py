@@ -26,7 +26,7 @@ class Reporter:
         """A generator was built, and no regularizer is named yet."""
         self._journal.note("waiting", type(generator).__name__)
 
-    def attached(self, generator: nn.Module, handle: Attachment) -> None:
+    def attached(self, handle: Attachment) -> None:
         """A generator has a regularizer, though Γ may be looked for in its first call only."""
         for part in parts_of(handle.regularizer):
             if not penalizes(part):
@@ -36,7 +36,7 @@ class Reporter:
         if (auto := handle.regularizer.automatic) is not None:
             self._journal.note("auto", str(auto.measure))
         if not handle.sites:
-            self._attached(f"{handle.regularizer} waits for the first call of {type(generator).__name__}")
+            self._attached(f"{handle.regularizer} waits for the first call of {type(handle.generator).__name__}")
 
     def placed(self, handle: Attachment) -> None:
         """A generator's Γ is found, and hooked."""

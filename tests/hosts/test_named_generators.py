@@ -9,9 +9,11 @@ import torch
 from torch import nn
 
 import sparse_plugin
+from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import SiteError
-from sparse_plugin.hosts import instances
+from sparse_plugin.hosts import current, instances
 from sparse_plugin.hosts.host import HOSTS
+from sparse_plugin.hosts.session import Session
 from sparse_plugin.support import advice
 
 IMPL = """
@@ -159,6 +161,46 @@ def test_generators_that_threads_build_at_the_same_time(package):
     for thread in threads:
         thread.join()
     assert len(made) == 3 and all(map(attached, made))
+
+
+@pytest.mark.parametrize("wrap", ["nn.DataParallel", "torch.compile", "lambda g: torch.compile(nn.DataParallel(g))"])
+@pytest.mark.parametrize("sites", [{}, {"sites": "module.out"}, {"sites": "out"}], ids=["found", "wrapped", "plain"])
+def test_a_function_that_wraps_what_it_builds(package, tmp_path, monkeypatch, capfd, wrap, sites):
+    """It is attached, said to be, and its measurements are logged as those of any other."""
+    package(f"import torch\nfrom torch import nn\nfrom their_art.impl import Painter\nwrap = {wrap}\ndef build(): return wrap(Painter())")
+    monkeypatch.chdir(tmp_path)
+    session = sparse_plugin.enable(None, "l0_inf", k=2, generator="their_art:build", **sites)
+    import their_art
+
+    wrapped = their_art.build()
+    (handle,) = session.attachments()
+    generator = handle.generator
+    assert type(generator).__name__ == "Painter" and attached(wrapped)
+    generator(torch.randn(2, 6, 9, 9)).mean().backward()
+    torch.optim.SGD(generator.parameters(), 0.1).step()
+    assert "attached to Painter at the input of out" in capfd.readouterr().err
+    assert [event["attached"] for event in session.journal.events if "attached" in event]
+    assert len(list(tmp_path.glob("sparse_runs/*/sparsity.jsonl"))) == 1
+
+
+def test_a_wrapped_generator_takes_what_a_checkpoint_was_trained_with(package):
+    package("from torch import nn\nfrom their_art.impl import Painter\ndef build(): return nn.DataParallel(Painter())")
+    on("their_art:build")
+    import their_art
+
+    trained = their_art.build()
+    sparse_plugin.disable()
+    session = Session(SparsityConfig(generator="their_art:build"))
+    session.start()
+    before = current.put(session)
+    try:
+        generator = their_art.build()
+        assert not attached(generator)
+        generator.load_state_dict(trained.state_dict())
+        assert attached(generator)
+    finally:
+        current.put(before)
+        session.stop()
 
 
 class Parts(nn.Module):
