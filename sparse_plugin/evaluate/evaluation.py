@@ -93,7 +93,7 @@ def evaluate(
     image_column, label_column, resize, download: the real images, as for `data.load`, at the target's size; data may be a
     `data.Source`, which says all but the share. samples: how many images are sampled, by default 10,000, by seed; of a
     target that is images, all by default. metrics, inception, weights, kid_subset, cache, device: as for `metrics.Evaluator`. save:
-    keep the result in the run's directory (see `experiments.outcome`).
+    keep the result in the run's directory (see `outcome`).
 
     Whatever can be refused is refused before more than one image is sampled: ConfigError for settings, packages and weights,
     CheckpointError for a checkpoint, DataError for images, MetricError for too few of them.
