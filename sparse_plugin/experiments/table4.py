@@ -304,9 +304,7 @@ def _read(folder: Path) -> DenoisingOutcome | None:
     path = folder / FILE
     try:
         with understood(path, "delete it, and the image is denoised again"):
-            found = json.loads(content(path))
-            found["psnr"] = {name: (value, iteration) for name, (value, iteration) in found["psnr"].items()}
-            return DenoisingOutcome(**found)
+            return DenoisingOutcome.from_json(json.loads(content(path)))
     except FileNotFoundError:
         return None
 

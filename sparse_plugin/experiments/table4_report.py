@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -36,6 +37,22 @@ class DenoisingOutcome:
     protocol: dict[str, Any]
     final: dict[str, float] = field(default_factory=dict)
     chosen: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> DenoisingOutcome:
+        """Of plain values. Raises whatever comes of those in which tables and figures would not find what they look for."""
+        made = cls(**{**values, "psnr": {output: (best, at) for output, (best, at) in values["psnr"].items()}})
+        numbers = [made.seed, made.noisy, made.density[0], *made.density, *made.final.values()]
+        numbers += [number for output in OUTPUTS for number in (*made.psnr[output], *made.curves[output])]
+        numbers += [*(made.protocol[name] for name in ("iterations", "width")), *made.protocol["size"]]
+        if made.chosen:
+            numbers += [made.chosen["k"][0], *(made.chosen["psnr"][output] for output in OUTPUTS)]
+            numbers += [made.chosen[name] for name in ("iteration", "value", "pixels", "iterations")]
+        for number in numbers:
+            math.isnan(number)
+        if not isinstance(made.image, str) or not isinstance(made.method, str):
+            raise ValueError("image and method are text")
+        return made
 
 
 def by_run(outcomes: Sequence[DenoisingOutcome], output: str) -> dict[str, list[float]]:

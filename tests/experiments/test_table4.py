@@ -164,6 +164,31 @@ def test_a_damaged_result_is_refused_by_its_name(images, tmp_path):
         run(tmp_path, [images], **quick)
 
 
+WHOLE = {
+    "image": "one", "method": "l0", "seed": 0, "noisy": 20.0, "psnr": {"single": [28.0, 9], "average": [29.0, 10]}, "density": [0.5],
+    "curves": {"single": [27.0], "average": [28.0]}, "protocol": {"iterations": 10, "width": 1.0, "size": [64, 64]},
+    "chosen": {"k": [0.5], "psnr": {"single": 1.0, "average": 2.0}, "iteration": 3, "value": 0.1, "pixels": 40, "iterations": 80},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"density": []}, {"density": ["x"]}, {"curves": {"single": [1.0]}}, {"curves": {"single": 1, "average": 2}}, {"noisy": "20"},
+        {"psnr": {"single": [28.0, 9]}}, {"seed": None}, {"image": 7}, {"protocol": {"iterations": 10}}, {"chosen": {"k": []}},
+        {"chosen": {**WHOLE["chosen"], "psnr": {}}}, {"chosen": [1]}, {"final": [3]}, {"further": 1},
+    ],
+)  # fmt: skip
+def test_a_result_with_a_field_of_another_kind_is_refused_where_it_is_read(other, tmp_path):
+    path = tmp_path / "one/l0/run0/result.json"
+    (path.parent / "restoration").mkdir(parents=True)
+    path.write_text(json.dumps(WHOLE))
+    assert [made.psnr["average"] for made in find([tmp_path])] == [(29.0, 10)]
+    path.write_text(json.dumps(WHOLE | other))
+    with pytest.raises(CheckpointError, match=r"result.json is damaged: .*; delete it, and the image is denoised again"):
+        find([tmp_path])
+
+
 def test_built_in_photographs_by_default(tmp_path):
     quick = ["--iterations", "10", "--width", "0.0625", "--crop", "64", "--methods", "vanilla", "--device", "cpu"]
     done = CliRunner().invoke(cli, ["experiment", "table4", "--out", str(tmp_path), *quick])
