@@ -154,7 +154,8 @@ def _check(made: Outcome) -> None:
         float(record["sparsity"]), len(record["needle_density"]), len(record["atom_usage"])
     if not isinstance(made.step, int) or not all(isinstance(line, str) for line in made.protocol.values()):
         raise ValueError("step is a number, and protocol are lines of text")
-    assert made.levels, "it has no levels of Γ"
+    if not made.levels:
+        raise ValueError("it has no levels of Γ")
 
 
 def find(folders: list[str]) -> list[Path]:
