@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from sparse_plugin.errors import ConfigError
+from sparse_plugin.support.files import sha256
 
 Features = tuple[Tensor, Tensor | None]
 Given = Mapping[str, "str | os.PathLike[str]"]
@@ -67,7 +67,7 @@ def given(name: str, weights: Weights, files: Given) -> Path | None:
 
 def verified(path: Path, weights: Weights) -> Path:
     """The path. Raises ConfigError where the file cannot be read, or has another hash."""
-    digest = sha256(path, weights.what)
+    digest = hash_of(path, weights.what)
     if weights.sha256 is not None and digest != weights.sha256:
         raise ConfigError(
             f"{path} is not {weights.what}: its SHA-256 starts with {digest[:8]}, theirs with {weights.sha256[:8]}; "
@@ -76,16 +76,12 @@ def verified(path: Path, weights: Weights) -> Path:
     return path
 
 
-def sha256(path: Path, what: str) -> str:
-    """The hash of a file. Raises ConfigError where it cannot be read; what: it holds."""
-    digest = hashlib.sha256()
+def hash_of(path: Path, what: str) -> str:
+    """The SHA-256 of a file. Raises ConfigError where it cannot be read; what: it holds."""
     try:
-        with open(path, "rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
+        return sha256(path)
     except OSError as error:
         raise ConfigError(f"{what} cannot be read from {path}: {error.strerror}") from None
-    return digest.hexdigest()
 
 
 def make(name: str, cls: type[Extractor], files: Given, metric: str) -> Extractor:

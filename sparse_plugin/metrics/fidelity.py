@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.metrics import dinov2
-from sparse_plugin.metrics.extractor import Extractor, Features, Weights, sha256
+from sparse_plugin.metrics.extractor import Extractor, Features, Weights, hash_of
 from sparse_plugin.support.files import reason
 
 # Ours, of the same network.
@@ -59,7 +59,7 @@ class Registered(Extractor):
         if path is None:
             self.network, of = cls(self.name, [self.layer]), ""
         else:
-            self.network, of = self._loaded(cls, path), f" (weights sha256 {sha256(path, self._what)})"
+            self.network, of = self._loaded(cls, path), f" (weights sha256 {hash_of(path, self._what)})"
         with torch.inference_mode():
             self.dimensions = int(self.forward(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))[0].shape[1])
         self.protocol = (

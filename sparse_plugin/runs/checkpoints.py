@@ -6,7 +6,6 @@ files' hashes, and what else is needed to go on.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -21,7 +20,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from sparse_plugin.errors import CheckpointError
-from sparse_plugin.support.files import reason, sync_folder, unwritten
+from sparse_plugin.support.files import reason, sha256, sync_folder, unwritten
 
 META = "checkpoint.json"
 _NAME = re.compile(r"step-(\d+)$")
@@ -79,7 +78,7 @@ def _save(
         path = unfinished / f"{name}.safetensors"
         # Clones: two entries may share storage, which the format refuses.
         save_file({key: t.detach().to("cpu", copy=True).contiguous() for key, t in group.items()}, path)
-        hashes[path.name] = _hash(path)
+        hashes[path.name] = sha256(path)
         _sync(path)
     meta = unfinished / META
     meta.write_text(json.dumps({"step": step, "sha256": hashes, **more}, indent=1), encoding="utf-8")
@@ -111,7 +110,7 @@ def _read(folder: Path, step: int, file: str, hashes: Mapping[str, str]) -> dict
 
     path = place(folder, step) / file
     try:
-        if _hash(path) != hashes[file]:
+        if sha256(path) != hashes[file]:
             raise ValueError("it has not the hash that was written beside it")
         tensors: dict[str, Tensor] = load_file(path)
         return tensors
@@ -152,14 +151,6 @@ def restore_optimizer(role: str, optimizer: Optimizer, tensors: Mapping[str, Ten
             value = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
             state.setdefault(int(index), {})[entry] = value
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def _hash(path: Path) -> str:
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-        return digest.hexdigest()
 
 
 def _sync(path: Path) -> None:

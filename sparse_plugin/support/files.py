@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -138,6 +139,15 @@ def content(path: str | os.PathLike[str]) -> bytes:
     if len(held) > LONGEST:
         raise ValueError(f"it holds more than {LONGEST:,} bytes, which are no settings")
     return held
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file of any size, 64 hexadecimal digits. Raises OSError."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def lines(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
