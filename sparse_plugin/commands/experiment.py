@@ -5,14 +5,14 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sparse_plugin.commands.options import data_options, imported, source_of, steps_of
-from sparse_plugin.experiments.experiment import EXPERIMENTS, Experiment
-from sparse_plugin.experiments.experiment import GANS as OF_GANS
-from sparse_plugin.experiments.experiment import RESTORATIONS as OF_RESTORATIONS
+
+if TYPE_CHECKING:
+    from sparse_plugin.experiments.experiment import Experiment
 
 ENDING = (
     click.option("--dry-run", is_flag=True, help="Say what would be run."),
@@ -82,17 +82,23 @@ RESTORATIONS = (
 
 
 class _Experiments(click.Group):
-    """A command for each experiment that is registered."""
+    """A command for each experiment that is registered, which is looked up where somebody asks."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        from sparse_plugin.experiments.experiment import EXPERIMENTS
+
         return list(EXPERIMENTS.all())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        from sparse_plugin.experiments.experiment import EXPERIMENTS
+
         return _command(EXPERIMENTS.get(cmd_name)) if cmd_name in EXPERIMENTS.all() else None
 
     @property
     def commands(self) -> MutableMapping[str, click.Command]:
         """All of them, for what walks through a command line."""
+        from sparse_plugin.experiments.experiment import EXPERIMENTS
+
         return {name: _command(found) for name, found in EXPERIMENTS.usable()}
 
     @commands.setter
@@ -106,6 +112,8 @@ def experiment() -> None:
 
 
 def _command(of: Experiment) -> click.Command:
+    from sparse_plugin.experiments import experiment as families
+
     def command(out: str, **options: Any) -> None:
         from sparse_plugin.support.optional import need
 
@@ -117,7 +125,7 @@ def _command(of: Experiment) -> click.Command:
         click.echo(said)
         sys.exit(code)
 
-    families = {OF_GANS: GANS, OF_RESTORATIONS: RESTORATIONS}
+    shared = {families.GANS: GANS, families.RESTORATIONS: RESTORATIONS}
     place = click.option(
         "--out",
         metavar="DIR",
@@ -125,7 +133,7 @@ def _command(of: Experiment) -> click.Command:
         show_default=True,
         help="Where the runs and the table are.",
     )
-    options = families[of.options] if isinstance(of.options, str) else of.options
+    options = shared[of.options] if isinstance(of.options, str) else of.options
     made: Any = command
     for option in reversed((place, *options)):
         made = option(made)
@@ -134,13 +142,14 @@ def _command(of: Experiment) -> click.Command:
 
 def _read(family: Any, options: dict[str, Any]) -> dict[str, Any]:
     """What lists and files of the options of a family say."""
+    from sparse_plugin.experiments import experiment as families
     from sparse_plugin.runs.methods import split
 
-    if family not in (OF_GANS, OF_RESTORATIONS):
+    if family not in (families.GANS, families.RESTORATIONS):
         return options
     options["methods"] = split(options["methods"])
     options["imports"] = imported(options["imports"])
-    if family == OF_GANS:
+    if family == families.GANS:
         options["data"] = source_of(options)
         options["archs"] = split(options["archs"])
         options["measure_at"] = steps_of(options["measure_at"], "--measure-at")
