@@ -6,18 +6,17 @@ from typing import Any
 
 import click
 
+from sparse_plugin.commands.derived import DerivedCommand
 from sparse_plugin.commands.options import config_of, config_options, data_options, imported, source_of, steps_of
 
 
-class _Train(click.Command):
-    """Names the GANs that are registered where its help is asked for."""
-
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+class _Train(DerivedCommand):
+    def derive(self) -> None:
+        """Say which GANs there are."""
         from sparse_plugin.gans import architectures
 
         *names, last = architectures()
         self.help = (self.help or "").replace("ARCHITECTURES", f"{', '.join(names)} or {last}")
-        super().format_help_text(ctx, formatter)
 
 
 @click.command(cls=_Train)
