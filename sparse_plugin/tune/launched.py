@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -107,7 +108,9 @@ class HostTrial(Trial):
         ended = self._ended()
         if ended is None or ended < self.share:
             if ended is None and run.exists() and not self.stops:
-                _aside(run)  # an interrupted run of a trainer that does not say how it is gone on with
+                # An interrupted run of a trainer that does not say how it is gone on with: nothing of it is read for the next.
+                for name in (RUN, OUTPUT, MEASURED):
+                    _aside(self.directory / name)
             say(f"training; what it prints is in {self.directory / OUTPUT}")
             self._launch()
         elif ended > self.share:
@@ -185,8 +188,9 @@ class HostTrial(Trial):
 
 
 def filled(words: Sequence[str], run: Path, seed: int) -> list[str]:
-    """A command with its placeholders replaced."""
-    return [word.replace(DIR, str(run)).replace(SEED, str(seed)) for word in words]
+    """A command with its placeholders replaced; what stands for them is taken as it is, whatever the directory is called."""
+    values = {DIR: str(run), SEED: str(seed)}
+    return [re.sub("|".join(map(re.escape, values)), lambda found: values[found[0]], word) for word in words]
 
 
 def _watched(command: Sequence[str], environment: Mapping[str, str], output: Any) -> int:
@@ -214,11 +218,12 @@ def _tail(path: Path) -> list[str]:
         return file.read().decode("utf-8", "replace").splitlines()
 
 
-def _aside(run: Path) -> None:
+def _aside(path: Path) -> None:
     number = 1
-    while (other := run.with_name(f"{run.name}-cut{number}")).exists():
+    while (other := path.with_name(f"{path.name}-cut{number}")).exists():
         number += 1
-    os.rename(run, other)
+    with suppress(FileNotFoundError):
+        os.rename(path, other)
 
 
 def stopping_host(words: Sequence[str], name: str | None) -> str | None:

@@ -17,7 +17,7 @@ from sparse_plugin.errors import ConfigError
 from sparse_plugin.hosts import until
 from sparse_plugin.tune import launched
 from sparse_plugin.tune.candidates import VANILLA_CANDIDATE
-from sparse_plugin.tune.launched import HostTarget, WrittenScorer, stopping_host
+from sparse_plugin.tune.launched import HostTarget, WrittenScorer, filled, stopping_host
 from sparse_plugin.tune.metric import parse
 from sparse_plugin.tune.target import Goal
 
@@ -116,6 +116,25 @@ def test_a_candidate_whose_trainer_fails_is_told_at_the_end(here, monkeypatch):
     go(*LAST, *LEVELS, *SCRIPT, code=1)
     assert {label for label, *_ in calls[before:]} == {"l0_inf-k=0.5"}  # what failed is tried again, the rest is there
     assert Path("out/l0_inf-k=0.5/seed0/run-cut1").is_dir()
+
+
+def test_what_a_run_printed_that_was_cut_short_is_not_read_for_the_next(here, monkeypatch):
+    def run(label, seed, folder, environment, output):
+        if not folder.with_name("output.log-cut1").exists():
+            output.write(b"FID: 3\n")
+            return 1
+        return 0
+
+    calls = faked(monkeypatch, run)
+    printed = ["--metric", "regex:FID: (.*)", *LAST[2:], *LEVELS, *SCRIPT]
+    assert "the trainer exited with 1: FID: 3" in go(*printed, code=1)
+    assert "is found nowhere in" in go(*printed, code=2) and len(calls) == 2
+    assert sorted(path.name for path in Path("out/vanilla/seed0").glob("*-cut1")) == ["measured-cut1", "output.log-cut1", "run-cut1"]
+
+
+def test_a_directory_is_called_what_it_is():
+    run = Path("{seed}/a{dir}") / "run"
+    assert filled(["--out={dir}", "{seed}{seed}", "{dir}/{seed}"], run, 3) == [f"--out={run}", "33", f"{run}/3"]
 
 
 @pytest.mark.parametrize(
