@@ -125,13 +125,17 @@ def settled(candidate: Candidate, natural: Natural, arch: str = "") -> Candidate
         return candidate
     if candidate.site is not None:
         return replace(candidate, sparse=candidate.sparse.with_settings(k=natural.matched[candidate.name][candidate.site]))
-    default = sparsity.settings(arch, candidate.name).get("k", FALLBACK)
-    default = default if isinstance(default, float) else FALLBACK
     ks = [
-        k_of(candidate.share, density, channels, default)
+        k_of(candidate.share, density, channels, default_k(candidate.name, arch))
         for density, channels in zip(natural.density, natural.channels, strict=True)
     ]
     return replace(candidate, sparse=candidate.sparse.with_settings(k=ks[0] if len(ks) == 1 else ks))
+
+
+def default_k(name: str, arch: str) -> float:
+    """The fraction that a regularizer keeps where nobody says, FALLBACK where it declares none."""
+    declared = sparsity.settings(arch, name).get("k")
+    return declared if isinstance(declared, float) else FALLBACK
 
 
 def k_of(share: float, density: float, channels: int | None, default: float) -> float:

@@ -14,7 +14,7 @@ from sparse_plugin.errors import ConfigError, DivergedError, OutputError, Sparse
 from sparse_plugin.experiments.engine import FailedRun, Say
 from sparse_plugin.gans.gan import build, recipe
 from sparse_plugin.runs.rundir import BusyError, RunDirectory
-from sparse_plugin.tune.candidates import MIDDLE, VANILLA_CANDIDATE, Candidate, Natural, k_of
+from sparse_plugin.tune.candidates import MIDDLE, VANILLA_CANDIDATE, Candidate, Natural, default_k, k_of
 from sparse_plugin.tune.pictures import mosaic
 from sparse_plugin.tune.target import Goal, Target
 from sparse_plugin.tune.trial import RUN, SAMPLES, Score, Trial
@@ -190,7 +190,7 @@ class GanTarget(Target):
         ks: dict[str, dict[str, float]] = {}
         for each in matched:
             assert each.sparse is not None and each.site is not None
-            k = k_of(MIDDLE, found.density[0], found.channels[0], 0.25)
+            k = k_of(MIDDLE, found.density[0], found.channels[0], default_k(each.name, self.arch))
             ks.setdefault(each.name, {})[each.site] = matched_k(trained.generator, inputs, each.sparse, k, each.site)
         return Natural(found.density, found.channels, ks)
 
