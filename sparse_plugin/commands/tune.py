@@ -21,6 +21,9 @@ OWN = {
     "force": "nothing is written over",
 }
 
+# Stands for the place that `tune` chooses, where one of our own commands must be given one: no word of a command line can be it.
+NOWHERE = "\0"
+
 # Options that say something of a trainer of others alone.
 OF_OTHERS = ("goal", "checkpoint", "generator", "arguments", "inputs", "key", "bounds", "size", "host", "steps", "whole", "data")
 # Those by which samples are drawn from its checkpoints.
@@ -48,7 +51,11 @@ DRAWING = ("arguments", "inputs", "key", "bounds", "size", "checkpoint", "data",
     help="As for evaluate, or tensorboard:TAG, jsonl:FILE:KEY, regex:PATTERN.  [default: FID with --inception, else FD-lite0]",
 )
 @click.option("--goal", type=click.Choice(["min", "max"]), help="Of a number that the trainer writes: which is better.")
-@click.option("--data", metavar="PATH", help="Real images that samples of a trainer of others are measured against.")
+@click.option(
+    "--data",
+    metavar="PATH",
+    help="Real images that samples of a trainer of others are measured against.  [default: built-in photographs]",
+)
 @click.option(
     "--checkpoint", metavar="PATTERN", help="Files in {dir} that samples are drawn from, as in 'netG/*.pth'; the latest."
 )
@@ -120,17 +127,27 @@ def _shares(text: str) -> list[float]:
         raise ConfigError(f"--shares {text!r} is no list of shares; give numbers with commas between, as 0.35,0.5,0.75") from None
 
 
-def _parsed(command: click.Command, words: list[str], place: list[str]) -> dict[str, Any]:
-    """The options of one of our own commands, behind `tune`. Raises ConfigError for those that `tune` says itself."""
-    with command.make_context(f"tune {command.name}", [*words, *place]) as context:
+def _parsed(command: click.Command, words: list[str], place: str) -> dict[str, Any]:
+    """The options of one of our own commands, behind `tune`. place: the option that says where it writes.
+
+    Raises ConfigError for those that `tune` says itself.
+    """
+    with command.make_context(f"tune {command.name}", [place, NOWHERE, *words]) as context:
         for parameter in command.params:
             name = parameter.name or ""
             given = context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
-            twice = sum(word.partition("=")[0] in parameter.opts for word in words) > 0
-            if name in OWN and given and (twice or name not in ("run_dir", "output")):
+            if name in OWN and given and context.params[name] != NOWHERE:
                 option = max(parameter.opts, key=len)
                 raise ConfigError(f"{option} was given to {command.name} behind `tune`, and {OWN[name]}; leave it out")
         return dict(context.params)
+
+
+def _device(behind: str | None, options: dict[str, Any]) -> str | None:
+    """The device that was given before or behind the command's name. Raises ConfigError where that was two."""
+    before: str | None = options["device"]
+    if None not in (behind, before) and behind != before:
+        raise ConfigError(f"--device is {before} of tune and {behind} of the command behind it; give it once")
+    return behind or before
 
 
 def _gan(words: list[str], options: dict[str, Any]) -> Any:
@@ -139,12 +156,12 @@ def _gan(words: list[str], options: dict[str, Any]) -> Any:
     from sparse_plugin.metrics.tables import named
     from sparse_plugin.tune.gans import GanTarget, Scoring
 
-    given = _parsed(train, words, ["--run", "tune"])
+    given = _parsed(train, words, "--run")
     imported(given.pop("imports"))
     for name in ("run_dir", "config_file", "sparse", "assignments", "keep_at"):
         del given[name]
     data, arch, seed = source_of(given), given.pop("arch"), given.pop("seed")
-    size, device = given.pop("size"), given.pop("device") or options["device"]
+    size, device = given.pop("size"), _device(given.pop("device"), options)
     metric = next(iter(named([options["metric"] or ("FID" if options["inception"] else "FD-lite0")])))
     samples = options["samples"] or 10_000
     scoring = Scoring(data, size, metric, samples, options["inception"], options["kid_subset"], device)
@@ -159,12 +176,12 @@ def _restoration(words: list[str], options: dict[str, Any]) -> Any:
     kind, *rest = words or [""]
     if kind not in restore.commands:
         raise ConfigError(one_of("restoration", kind, restore.commands))
-    given = _parsed(restore.commands[kind], rest, ["-o", "tune/"])
+    given = _parsed(restore.commands[kind], rest, "--output")
     imported(given.pop("imports"))
     for name in ("output", "config_file", "sparse", "assignments", "force"):
         del given[name]
     given["stop"] = None if given["stop"] == "none" else given["stop"]
-    given["device"] = given["device"] or options["device"]
+    given["device"] = _device(given["device"], options)
     return RestorationTarget(kind, rest, given.pop("images"), given, given.pop("seed"))
 
 

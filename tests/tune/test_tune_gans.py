@@ -109,6 +109,8 @@ def test_further_sites_are_raced_and_a_level_that_cannot_be_attached_fails_alone
         (["--sites", "nowhere"], (), "--sites names 'nowhere', and further sites here are stages"),
         ([], ("--sparse", "l1"), "--sparse was given to train behind `tune`, and it chooses what is attached"),
         ([], ("--run", "x"), "--run was given to train behind `tune`, and --out says where the runs are"),
+        ([], ("--run=tune",), "--run was given to train behind `tune`"),
+        (["--device", "cuda"], (), "--device is cuda of tune and cpu of the command behind it; give it once"),
         ([], ("--keep-at", "2"), "--keep-at was given to train"),
         ([], ("--precision", "auto"), "--precision auto may choose differently"),
     ],

@@ -66,6 +66,8 @@ def test_a_regularizer_without_a_place_there_fails_alone():
         ([], ["dnoise", "a.png"], "there is no restoration 'dnoise'"),
         ([], [], "there is no restoration ''"),
         ([], ["denoise", "a.png", "--add-noise", "-o", "x.png"], "--output was given to denoise behind `tune`, and --out says where"),
+        ([], ["denoise", "a.png", "--add-noise", "-ox.png"], "--output was given to denoise behind `tune`"),
+        (["--device", "cpu"], ["denoise", "a.png", "--add-noise", "--device", "cuda"], "--device is cpu of tune and cuda of the command"),
         ([], ["denoise", "a.png", "--add-noise", "--sparse", "l0"], "it chooses what is attached"),
         (["--metric", "FD-lite0"], ["denoise", "a.png", "--add-noise"], "--metric was given, and restorations are raced by their PSNR"),
         ([], ["denoise", "a.png", "--add-noise"], "as it cannot be stopped and gone on with; give --budget"),
