@@ -73,6 +73,24 @@ def test_links_and_pictures_exist():
             assert (path.parent / target).exists(), f"{path.name}: {target}"
 
 
+def missing(text):
+    """The files of this repository that a page names as code and that are not there; NAME and * stand for any."""
+    named = re.findall(r"(?<![\w/.])((?:tests|benchmarks|docs|registry|patches|sparse_plugin|\.ci)/[\w./*-]*\.\w+)", text)
+    modules = re.findall(r"`((?:\w+/)+\w+\.py)`", text)  # as CONTRIBUTING names those of a room
+    places = {*((ROOT, name) for name in named), *((ROOT / "sparse_plugin", name) for name in modules)}
+    return sorted({name for place, name in places if not any(list(each.glob(name.replace("NAME", "*"))) for each in (place, ROOT))})
+
+
+@pytest.mark.parametrize("path", [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *PAGES], ids=lambda path: path.name)
+def test_files_that_are_named_exist(path):
+    assert missing(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_file_that_has_moved_is_found_missing():
+    text = "`tests/test_orders.py`, tests/restore_curves.json; `tests/stand_ins/drive_NAME.py`, `hosts/journal.py`, `hosts/gone.py`"
+    assert missing(text) == ["hosts/gone.py", "tests/restore_curves.json", "tests/test_orders.py"]
+
+
 def test_every_public_name_is_documented():
     import sparse_plugin
 
