@@ -80,7 +80,7 @@ def _ranking(made: Report) -> str:
         if each.change is not None:
             low, high = _ends(each.change)
             drawn = bar(low, each.change.mean, high, least, most, colour_of(each.candidate))
-            said = f"{escape(interval_text(each.change, made.unit))}<br>{each.change.verdict}"
+            said = f"{escape(interval_text(each.change, outcome.unit))}<br>{each.change.verdict}"
             far = f"{100 * outcome.rungs[each.rung].share:.3g} %, {each.change.pairs} seeds"
         chosen = ' class="chosen"' if each.candidate is outcome.chosen else ""
         rows.append(f"<tr{chosen}><td>{place}</td><td>{escape(each.label)}</td><td>{drawn}</td><td>{said}</td><td>{far}</td></tr>")
@@ -131,7 +131,7 @@ def _curves(made: Report, out: Path) -> str:
             colour = colour_of(each.candidate)
             differences.append(Line(each.label, tuple(points), colour, strong))
             own.append(Line(each.label, tuple((s, _mean(v)) for s, v in values.items()), colour, strong))
-    unit = f", {made.unit}" if made.unit else ""
+    unit = f", {outcome.unit}" if outcome.unit else ""
     drawn = [chart(own, "share of a whole run", goal.metric)]
     if differences:
         drawn.insert(0, chart(differences, "share of a whole run", f"difference to vanilla{unit}", "vanilla"))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.experiments import statistics
-from sparse_plugin.experiments.engine import Attempt, Engine, FailedRun, local, say_line
+from sparse_plugin.experiments.engine import Attempt, Engine, FailedRun, GridRun, local, say_line
 from sparse_plugin.experiments.statistics import Change
 from sparse_plugin.support.files import content, understood, write
 from sparse_plugin.tune.budget import Rung
@@ -74,6 +74,11 @@ class Outcome:
         every = [*self.vanilla, *(each.values for each in self.standings)]
         return self.target.goal.ratio and all(value > 0 for values in every for value in values.values())
 
+    @property
+    def unit(self) -> str:
+        """Of the changes."""
+        return "%" if self.relative else self.target.goal.unit
+
 
 def _worth(change: Change, target: Target) -> float:
     """Lower is better, below 0 better than vanilla."""
@@ -129,30 +134,30 @@ class Race:
     def _raced(self, racing: Sequence[Standing], number: int) -> None:
         """Have all of them trained and scored up to a rung."""
         share = self.rungs[number].share
-        of = {}
+        of: dict[GridRun, tuple[Standing, int]] = {}
         for seed in self._seeds(number):  # a pair is complete before the next seed is begun
             for each in racing:
-                of[self.target.trial(each.candidate, seed, share, self.out)] = each
+                of[self.target.trial(each.candidate, seed, share, self.out)] = each, seed
         waiting = list(of)
         while waiting:
             busy = []
             for attempt in self._placed(waiting):
-                standing = of[attempt.run]  # type: ignore[index]
+                standing, seed = of[attempt.run]
                 if attempt.busy:
                     busy.append(attempt.run)
                 elif attempt.failed:
                     standing.failed = standing.failed or attempt.failed
                 else:
-                    standing.values[attempt.run.seed] = attempt.outcome.value  # type: ignore[attr-defined]
-            waiting = [run for run in busy if not of[run].failed]  # type: ignore[misc, index]
+                    standing.values[seed] = attempt.outcome.value
+            waiting = [run for run in busy if not of[run][0].failed]
             if waiting:
                 time.sleep(PATIENCE)
 
-    def _placed(self, runs: Sequence[object]) -> list[Attempt]:
+    def _placed(self, runs: Sequence[GridRun]) -> list[Attempt]:
         """What becomes of runs, those that are finished without being begun."""
-        open_ = [run for run in runs if run.collect() is None]  # type: ignore[attr-defined]
-        there = [Attempt(run, run.collect()) for run in runs if run not in open_]  # type: ignore[arg-type, attr-defined]
-        return [*there, *self.engine(open_, 0)]  # type: ignore[arg-type]
+        collected = [Attempt(run, run.collect()) for run in runs]
+        there = [each for each in collected if each.outcome is not None]
+        return [*there, *self.engine([each.run for each in collected if each.outcome is None], 0)]
 
     def _ranked(self, racing: list[Standing], base: dict[int, float]) -> None:
         """Sort by the mean paired difference, the best first."""

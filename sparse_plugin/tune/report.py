@@ -32,11 +32,6 @@ class Report:
     settings: str
     command: str
 
-    @property
-    def unit(self) -> str:
-        """Of the changes."""
-        return "%" if self.outcome.relative else self.outcome.target.goal.unit
-
 
 def make(outcome: Outcome, out: Path) -> Report:
     """The report of a race; its settings and ranking are written to out."""
@@ -50,10 +45,9 @@ def make(outcome: Outcome, out: Path) -> Report:
         write(path, settings)
     elif path.exists():
         path.unlink()  # what another race recommended
-    unit = "%" if outcome.relative else outcome.target.goal.unit
     made = Report(
         outcome,
-        _sentence(outcome, unit),
+        _sentence(outcome),
         tuple(_remarks(outcome)),
         settings,
         outcome.target.command(out, path if settings else None),
@@ -62,11 +56,11 @@ def make(outcome: Outcome, out: Path) -> Report:
     return made
 
 
-def _sentence(outcome: Outcome, unit: str) -> str:
+def _sentence(outcome: Outcome) -> str:
     best, chosen = outcome.best, outcome.chosen
     if best is None or best.change is None:
         return "No candidate could be compared with vanilla: all of them failed."
-    difference = f"difference {interval_text(best.change, unit)}"
+    difference = f"difference {interval_text(best.change, outcome.unit)}"
     if chosen is VANILLA_CANDIDATE:
         return f"No regularizer helps here: the best, {best.label}, is no better than vanilla, {difference}."
     if best.change.verdict == "better":
@@ -128,7 +122,7 @@ def _result(each: Standing, made: Report) -> str:
         return "failed"
     rung = made.outcome.rungs[each.rung]
     how_far = "" if rung.share == 1 else f", at {100 * rung.share:.3g} % of a run"
-    return f"{interval_text(each.change, made.unit)}, {each.change.verdict}, {each.change.pairs} seeds{how_far}"
+    return f"{interval_text(each.change, made.outcome.unit)}, {each.change.verdict}, {each.change.pairs} seeds{how_far}"
 
 
 def _plain(made: Report) -> dict[str, Any]:
@@ -156,7 +150,7 @@ def _plain(made: Report) -> dict[str, Any]:
         "version": 1,
         "metric": outcome.target.goal.metric,
         "lower_is_better": outcome.target.goal.lower,
-        "unit": made.unit,
+        "unit": outcome.unit,
         "chosen": outcome.chosen.label,
         "sentence": made.sentence,
         "remarks": made.remarks,
