@@ -153,8 +153,7 @@ def _device(behind: str | None, options: dict[str, Any]) -> str | None:
 def _gan(words: list[str], options: dict[str, Any]) -> Any:
     """The target of `tune train ARCH ...`."""
     from sparse_plugin.commands.train import train
-    from sparse_plugin.metrics.tables import named
-    from sparse_plugin.tune.gans import GanTarget, Scoring
+    from sparse_plugin.tune.gans import GanTarget
 
     given = _parsed(train, words, "--run")
     imported(given.pop("imports"))
@@ -162,10 +161,18 @@ def _gan(words: list[str], options: dict[str, Any]) -> Any:
         del given[name]
     data, arch, seed = source_of(given), given.pop("arch"), given.pop("seed")
     size, device = given.pop("size"), _device(given.pop("device"), options)
-    metric = next(iter(named([options["metric"] or ("FID" if options["inception"] else "FD-lite0")])))
-    samples = options["samples"] or 10_000
-    scoring = Scoring(data, size, metric, samples, options["inception"], options["kid_subset"], device)
+    scoring = _scoring(data, size, {**options, "device": device})
     return GanTarget(arch, words, scoring, {**given, "size": size, "device": device}, seed)
+
+
+def _scoring(data: Any, size: int, options: dict[str, Any]) -> Any:
+    """How images are scored, as the options say."""
+    from sparse_plugin.metrics.tables import named
+    from sparse_plugin.tune.gans import Scoring
+
+    (metric,) = named([options["metric"] or ("FID" if options["inception"] else "FD-lite0")])
+    names = ("inception", "kid_subset", "device")
+    return Scoring(data, size, metric, options["samples"] or 10_000, **{name: options[name] for name in names})
 
 
 def _restoration(words: list[str], options: dict[str, Any]) -> Any:
@@ -188,7 +195,7 @@ def _restoration(words: list[str], options: dict[str, Any]) -> Any:
 def _of_others(words: list[str], options: dict[str, Any]) -> Any:
     """The target of `tune -- python train.py ...`."""
     from sparse_plugin.hosts.command import checked
-    from sparse_plugin.metrics.tables import better, named
+    from sparse_plugin.metrics.tables import better
     from sparse_plugin.tune.launched import HostTarget, WrittenScorer
     from sparse_plugin.tune.metric import WAYS, parse
     from sparse_plugin.tune.target import Goal
@@ -211,15 +218,10 @@ def _of_others(words: list[str], options: dict[str, Any]) -> Any:
         )
     from sparse_plugin.data import Source
     from sparse_plugin.evaluate.sampling import GeneratorSpec
-    from sparse_plugin.tune.gans import Scoring
     from sparse_plugin.tune.sampled import SampledScorer
 
-    metric = next(iter(named([options["metric"] or ("FID" if options["inception"] else "FD-lite0")])))
     names = {name: options[name] for name in ("arguments", "inputs", "key")}
     spec = GeneratorSpec(options["generator"], **names, imports=options["imports"], low=options["bounds"][0], high=options["bounds"][1])
-    samples, weights = options["samples"] or 10_000, options["inception"]
-    scoring = Scoring(
-        Source(options["data"]), options["size"], metric, samples, weights, options["kid_subset"], options["device"]
-    )
-    lower = better(metric) == "lower"
-    return HostTarget(words, SampledScorer(spec, options["checkpoint"], scoring), Goal(metric, lower, ratio=lower), **shared)
+    scoring = _scoring(Source(options["data"]), options["size"], options)
+    lower = better(scoring.metric) == "lower"
+    return HostTarget(words, SampledScorer(spec, options["checkpoint"], scoring), Goal(scoring.metric, lower, ratio=lower), **shared)

@@ -122,11 +122,11 @@ class GanTarget(Target):
     def __init__(self, arch: str, words: Sequence[str], scoring: Scoring, options: Mapping[str, Any], seed: int) -> None:
         from sparse_plugin.metrics.tables import better
 
-        chosen = recipe(arch, scoring.size, float(options.get("fraction", 1.0)))
-        steps = options.get("steps") or chosen.steps
+        self.recipe = recipe(arch, scoring.size, float(options.get("fraction", 1.0)))
+        steps = options.get("steps") or self.recipe.steps
         lower = better(scoring.metric) == "lower"
         super().__init__(
-            f"{chosen.title}, by `train`",
+            f"{self.recipe.title}, by `train`",
             Goal(scoring.metric, lower, ratio=lower),
             steps=steps,
             stops=True,
@@ -156,7 +156,7 @@ class GanTarget(Target):
         judge.cache_clear()
         of = judge(self.scoring)
         of.evaluator.check(self.scoring.samples, len(of.real))
-        self._classes = check(of.real, recipe(self.arch, self.scoring.size, float(self.options.get("fraction", 1.0))))
+        self._classes = check(of.real, self.recipe)
 
     def look(self) -> None:
         """Find the further sites in a generator that is not trained."""
@@ -164,12 +164,11 @@ class GanTarget(Target):
 
         from sparse_plugin.tune.matched import further_sites
 
-        chosen = recipe(self.arch, self.scoring.size, float(self.options.get("fraction", 1.0)))
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            generator = build(chosen, float(self.options.get("width", 1.0)), self._classes).generator
+            generator = build(self.recipe, float(self.options.get("width", 1.0)), self._classes).generator
             labels = torch.zeros(4, dtype=torch.int64) if self._classes else None
-            self.further = tuple(further_sites(generator, (torch.randn(4, chosen.z), labels)))
+            self.further = tuple(further_sites(generator, (torch.randn(4, self.recipe.z), labels)))
 
     def trial(self, candidate: Candidate, seed: int, share: float, out: Path) -> GanTrial:
         """One run."""
