@@ -21,13 +21,13 @@ from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError, OutputError, SparsePluginError
 from sparse_plugin.restore import figure
 from sparse_plugin.restore.iterating import Interrupted
-from sparse_plugin.restore.pictures import Picture, check_writable, encode, read, store
+from sparse_plugin.restore.pictures import Picture, check_writable, encode, read
 from sparse_plugin.restore.result import RestorationResult
 from sparse_plugin.restore.run import check, restore
 from sparse_plugin.restore.tasks import Denoise, Inpaint, Task, Upscale, add_noise
 from sparse_plugin.runs.rundir import CONFIG, RunDirectory, is_lock
 from sparse_plugin.runs.sparsity import RESTORING, attachable
-from sparse_plugin.support.files import content, make_folder, reason
+from sparse_plugin.support.files import content, make_folder, reason, write
 
 RESULT, PICTURE = "result.json", "report.png"
 
@@ -249,11 +249,11 @@ def _write(job: Job, result: RestorationResult, single: bool, finished: bool) ->
         "sha256": _hash(content),
     }
     # First what the result will be, so that one that is there is known for its own whenever this is cut short.
-    store(job.run_dir / RESULT, json.dumps(said, indent=1))
-    store(job.target, content)
+    write(job.run_dir / RESULT, json.dumps(said, indent=1))
+    write(job.target, content)
     clean = None if job.clean is None else job.clean.pixels
     title = f"{job.source.name}: {job.task.name}, {result.iterations} iterations"
-    store(job.run_dir / PICTURE, figure.report(title, _shown(job), result, clean, single))
+    write(job.run_dir / PICTURE, figure.report(title, _shown(job), result, clean, single))
 
 
 def _shown(job: Job) -> Any:

@@ -17,7 +17,7 @@ from sparse_plugin.data import DataError
 from sparse_plugin.data.decode import FORMATS, MAX_PIXELS, MODES, depth, opened
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.restore.deep import png, scaled, tiff
-from sparse_plugin.support.files import reason, write
+from sparse_plugin.support.files import reason
 
 log = logging.getLogger("sparse_plugin")
 
@@ -204,5 +204,3 @@ def _with_profile(content: bytes, profile: bytes | None) -> bytes:
     whole = (len(chunk) - 4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
     return content[:header] + whole + content[header:]
 
-
-store = write

@@ -16,7 +16,8 @@ from restore_images import photograph
 
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.restore import Denoise, add_noise, restore
-from sparse_plugin.restore.pictures import encode, read, store
+from sparse_plugin.restore.pictures import encode, read
+from sparse_plugin.support.files import write
 
 SMALL = ["--width", "0.0625", "--scales", "3"]
 QUICK = [*SMALL, "--iterations", "4", "--log-every", "2"]
@@ -248,15 +249,15 @@ def test_a_result_that_does_not_fit(here, monkeypatch):
     def full(path, content):
         if path.suffix == ".png":
             raise OSError(28, os.strerror(28), str(path))
-        store(path, content)
+        write(path, content)
 
-    monkeypatch.setattr(command, "store", full)
+    monkeypatch.setattr(command, "write", full)
     done = run("denoise", "a.png", "-o", "out.png", *QUICK)
     assert done.exit_code == 1
     assert (
         "out.png could not be written: No space left on device; make room, and the same command goes on" in done.stderr
     )
-    monkeypatch.setattr(command, "store", store)
+    monkeypatch.setattr(command, "write", write)
     assert run("denoise", "a.png", "-o", "out.png", *QUICK).exit_code == 0 and (here / "out.png").exists()
 
 

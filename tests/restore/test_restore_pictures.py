@@ -12,7 +12,8 @@ from restore_images import photograph
 
 from sparse_plugin.data import DataError
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.restore.pictures import check_writable, encode, read, store
+from sparse_plugin.restore.pictures import check_writable, encode, read
+from sparse_plugin.support.files import write
 
 COLOUR, GREY = photograph(), photograph(grey=True)
 ALPHA = np.linspace(0, 1, GREY.size, dtype=np.float32).reshape(GREY.shape)
@@ -52,7 +53,7 @@ def test_all_of_it_goes_in_and_out(colours, clear, depth, ending, tmp_path):
     assert (picture.alpha is not None) == clear
     for other in (".png", ".tif"):
         check_writable(tmp_path / f"out{other}", picture)
-        store(tmp_path / f"out{other}", encode(picture, other))
+        write(tmp_path / f"out{other}", encode(picture, other))
         again = read(tmp_path / f"out{other}")
         assert again.depth == depth and np.array_equal(again.pixels, picture.pixels)
         assert not clear or np.array_equal(again.alpha, picture.alpha)
@@ -168,7 +169,7 @@ def test_a_profile_is_written_at_every_depth(tmp_path):
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for picture in pair(tmp_path, True, photometric="rgb", iccprofile=srgb):
         for ending in (".png", ".tif"):
-            store(tmp_path / f"o{ending}", encode(picture, ending))
+            write(tmp_path / f"o{ending}", encode(picture, ending))
             again = read(tmp_path / f"o{ending}")
             assert again.profile == srgb and again.depth == picture.depth
             assert np.array_equal(again.pixels, picture.pixels)
@@ -306,5 +307,5 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        store(tmp_path / "a.png", b"after")
+        write(tmp_path / "a.png", b"after")
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"before"]
