@@ -84,16 +84,16 @@ def run_gan_table(
     need("an experiment", "experiments", "safetensors", "torch_fidelity", "torchvision")
     of = grid.override(grid.SCALES[scale], width, steps, batch, samples)
     conditions = Conditions(
-        data,
-        test_data,
-        of.samples,
-        tuple(metrics),
-        inception,
-        kid_subset,
-        tuple(sorted(set(measure_at))),
-        precision,
-        checkpoint_every,
-        device,
+        data=data,
+        test_data=test_data,
+        samples=of.samples,
+        metrics=tuple(metrics),
+        inception=inception,
+        kid_subset=kid_subset,
+        measure_at=tuple(sorted(set(measure_at))),
+        precision=precision,
+        checkpoint_every=checkpoint_every,
+        device=device,
     )
     runs = grid.gan_runs(
         table, of, archs, methods, imports, seeds, first_seed, fractions, controls, Path(out), conditions

@@ -95,18 +95,18 @@ def restore(
     if not raced:
         check_length(sparse, budget)
     config = RestorationConfig(
-        task.identity(),
-        {"size": [given.shape[3], given.shape[2]], "channels": given.shape[1], "sha256": digest(given.numpy())},
-        None if true is None else digest(true.numpy()),
-        budget,
-        stop,
-        patience,
-        seed,
-        width,
-        scales,
-        precision,
-        compiled,
-        None if sparse is None else sparse.flat(),
+        task=task.identity(),
+        image={"size": [given.shape[3], given.shape[2]], "channels": given.shape[1], "sha256": digest(given.numpy())},
+        clean=None if true is None else digest(true.numpy()),
+        iterations=budget,
+        stop=stop,
+        patience=patience,
+        seed=seed,
+        width=width,
+        scales=scales,
+        precision=precision,
+        compiled=compiled,
+        sparse=None if sparse is None else sparse.flat(),
     )
     place = device_of(device)
     begin = partial(
