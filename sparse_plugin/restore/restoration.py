@@ -297,5 +297,4 @@ def _tensors(module: nn.Module) -> list[Tensor]:
 
 @torch.no_grad()
 def _copy(source: list[Tensor], target: list[Tensor]) -> None:
-    for theirs, ours in zip(source, target, strict=True):
-        ours.copy_(theirs)
+    torch._foreach_copy_(target, source)
