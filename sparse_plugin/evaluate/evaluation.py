@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from sparse_plugin.data import Images, Source
     from sparse_plugin.evaluate.sampling import GeneratorSpec
+    from sparse_plugin.gans.trained import TrainedGenerator
     from sparse_plugin.metrics import Score
 
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
@@ -118,7 +119,10 @@ def evaluate(
     source = Source.of(
         data, split=split, image_column=image_column, label_column=label_column, resize=resize, download=download
     )
-    sampler = _of_run(target, device) if spec is None else _of_host(target, spec, device)
+    trained = _of_run(target, device) if spec is None else None
+    sampler: Sampler | None = None if trained is None else trained.sampled
+    if spec is not None:
+        sampler = _of_host(target, spec, device)
     if sampler is None and seed is not None:
         raise ConfigError(f"a seed, {seed}, is of samples, and {target} holds images; leave it out")
     sampling = seed or 0
@@ -137,11 +141,10 @@ def evaluate(
     scores = evaluator.score(generated, real)
     protocol = evaluator.protocol(len(generated), real)
     protocol["generated"] += f": {how}"
-    if save:
+    if save and trained is not None:
         from sparse_plugin.evaluate import outcome
-        from sparse_plugin.gans.trained import load_trained
 
-        outcome.look(Path(target), load_trained(target, device=device), sampling, scores, protocol)
+        outcome.look(Path(target), trained, sampling, scores, protocol)
     return Evaluation(target, scores, protocol)
 
 
@@ -151,8 +154,8 @@ def _of_host(checkpoint: str, spec: GeneratorSpec, device: str | None) -> Sample
     return sampler(checkpoint, spec, device)
 
 
-def _of_run(target: str, device: str | None) -> Sampler | None:
-    """What samples a run of the reference trainer, or one of its checkpoints; None where the target is images."""
+def _of_run(target: str, device: str | None) -> TrainedGenerator | None:
+    """The generator of a run of the reference trainer, or of one of its checkpoints; None where the target is images."""
     from sparse_plugin.gans.trained import load_trained
     from sparse_plugin.runs import checkpoints
 
@@ -160,18 +163,15 @@ def _of_run(target: str, device: str | None) -> Sampler | None:
     if path.suffix in CHECKPOINTS:
         path = path.parent
     if (path / CONFIG).is_file():
-        trained = load_trained(path, device=device)
-    elif (path / checkpoints.META).is_file() and path.name.rpartition("-")[2].isdigit():
-        trained = load_trained(path.parents[1], int(path.name.rpartition("-")[2]), device)
-    elif Path(target).suffix in CHECKPOINTS:
+        return load_trained(path, device=device)
+    if (path / checkpoints.META).is_file() and path.name.rpartition("-")[2].isdigit():
+        return load_trained(path.parents[1], int(path.name.rpartition("-")[2]), device)
+    if Path(target).suffix in CHECKPOINTS:
         raise ConfigError(
             f"{target} is no checkpoint of the reference trainer; name the class of its generator, as in "
             '--generator "package.module:Generator"'
         )
-    else:
-        return None
-
-    return trained.sampled
+    return None
 
 
 def _images(target: str, samples: int | None) -> Images:
