@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from sparse_plugin.errors import ConfigError, SiteError
+from sparse_plugin.errors import ConfigError, SiteError, shown
 from sparse_plugin.hosts.host import Host
 from sparse_plugin.hosts.instances import (
     Building,
@@ -74,10 +74,17 @@ class Builders:
         self._patches.when_network_defined(defined)
 
     def after_factory(self, host: Host | None) -> Callable[..., Any]:
-        """A wrapt wrapper around a function that returns a generator."""
+        """A wrapt wrapper around a function that returns a generator. Raises ConfigError where it returns anything else."""
 
         def built(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+            from torch import nn
+
             generator = wrapped(*args, **kwargs)
+            if not isinstance(generator, nn.Module):
+                raise ConfigError(
+                    f"{wrapped.__module__}:{wrapped.__qualname__} returns {shown(generator)}, and no generator; name the "
+                    f"generator's class with {advice.setting('generator', 'module:Class')}"
+                )
             self._built(generator, host)
             return generator
 

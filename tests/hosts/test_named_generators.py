@@ -10,7 +10,7 @@ from torch import nn
 
 import sparse_plugin
 from sparse_plugin.config import SparsityConfig
-from sparse_plugin.errors import SiteError
+from sparse_plugin.errors import ConfigError, SiteError
 from sparse_plugin.hosts import current, instances
 from sparse_plugin.hosts.host import HOSTS
 from sparse_plugin.hosts.session import Session
@@ -181,6 +181,16 @@ def test_a_function_that_wraps_what_it_builds(package, tmp_path, monkeypatch, ca
     assert "attached to Painter at the input of out" in capfd.readouterr().err
     assert [event["attached"] for event in session.journal.events if "attached" in event]
     assert len(list(tmp_path.glob("sparse_runs/*/sparsity.jsonl"))) == 1
+
+
+@pytest.mark.parametrize("returned", ["(Painter(), 3)", "None", "{'g': Painter()}", "Painter"])
+def test_a_function_that_returns_no_generator(package, returned):
+    package(f"from their_art.impl import Painter\ndef build(): return {returned}")
+    on("their_art:build")
+    import their_art
+
+    with pytest.raises(ConfigError, match="their_art:build returns .*, and no generator; name the generator's class with"):
+        their_art.build()
 
 
 def test_a_wrapped_generator_takes_what_a_checkpoint_was_trained_with(package):
