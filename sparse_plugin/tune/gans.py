@@ -1,4 +1,4 @@
-"""Tuning the reference GANs: `sparse-plugin tune train dcgan ...`."""
+"""Tuning the GANs of `train`: `sparse-plugin tune train dcgan ...`."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def judge(of: Scoring) -> Judge:
 
 @dataclass(frozen=True)
 class GanTrial(Trial):
-    """A run of a reference GAN. options: of `train_run`. steps: of a whole run."""
+    """A run of a GAN by `train`. options: of `train_run`. steps: of a whole run."""
 
     arch: str
     steps: int
@@ -117,7 +117,7 @@ class GanTrial(Trial):
 
 
 class GanTarget(Target):
-    """A reference GAN. words: those behind `train`, as they were typed. options: of `train_run`."""
+    """A GAN by `train`. words: those behind `train`, as they were typed. options: of `train_run`."""
 
     def __init__(self, arch: str, words: Sequence[str], scoring: Scoring, options: Mapping[str, Any], seed: int) -> None:
         from sparse_plugin.metrics.tables import better
