@@ -66,7 +66,7 @@ class Deferred(capture.Unscriptable):
             settle(module)
             watch = placement.install(module, chosen, self.plan, known_by, self.is_copy)
             for _, _, hook in hooks.find(module, hooks.SiteHook):
-                begin_where(waiting, hook.child(module.get_submodule(hook.site.path)))
+                begin_where(waiting, hook.state.child)
             loading.check_places(module, expected)
             watch.begin(module, args, kwargs)  # whose own hook begins with the next call
 

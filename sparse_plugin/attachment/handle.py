@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -193,12 +194,11 @@ class Attachment:
     def kernel(self) -> SynthesisOperator:
         """D1 as it really synthesizes: its atoms, stride and dilation. Raises SiteError where it is no one convolution."""
         for path, _, hook in hooks.find(self.generator, hooks.SiteHook):
-            site, root = hook.site, path[: len(path) - len(hook.site.path)].rstrip(".")  # wrappers, or what holds G
-            generator = self.generator.get_submodule(root)
-            synthesis = generator.get_submodule(sites.convolution(generator, site))
+            site = replace(hook.site, path=path)  # as it is now, wrapped or held by something else
+            synthesis = self.generator.get_submodule(sites.convolution(self.generator, site))
             channels, weight = sites.in_channels(synthesis), sites.own_kernel(synthesis)
             if channels is None or weight is None or site.side != "input":
-                raise SiteError(f"the {site} is a {type(synthesis).__name__}, which has no atoms: it is no convolution")
+                raise SiteError(f"the {hook.site} is a {type(synthesis).__name__}, which has no atoms: it is no convolution")
             with _unhooked(synthesis):
                 sides = weight.shape[-sites.spatial_dimensions(synthesis) :]
                 return synthesis_operator(synthesis, weight.new_zeros(1, channels, *(max(8, side) for side in sides)))

@@ -82,10 +82,10 @@ class Heads:
         self.any = False
         if not self.channels:
             return
-        sites = {hook.site.path for _, _, hook in hooks.find(generator, hooks.SiteHook)}
+        held = {module for _, module, _ in hooks.find(generator, hooks.SiteHook)}  # under whatever path, behind a wrapper say
         for path in self._paths(generator):
             module = generator.get_submodule(path)
-            if path not in sites:
+            if module not in held:
                 self._watch(module, found.get(module))
 
     def grew(self, child: nn.Module) -> None:
@@ -109,7 +109,7 @@ class Heads:
         for hook in ready.hooks:
             hook.is_copy, hook.vigil = first.is_copy, self.watcher
         standing.stand(generator, ready, first.state.recorder)
-        if (known := first.child(generator.get_submodule(first.site.path))) is not None:
+        if (known := first.state.child) is not None:
             begin_where(known, ready.child)
         Consumed.place(generator, ready.hooks)
         self.mark(generator, ready.hooks[0].site)

@@ -75,7 +75,7 @@ class Judge:
         """
         with looking(), probe.random_states(now.random):
             found = detection.trace(now.generator, *now.args, **now.kwargs)
-        sites = {hook.site.path for _, _, hook in hooks.find(now.generator, hooks.SiteHook)}
+        sites = {path for path, _, _ in hooks.find(now.generator, hooks.SiteHook)}
         makers = {climb(now.generator, c.path): c in found.makers for c in (*found.makers, *found.idle)}
         ran = {now.generator.get_submodule(path) for c in found.candidates for path in (c.path, climb(now.generator, c.path))}
         return ran, {path: matters for path, matters in makers.items() if path not in sites}

@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from sparse_plugin.attachment import events
-from sparse_plugin.attachment.hooks import SiteHook
+from sparse_plugin.attachment.hooks import SiteHook, find
 from sparse_plugin.attachment.penalty import say_once
 from sparse_plugin.attachment.penalty_hook import PenaltyHook
 from sparse_plugin.attachment.site_state import Stage
@@ -47,6 +47,18 @@ def follow(hook: SiteHook, generator: nn.Module) -> None:
     _watched[hook] = _Watched(generator)
     if _handle is None:
         _handle = register_optimizer_step_post_hook(_stepped)
+
+
+def follow_as_found(generator: nn.Module) -> None:
+    """The same for what changes over training in a generator that is a copy, or came out of another process: it may be trained
+    too. A copy's penalty never acts.
+    """
+    for _, module, hook in find(generator, SiteHook):
+        if hook.state.child is not None:
+            continue
+        hook.state.child = hook.child(module)
+        if hook.changes and not (hook.is_copy and isinstance(hook, PenaltyHook)):
+            follow(hook, generator)
 
 
 def unfollow(hook: SiteHook) -> None:
@@ -88,7 +100,7 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             hook.state.step_taken()
         now.steps += 1
         if hook.changes:
-            _advance(hook, watched, advanced)
+            _advance(hook, advanced)
         if now.recorder is not None:
             if now.compiled and now.recorder.due(now.steps - 1) and not now.recorder.pending:
                 say_once(
@@ -98,10 +110,9 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             now.recorder.stepped(now.steps)
 
 
-def _advance(hook: SiteHook, watched: _Watched, advanced: set[TrainingStep]) -> None:
+def _advance(hook: SiteHook, advanced: set[TrainingStep]) -> None:
     """What changes over training goes a step on, where another regularizer at the same site has not advanced it."""
-    generator = watched.generator()
-    child = None if generator is None else hook.child(generator.get_submodule(hook.site.path))
+    child = hook.state.child
     if child is None or (now := child.training_step) is None:
         return
     if now not in advanced:

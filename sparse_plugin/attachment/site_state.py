@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from sparse_plugin.attachment.child import SparseChild
 from sparse_plugin.attachment.gamma_nodes import GammaNodes
 from sparse_plugin.measurements.log import Recorder
 from sparse_plugin.registry.base import Constraint, Penalty
@@ -25,6 +26,7 @@ class SiteState:
         self.compiled = False  # whether Γ was compiled into a graph, by torch.compile, where no Python sees it
         self.steps = 0  # of the generator's optimizer
         self.recorder: Recorder | None = None
+        self.child: SparseChild | None = None  # beside it, wherever its module may be now
 
 
 class ConstraintState(SiteState):

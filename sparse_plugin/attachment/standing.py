@@ -68,7 +68,7 @@ def stand(generator: nn.Module, ready: Stand, recorder: Recorder | None) -> tupl
             module.register_forward_hook(hook)
         if isinstance(hook, ConstraintHook) and isinstance(module, _ConvNd) and site.side == "input":
             hook.say_slack(module.in_channels, None)
-        hook.state.recorder = recorder
+        hook.state.recorder, hook.state.child = recorder, hook.child(module)
         optimizer_steps.follow(hook, generator)
         if isinstance(hook, PenaltyHook) and hook.delivery == "gradient":
             follow_loss_scaling(hook)
