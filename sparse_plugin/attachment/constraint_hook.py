@@ -98,7 +98,7 @@ class ConstraintHook(SiteHook):
             with torch.no_grad():
                 for step in self.regularizer.turns:
                     self.regularizer.at_step(step, now.density).project(gamma[:1].detach())
-        if auto is not None and now.density is None and torch.is_grad_enabled() and not self.is_copy:
+        if auto is not None and now.density is None and torch.is_grad_enabled():
             now.count(gamma, max(1, auto.measure // COUNTED))
 
     def _observer(self, state: ConstraintState, constraint: Constraint) -> Observer | None:

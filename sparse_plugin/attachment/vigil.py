@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sparse_plugin.attachment import frames, growth, hooks, lineage
+from sparse_plugin.attachment import frames, growth, hooks, lineage, optimizer_steps
 from sparse_plugin.attachment.calls import GeneratorCall
 from sparse_plugin.attachment.direct_calls import DirectCalls
 from sparse_plugin.attachment.heads import Head, Heads
@@ -44,9 +44,12 @@ class Vigil:
         return {**vars(self), "running": {}, "root": None}
 
     def follow_growth(self, generator: nn.Module) -> None:
-        """See what is put into generator, which is the one at work: a copy, say, or one that came out of another process."""
+        """See what is put into generator, which is the one at work, and who trains it: a copy, say, or one that came out of another
+        process.
+        """
         self.root = weakref.ref(generator)
         growth.watch(generator, self.heads)
+        optimizer_steps.follow_as_found(generator)
 
     def begin(self, generator: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The generator is called."""

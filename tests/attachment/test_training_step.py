@@ -139,6 +139,38 @@ def test_a_copy_that_is_kept_stays_where_it_was():
     assert (kept(best), kept(generator)) == (6, 2)
 
 
+@pytest.mark.parametrize("travel", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))], ids=["copy", "pickle"])
+@pytest.mark.parametrize("before", [0, 1])
+def test_one_that_is_trained_itself_goes_on(travel, before):
+    generator, _ = attached()
+    train(generator, before)
+    twin, seen = travel(generator), []
+    train(twin, 2, then=lambda: seen.append(kept(twin)))
+    assert seen == [[6, 4], [4, 2]][before] and kept(generator) == 8 - 2 * before
+
+
+def test_a_penalty_that_came_out_of_another_process_grows_too():
+    generator = dense()
+    sparse_plugin.attach(generator, "l1", weight={"start": 0.0, "end": 4.0, "steps": 4}, example_input=noise())
+    twin = pickle.loads(pickle.dumps(generator))
+    train(twin, 3)
+    assert sparse_plugin.Attachment.of(twin).measure(noise())[0].settings == {"weight": 3.0}
+
+
+@pytest.mark.parametrize("travel", [lambda net: net, copy.deepcopy], ids=["itself", "copy"])
+def test_a_replaced_head_goes_on(travel):
+    generator, _ = attached()
+    optimizer = train(generator, 2)
+    generator = travel(generator)
+    generator(noise())
+    generator.out = torch.nn.Conv2d(8, 3, 3, padding=1)
+    generator(noise())  # which finds it
+    assert kept(generator) == 4
+    if travel is not copy.deepcopy:
+        train(generator, 1, optimizer)
+        assert kept(generator) == 2
+
+
 def test_a_pickled_one_too():
     generator, _ = attached()
     train(generator, 1)
@@ -280,6 +312,15 @@ class TestAuto:
         sampled.load_state_dict(generator.state_dict())
         ks = {net: sparse_plugin.Attachment.of(net).measure(noise())[0].settings["k"] for net in (generator, ema, sampled)}
         assert len(set(ks.values())) == 1 and 0.1 < ks[generator] < 0.5
+
+    def test_a_copy_that_is_trained_itself_measures_its_own(self, caplog):
+        torch.manual_seed(0)
+        generator = Residual()
+        sparse_plugin.attach(generator, "l0_inf", k=QUICK, example_input=noise())
+        twin = copy.deepcopy(generator)
+        train(twin, 6)
+        ks = [sparse_plugin.Attachment.of(net).measure(noise())[0].settings["k"] for net in (generator, twin)]
+        assert ks[0] == 1.0 and 0.1 < ks[1] < 0.5 and "dense by nature" not in caplog.text
 
     def test_dense_by_nature(self, caplog):
         generator, handle = attached(k=QUICK)
