@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner
 from generators import Residual
 
-from sparse_plugin import attach, registry
+from sparse_plugin import attach
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.hosts.host import HOSTS
 from sparse_plugin.support import plugins
@@ -65,7 +65,8 @@ def test_the_help_of_a_command_imports_nothing_heavy(command):
 def test_help_names_what_is_registered(monkeypatch):
     """Those of every installed package, by its entry points; none is loaded for it."""
     words = " ".join(run("run", "--help").output.split())
-    assert f"The regularizer: {', '.join(registry.available())}, or a registered one;" in words
+    installed = sorted({e.name for e in plugins.entry_points(group="sparse_plugin.regularizers")})
+    assert f"The regularizer: {', '.join(installed)}, or a registered one;" in words
     assert f"Patch this host only: {', '.join(HOSTS.all())}, or a registered one." in words
     theirs = [EntryPoint("topk_space", "no_such_module:TopK", "sparse_plugin.regularizers")]
     # Other tables than that of regularizers are filled once, with what there is.
