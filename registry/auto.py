@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparse_plugin.errors import ConfigError, one_of, shown
-from sparse_plugin.registry.schedule import SHAPES, Schedule
+from sparse_plugin.registry.schedule import MOST, SHAPES, Schedule
 
 # From this density on Γ is dense by nature, as behind LeakyReLU or a modulation: a share of it says nothing.
 DENSE = 0.95
@@ -45,7 +45,7 @@ class Auto:
             raise ConfigError(f"{field}: auto is {shown(share)}; give the share of the natural density to keep, in (0, 1]")
         for key in ("measure", "steps"):
             value = given.get(key, 1)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST:
                 raise ConfigError(f"{field}: {key} is {shown(value)}; give a whole number of steps, 1 or more")
         if given.get("shape", "cosine") not in SHAPES:
             raise ConfigError(f"{field}: {one_of('shape', str(given['shape']), SHAPES)}")

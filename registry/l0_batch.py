@@ -109,7 +109,8 @@ class L0Batch(Constraint):
             now = torch.stack([least, torch.ones_like(least)])
             share = torch.where(self._memory[1] > 0, self.momentum, 1.0)
             # A batch without any non-zero, or with one that is not finite, tells nothing.
-            self._memory.copy_(torch.where(least.isfinite(), self._memory + share * (now - self._memory), self._memory))
+            largest = kept.amax()
+            self._memory.copy_(torch.where(largest.isfinite() & (largest > 0), self._memory + share * (now - self._memory), self._memory))
 
 
 def _above(gamma: Tensor, threshold: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from sparse_plugin.errors import ConfigError, one_of, shown
 
 SHAPES = ("linear", "cosine")
+# The most steps: up to here a float counts them exactly.
+MOST = 2**53
 _WAYS = "{start: 1.0, end: 0.25, steps: 5000, shape: cosine} or {points: [[0, 1.0], [5000, 0.25]]}"
 
 
@@ -111,7 +114,7 @@ def _checked(field: str, points: Any) -> tuple[tuple[int, float], ...]:
     for point in points:
         if not isinstance(point, (list, tuple)) or len(point) != 2 or not _whole(point[0]) or point[0] < 0:
             raise ConfigError(f"the schedule of {field} has the point {shown(point)}; a point is [step, value], with a step of 0 or more")
-        if isinstance(point[1], bool) or not isinstance(point[1], (int, float)) or not math.isfinite(point[1]):
+        if isinstance(point[1], bool) or not isinstance(point[1], (int, float)) or not abs(point[1]) <= sys.float_info.max:
             raise ConfigError(f"the schedule of {field} has the value {shown(point[1])}; give a number")
         if found and point[0] <= found[-1][0]:
             raise ConfigError(
@@ -122,4 +125,4 @@ def _checked(field: str, points: Any) -> tuple[tuple[int, float], ...]:
 
 
 def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MOST

@@ -83,6 +83,18 @@ def test_the_threshold_is_the_running_mean_of_what_was_least():
     assert memory.tolist() == pytest.approx([expected, 1.0])
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
+def test_a_batch_that_is_not_finite_or_all_zero_tells_nothing(value):
+    memory, batch = torch.zeros(2), torch.rand(4, 3, 2, 2) + 1
+    site = registry.create("l0_batch", {"k": 0.5}).remembering(memory, training=True)
+    site.project(batch)
+    before = memory.clone()
+    if value:
+        batch[0, 0, 0, 0] = value
+    site.project(batch * 2 if value else batch * 0)
+    assert torch.equal(memory, before) and memory[1] == 1
+
+
 @pytest.mark.parametrize("example", [noise(8), None])
 def test_it_travels(example):
     generator = made()
