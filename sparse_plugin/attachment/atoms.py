@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sparse_plugin.attachment.handle import Attachment
+from sparse_plugin.dictionary.operator import SynthesisOperator
 from sparse_plugin.errors import AttachmentError
-from sparse_plugin.network.synthesis import SynthesisOperator
 from sparse_plugin.registry.dictionaries import Dictionary
 
 _SYNTHESIS = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}

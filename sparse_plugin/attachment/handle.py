@@ -25,13 +25,14 @@ from sparse_plugin.attachment.child import SparseChild
 from sparse_plugin.attachment.looks import muted
 from sparse_plugin.attachment.penalty_hook import PenaltyHook
 from sparse_plugin.attachment.plan import Plan
+from sparse_plugin.dictionary.operator import SynthesisOperator
 from sparse_plugin.errors import AttachmentError, ConfigError, PenaltyError, SiteError, module_of, path_of, shown
 from sparse_plugin.measurements.gamma import GammaStatistics, Measurement
 from sparse_plugin.measurements.log import Recorder
 from sparse_plugin.network import sites
 from sparse_plugin.network.probe import forward
 from sparse_plugin.network.sites import CHILD, Site
-from sparse_plugin.network.synthesis import SynthesisOperator, synthesis_operator
+from sparse_plugin.network.synthesis import synthesis_operator
 from sparse_plugin.registry.base import Regularizer
 from sparse_plugin.registry.composition import penalizes
 from sparse_plugin.support import advice

@@ -1,26 +1,17 @@
-"""The synthesis operator: what D1 really applies to Γ, as atoms."""
+"""Reading the synthesis operator of a module: what D1 really applies to Γ, as atoms."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from sparse_plugin.dictionary.operator import SynthesisOperator
 from sparse_plugin.errors import SiteError
 from sparse_plugin.network.probe import undisturbed
-
-
-@dataclass(frozen=True)
-class SynthesisOperator:
-    """What a module really applies to Γ: its atoms, and how they are laid out."""
-
-    atoms: Tensor  # (C, out, ...): what one unit coefficient of each channel adds to the output
-    stride: tuple[int, ...]
-    dilation: tuple[int, ...]
 
 
 class _Capture(TorchFunctionMode):
