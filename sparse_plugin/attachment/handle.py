@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from sparse_plugin.attachment import (
     loading,
     loss_scaling,
     optimizer_steps,
+    synthesis_at,
     verify,
     vigil,
 )
@@ -26,18 +26,19 @@ from sparse_plugin.attachment.looks import muted
 from sparse_plugin.attachment.penalty_hook import PenaltyHook
 from sparse_plugin.attachment.plan import Plan
 from sparse_plugin.dictionary.operator import SynthesisOperator
-from sparse_plugin.errors import AttachmentError, ConfigError, PenaltyError, SiteError, module_of, path_of, shown
+from sparse_plugin.errors import AttachmentError, ConfigError, PenaltyError, module_of, path_of, shown
 from sparse_plugin.measurements.gamma import GammaStatistics, Measurement
 from sparse_plugin.measurements.log import Recorder
-from sparse_plugin.network import sites
 from sparse_plugin.network.probe import forward
 from sparse_plugin.network.sites import CHILD, Site
-from sparse_plugin.network.synthesis import synthesis_operator
 from sparse_plugin.registry.base import Regularizer
 from sparse_plugin.registry.composition import penalizes
 from sparse_plugin.support import advice
 from sparse_plugin.support.sinks.sink import JSONL
 from sparse_plugin.support.sinks.sink import check as check_sinks
+
+if TYPE_CHECKING:
+    from sparse_plugin.theory.report import Theory
 
 # What tells that something is attached: it stands at the generator itself, whatever becomes of its parts.
 _STANDING = (vigil.Begins, first_call.Deferred)
@@ -195,15 +196,23 @@ class Attachment:
     def kernel(self) -> SynthesisOperator:
         """D1 as it really synthesizes: its atoms, stride and dilation. Raises SiteError where it is no one convolution."""
         for path, _, hook in hooks.find(self.generator, hooks.SiteHook):
-            site = replace(hook.site, path=path)  # as it is now, wrapped or held by something else
-            synthesis = self.generator.get_submodule(sites.convolution(self.generator, site))
-            channels, weight = sites.in_channels(synthesis), sites.own_kernel(synthesis)
-            if channels is None or weight is None or site.side != "input":
-                raise SiteError(f"the {hook.site} is a {type(synthesis).__name__}, which has no atoms: it is no convolution")
-            with _unhooked(synthesis):
-                sides = weight.shape[-sites.spatial_dimensions(synthesis) :]
-                return synthesis_operator(synthesis, weight.new_zeros(1, channels, *(max(8, side) for side in sides)))
+            return synthesis_at.read(self.generator, replace(hook.site, path=path))  # as it is now, wrapped or held by something else
         raise AttachmentError(self._unknown())
+
+    def theory(self, *args: Any, **kwargs: Any) -> Theory:
+        """What the theory of convolutional sparse coding says of D1 (of ML-CSC: of every dictionary) and of Γ, over one forward.
+
+        args, kwargs: a forward's inputs; it runs undisturbed and without gradients. The report says which bounds hold and which
+        are void (docs/theory.md). Raises AttachmentError without inputs, or where nothing is attached; SiteError where D1 is no one
+        convolution.
+        """
+        if not self.enabled:
+            raise AttachmentError(self._unknown())
+        if not args and not kwargs:
+            raise AttachmentError("the theory counts the non-zeros of Γ; give a forward's inputs, as in theory(z)")
+        from sparse_plugin.attachment.theory import examine
+
+        return examine(self.generator, str(self.regularizer), [(args, kwargs)])
 
     def _unknown(self) -> str:
         """Why there is no Γ to look at."""
@@ -238,25 +247,6 @@ class Attachment:
             return "Attachment(detached)"
         where = "; ".join(map(str, self.sites)) or "site, to be found at the first call,"
         return f"Attachment({what} at the {where} of {type(self.generator).__name__})"
-
-
-@contextmanager
-def _unhooked(module: nn.Module) -> Iterator[None]:
-    """module as the host left it, for a look at the convolution itself; its own hooks (spectral norm) stay."""
-    dicts: list[dict[int, Any]] = [
-        module._forward_pre_hooks,
-        module._forward_hooks,
-        module._forward_pre_hooks_with_kwargs,
-        module._forward_hooks_with_kwargs,
-    ]
-    saved = [dict(d) for d in dicts]
-    hooks.remove(module, (hooks.SiteHook, *verify.TEMPORARY, *vigil.HOOKS))
-    try:
-        yield
-    finally:
-        for d, before in zip(dicts, saved, strict=True):
-            d.clear()
-            d.update(before)
 
 
 def _look_at(module: nn.Module, there: list[hooks.SiteHook], seen: list[GammaStatistics]) -> Any:
