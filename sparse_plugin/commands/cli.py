@@ -62,7 +62,7 @@ def cli() -> None:
 
 
 for _name in (
-    "run", "check", "sites", "list", "strip", "train", "evaluate", "experiment", "figure", "results", "restore", "tune", "demo",
+    "run", "check", "sites", "list", "strip", "train", "evaluate", "theory", "experiment", "figure", "results", "restore", "tune", "demo",
 ):  # fmt: skip
     _module = import_module(f"sparse_plugin.commands.{_name}")
     cli.add_command(getattr(_module, "list_" if _name == "list" else _name))

@@ -119,7 +119,7 @@ def evaluate(
     source = Source.of(
         data, split=split, image_column=image_column, label_column=label_column, resize=resize, download=download
     )
-    trained = _of_run(target, device) if spec is None else None
+    trained = of_run(target, device) if spec is None else None
     sampler: Sampler | None = None if trained is None else trained.sampled
     if spec is not None:
         sampler = _of_host(target, spec, device)
@@ -154,7 +154,7 @@ def _of_host(checkpoint: str, spec: GeneratorSpec, device: str | None) -> Sample
     return sampler(checkpoint, spec, device)
 
 
-def _of_run(target: str, device: str | None) -> TrainedGenerator | None:
+def of_run(target: str, device: str | None) -> TrainedGenerator | None:
     """The generator of a run of the reference trainer, or of one of its checkpoints; None where the target is images."""
     from sparse_plugin.gans.trained import load_trained
     from sparse_plugin.runs import checkpoints

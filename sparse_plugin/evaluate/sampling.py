@@ -33,6 +33,7 @@ class GeneratorSpec:
     batch, "64x128", or "64:int<10" for labels below 10; by default 64 of the generator's own nz or latent_dim. imports:
     files or modules to import first. key: where in the checkpoint its state_dict is, as in "model.ema"; by default the
     only one that fits. sites: where it was regularized, where that cannot be told. low, high: the range of its images.
+    factory: whether `generator` names a function that returns one, instead of a class.
     """
 
     generator: str
@@ -43,6 +44,14 @@ class GeneratorSpec:
     sites: tuple[str, ...] = ()
     low: float = -1.0
     high: float = 1.0
+    factory: bool = False
+
+
+def built(spec: GeneratorSpec, device: str | None = None) -> HostSampler:
+    """What samples a generator as it is built, which nothing is attached to. Raises ConfigError as `sampler` does."""
+    on = device_of(device)
+    generator = build(spec.generator, spec.arguments, spec.imports, factory=spec.factory).eval()
+    return HostSampler(generator, input_shapes(generator, spec.inputs, 64, spec.generator), spec, on)
 
 
 def sampler(checkpoint: str | os.PathLike[str], spec: GeneratorSpec, device: str | None = None) -> HostSampler:
@@ -57,7 +66,7 @@ def sampler(checkpoint: str | os.PathLike[str], spec: GeneratorSpec, device: str
             f"the range of the images is {spec.low} to {spec.high}; give the lower end first, as in 0 1"
         )
     on = device_of(device)
-    generator = build(spec.generator, spec.arguments, spec.imports).eval()
+    generator = build(spec.generator, spec.arguments, spec.imports, factory=spec.factory).eval()
     shapes = input_shapes(generator, spec.inputs, 64, spec.generator)
     state = _fitting(os.fspath(checkpoint), generator, spec.key)
     keys = {key for key in state if key.endswith(KEY)}

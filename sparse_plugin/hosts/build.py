@@ -19,8 +19,11 @@ from sparse_plugin.support.files import reason
 from sparse_plugin.support.user_files import import_named
 
 
-def build(generator: str, arguments: Sequence[str], imports: Sequence[str] = ()) -> nn.Module:
-    """The module that "module:Class" makes of arguments. Raises ConfigError where it cannot be imported or built."""
+def build(generator: str, arguments: Sequence[str], imports: Sequence[str] = (), factory: bool = False) -> nn.Module:
+    """The module that "module:Class" makes of arguments. Raises ConfigError where it cannot be imported or built.
+
+    factory: whether it names a function that returns a module, as the user says: nothing else is called that is no class of modules.
+    """
     sys.path.insert(0, os.getcwd())  # as for a script that stands there
     for name in imports:
         import_named(name)
@@ -35,13 +38,17 @@ def build(generator: str, arguments: Sequence[str], imports: Sequence[str] = ())
     finally:
         session.stop()
     # Asked before it is called: what is no class of modules may do anything.
-    if not isinstance(cls, type) or not issubclass(cls, nn.Module):
+    if factory and (isinstance(cls, type) or not callable(cls)):
+        raise ConfigError(f"{generator} is no function, but {shown(cls)}; a factory is a function that returns the generator")
+    if not factory and (not isinstance(cls, type) or not issubclass(cls, nn.Module)):
         raise ConfigError(f"{generator} is no torch.nn.Module class, but {shown(cls)}; name the generator's class")
     positional, keywords = _arguments(arguments)
     try:
         made = cls(*positional, **keywords)
     except (Exception, SystemExit) as error:
         raise ConfigError(f"{generator} cannot be built: {_said(error)}; give its arguments by --arg") from None
+    if not isinstance(made, nn.Module):
+        raise ConfigError(f"{generator} returns {shown(made)}, and no generator; name a function that returns a torch.nn.Module")
     return made
 
 
