@@ -141,6 +141,10 @@ def evaluate(
     scores = evaluator.score(generated, real)
     protocol = evaluator.protocol(len(generated), real)
     protocol["generated"] += f": {how}"
+    if trained is not None:
+        from sparse_plugin.evaluate.reconstruction import scores_of_reconstructions
+
+        scores |= scores_of_reconstructions(trained, evaluator, real)
     if save and trained is not None:
         from sparse_plugin.evaluate import outcome
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError
+from sparse_plugin.evaluate.reconstruction import scores_of_reconstructions
 from sparse_plugin.runs.methods import label_of
 from sparse_plugin.runs.rundir import CONFIG, RunDirectory
 from sparse_plugin.support.files import content, understood, write
@@ -80,8 +81,8 @@ def measure(
 ) -> Outcome:
     """Sample a run's latest checkpoint, score the samples against real images, look at Γ, and keep it all in the run.
 
-    reals: as for `Evaluator.score_against`. steps: of further checkpoints, whose distances are measured; what was measured
-    in the same way before is kept. Raises what `load_trained` and `Evaluator.score_against` do.
+    reals: as for `Evaluator.score_against`; an autoencoder gives the last of them back. steps: of further checkpoints, whose
+    distances are measured; what was measured in the same way before is kept. Raises what `load_trained` and `Evaluator.score_against` do.
     """
     from sparse_plugin.gans.trained import load_trained
 
@@ -92,6 +93,7 @@ def measure(
     if there is None or (there.step, there.protocol) != (RunDirectory(run).step, how):
         trained = load_trained(run, device=device)
         scores = evaluator.score_against(trained.sampled(samples, seed), reals)
+        scores |= scores_of_reconstructions(trained, evaluator, [*reals.values()][-1])
         there = look(run, trained, seed, scores, how)
     curve = dict(there.curve)
     for step in steps:

@@ -10,6 +10,7 @@ from typing import Any
 from sparse_plugin.experiments import files, statistics
 from sparse_plugin.experiments.comparison import Compared, RunGroup, control_of, pairs
 from sparse_plugin.experiments.paper import TABLES
+from sparse_plugin.experiments.records import Record
 from sparse_plugin.experiments.statistics import Change
 from sparse_plugin.runs.methods import VANILLA
 
@@ -54,6 +55,7 @@ def markdown(group: RunGroup) -> str:
         f"The rule: {RULE}.",
         over_steps(group),
         others(group),
+        changes_of_others(group),
         "\n".join(f"- {note}" for note in notes(group)),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -153,6 +155,33 @@ def others(group: RunGroup) -> str:
     return f"At {last:,} steps, mean ± deviation over the seeds; not tested:\n\n" + files.markdown(
         ["", *group.methods], rows
     )
+
+
+def changes_of_others(group: RunGroup) -> str:
+    """The paired changes of the other metrics at the last step, each with its interval; neither corrected nor judged."""
+    last = group.config.steps
+    asked = [found.method for found in group.compared if found.base == VANILLA]
+    both = {method: pairs(group, method, VANILLA) for method in asked}
+    names = dict.fromkeys(name for record in group.records for name in record.scores.get(last, {}))
+    rows = [[name, *(_interval(both[method], name, last) for method in asked)] for name in names]
+    if not any(cell for row in rows for cell in row[1:]):
+        return ""
+    return (
+        f"At {last:,} steps, mean paired change against vanilla and its 95 % interval, in % (of PSNR in dB, of what may be 0 in its "
+        "own unit); neither corrected for their number nor judged:\n\n" + files.markdown(["", *asked], rows)
+    )
+
+
+def _interval(both: Sequence[tuple[Record, Record]], metric: str, step: int) -> str:
+    """ "-5.0 (-12.0 to +2.1)"; "" of fewer than two pairs."""
+    found = [(one.value(metric, step), other.value(metric, step)) for one, other in both]
+    values = [(one, other) for one, other in found if one is not None and other is not None]
+    if len(values) < 2:
+        return ""
+    relative = not metric.startswith("PSNR") and min(min(pair) for pair in values) > 0
+    of = (statistics.change if relative else statistics.difference)(*zip(*values, strict=True))
+    digits = 1 if relative else 2 if metric.startswith("PSNR") else 4
+    return f"{of.mean:+.{digits}f} ({bounds(of, digits)})"
 
 
 def notes(group: RunGroup) -> list[str]:

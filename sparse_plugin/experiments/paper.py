@@ -9,8 +9,9 @@ from dataclasses import dataclass
 class PaperTable:
     """One table of results on CIFAR-10.
 
-    metric: what the paper measured. archs, methods: its rows and columns, by our names. fractions: shares of the training
-    data. values: by (architecture, fraction), a value a method; absent where the paper has none.
+    number: the paper's, 0 for a table that is not in it. metric: what the paper measured. archs, methods: its rows and
+    columns, by our names. fractions: shares of the training data. values: by (architecture, fraction), a value a method;
+    absent where the paper has none.
     """
 
     number: int

@@ -120,7 +120,7 @@ def _markdown(paper: PaperTable, entries: Sequence[Entry], metrics: Sequence[str
     """A part a metric, in each a row for every architecture and the paper's below it."""
     columns = list(dict.fromkeys(entry.method for entry in entries))
     rows = list(dict.fromkeys((entry.arch, entry.fraction) for entry in entries))
-    parts = [f"# Table {paper.number}: {paper.caption}"]
+    parts = [f"# Table {paper.number}: {paper.caption}" if paper.number else f"# {paper.caption}"]
     for metric in metrics:
         here = {(e.arch, e.fraction, e.method): e for e in entries if e.metric == metric}
         parts.append(f"## {metric}{_meaning(metric, paper)}")

@@ -15,7 +15,7 @@ from sparse_plugin.gans.recipes import Recipe
 from sparse_plugin.support.plugins import Plugins, called_from
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from sparse_plugin.gans.objectives import Networks, Objective
 
@@ -30,13 +30,15 @@ class Gan:
     recipes: one for each size of images; all of one `arch`, which is the GAN's name. Of a class derived from `Recipe`, a
     frozen dataclass, where it has hyperparameters of its own.
     networks: called with a recipe, the factor of all channels and the number of classes (0 for an unconditional recipe).
-    Returns freshly initialised G and D, or G, D and an encoder. G is called with z (N, recipe.z) and labels (N,) or None,
-    and returns images (N, 3, size, size) in [recipe.low, 1]; D with images and labels, and returns logits (N,), or what
-    the objective makes something of.
+    Returns freshly initialised G and D, or G, D and an encoder, or G alone where its objective updates no other. G is called
+    with z (N, recipe.z) and labels (N,) or None, and returns images (N, 3, size, size) in [recipe.low, 1]; D with images and
+    labels, and returns logits (N,), or what the objective makes something of.
     objective: a class derived from `Objective`, or what else is called with a recipe, the number of classes and whether
     graphs may be kept; by default `Objective` itself, G against D with the losses that the recipe names.
     small: width and steps of its runs in tables at the small scale, for two cores without a GPU.
     limited: the recipe for a share of the data below 1, made of the one for all of them; by default the same.
+    reconstruct: of an autoencoder, what comes back of images: called with G and images (N, 3, size, size) in [recipe.low, 1],
+    of which it returns as many. Runs are then measured by it too.
 
     Raises ConfigError for recipes of several names, or two of one size.
     """
@@ -46,6 +48,7 @@ class Gan:
     objective: Callable[[Recipe, int, bool], Objective] | None = None
     limited: Callable[[Recipe, float], Recipe] | None = None
     small: tuple[float, int] = (0.125, 1500)
+    reconstruct: Callable[[nn.Module, Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
         if not self.recipes or not all(isinstance(recipe, Recipe) for recipe in self.recipes):
@@ -119,7 +122,7 @@ def build(recipe: Recipe, width: float = 1.0, classes: int = 0) -> Networks:
     """The networks of a recipe, freshly initialised from torch's random state.
 
     width: multiplies all channels, which come out as multiples of 8. classes: how many the labels have, where the recipe
-    is conditional. Raises ConfigError where the GAN makes no two or three modules.
+    is conditional. Raises ConfigError where the GAN makes no one to three modules.
     """
     import torch
     from torch import nn
@@ -127,10 +130,10 @@ def build(recipe: Recipe, width: float = 1.0, classes: int = 0) -> Networks:
     from sparse_plugin.gans.objectives import Networks
 
     made = gan(recipe.arch).networks(recipe, width, classes if recipe.conditional else 0)
-    if not 2 <= len(made) <= 3 or not all(isinstance(network, nn.Module) for network in made):
+    if not 1 <= len(made) <= 3 or not all(isinstance(network, nn.Module) for network in made):
         raise ConfigError(
-            f"the networks of {recipe.arch} are {shown([type(network).__name__ for network in made])}; return a generator "
-            "and a discriminator, and an encoder where there is one"
+            f"the networks of {recipe.arch} are {shown([type(network).__name__ for network in made])}; return a generator, "
+            "a discriminator where there is one, and an encoder where there is one"
         )
     # Channels last is the faster memory format: by a quarter for the residual networks on a CPU.
     return Networks(*(network.to(memory_format=torch.channels_last) for network in made))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
@@ -41,10 +41,13 @@ class Update(NamedTuple):
 
 @dataclass(frozen=True)
 class Networks:
-    """The networks of a GAN; the one that is updated may be wrapped for data parallelism."""
+    """The networks of a GAN; the one that is updated may be wrapped for data parallelism.
+
+    discriminator: without parameters where G is trained alone.
+    """
 
     generator: nn.Module
-    discriminator: nn.Module
+    discriminator: nn.Module = field(default_factory=nn.Identity)
     encoder: nn.Module | None = None
 
 

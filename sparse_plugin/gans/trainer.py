@@ -14,7 +14,7 @@ from sparse_plugin.attachment.attach import regularize
 from sparse_plugin.attachment.handle import Attachment
 from sparse_plugin.attachment.plan import Plan
 from sparse_plugin.config import SparsityConfig
-from sparse_plugin.errors import DivergedError
+from sparse_plugin.errors import ConfigError, DivergedError
 from sparse_plugin.gans import trained
 from sparse_plugin.gans.batches import Batches, ImageSet
 from sparse_plugin.gans.gan import build, objective_of
@@ -70,11 +70,9 @@ class Trainer:
         # Before the optimizer is made, which is to train what is inserted; before the average, which is to keep it.
         self.attachment = None if sparse is None else self._attach(generator, sparse, directory)
         self.networks: dict[Role, TrainedNetwork] = {
-            "generator": self._trained(generator, recipe.lr_generator),
-            "discriminator": self._trained(made.discriminator.to(group.device), recipe.lr_discriminator),
+            role: self._trained(generator if role == "generator" else module.to(group.device), rate)
+            for role, module, rate in self._updated(made)
         }
-        if made.encoder is not None:
-            self.networks["encoder"] = self._trained(made.encoder.to(group.device), recipe.lr_generator)
         self.average = copy.deepcopy(generator).requires_grad_(False) if recipe.ema else None
         self.terms: dict[str, Tensor] = {}
         self._measured: list[Measurement] = []
@@ -86,6 +84,23 @@ class Trainer:
         )
         attached = f", {self.attachment}" if self.attachment else ""
         return f"{self.recipe.title}, {', '.join(sizes)} parameters{attached}, on {self.group.device}"
+
+    def _updated(self, made: Networks) -> Iterator[tuple[Role, nn.Module, float]]:
+        """The networks that there are, with their learning rates. Raises ConfigError where the objective updates another."""
+        recipe = self.recipe
+        every: dict[Role, tuple[nn.Module | None, float]] = {
+            "generator": (made.generator, recipe.lr_generator),
+            "discriminator": (made.discriminator, recipe.lr_discriminator),
+            "encoder": (made.encoder, recipe.lr_generator),
+        }
+        for role, (module, rate) in every.items():
+            if module is not None and next(module.parameters(), None) is not None:
+                yield role, module, rate
+            elif any(update.role == role for update in self.objective.updates):
+                raise ConfigError(
+                    f"the objective of {recipe.arch} updates the {role}, and its networks have none with parameters; return one "
+                    "from `networks`, or derive an objective that leaves it out of `updates`"
+                )
 
     def _attach(self, generator: nn.Module, sparse: SparsityConfig, directory: RunDirectory) -> Attachment:
         z, labels = self._example(2)

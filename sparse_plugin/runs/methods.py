@@ -32,21 +32,22 @@ class Method:
 
     @property
     def label(self) -> str:
-        """The name with the settings, for directories and tables: "l0_inf-k=0.25"."""
+        """The name with the settings, for directories and tables: "l0_inf-k=0.25", or "l0_inf@first-k=0.25" at sites of its own."""
         if self.sparse is None:
             return self.name
+        name = "@".join([self.name, *(["+".join(self.sparse.sites).replace("/", "_")] if self.sparse.sites else [])])
         sections = self.sparse.settings if isinstance(self.sparse.regularizer, list) else {"": self.sparse.settings}
         settings = (
             f"{f'{name}.' if name else ''}{key}={_plain(value)}" for name, own in sections.items() for key, value in own.items()
         )
-        return "-".join((self.name, *settings))
+        return "-".join((name, *settings))
 
 
 def methods(asked: Iterable[str], arch: str, imports: Iterable[str] = ()) -> list[Method]:
     """The methods that "vanilla", "l0_inf", "l1:weight=0.1" or "l1+l0_inf:l1.weight=0.1:l0_inf.k=0.25" name, for an architecture.
 
-    A name without settings takes its defaults (`sparsity.settings`). Raises ConfigError for a name or a setting
-    that there is not, and for a method that is named twice.
+    "l0_inf@first:k=0.25" acts at the input of the module `first` instead of D1's. A name without settings takes its defaults
+    (`sparsity.settings`). Raises ConfigError for a name or a setting that there is not, and for a method that is named twice.
     """
     found = [_method(text, arch, list(imports)) for text in asked]
     labels = [method.label for method in found]
@@ -92,8 +93,11 @@ def _parts(text: str, mark: str) -> list[str]:
 
 def _method(text: str, arch: str, imports: list[str]) -> Method:
     name, *assignments = _parts(text, ":")
-    if name == VANILLA and not assignments:
+    name, at, site = name.partition("@")
+    if name == VANILLA and not assignments and not at:
         return Method(name, None)
+    if at and not site:
+        raise ConfigError(f"the method {text!r} names no site behind @; name the module whose input is Γ, or leave out the @")
     names = name.split("+")
     unknown = next((each for each in names if each not in REGULARIZERS.all()), None)
     if unknown is not None:
@@ -120,7 +124,7 @@ def _method(text: str, arch: str, imports: list[str]) -> Method:
         if field not in fields:
             raise ConfigError(f"the method {text!r} sets {key}: {one_of('field', field, fields)}")
         (settings.setdefault(owner, {}) if several else settings)[field] = read
-    given = {"regularizer": names if several else name, **settings, "imports": imports}
+    given = {"regularizer": names if several else name, **settings, "imports": imports, **({"sites": [site]} if site else {})}
     sparse = SparsityConfig.from_mapping(given, f"the method {text!r}")
     return Method(sparse.name, sparsity.checked(sparse, arch))  # now: before anything is trained
 

@@ -39,7 +39,8 @@ class Candidate:
     @property
     def label(self) -> str:
         """For people and directories: "l0_inf-k=0.25", "l0-k=0.4@blocks.2"."""
-        label = Method(self.name, self.sparse).label + ("" if self.site is None else f"@{self.site}")
+        sparse = None if self.sparse is None else self.sparse.with_(sites=[])
+        label = Method(self.name, sparse).label + ("" if self.site is None else f"@{self.site}")
         if len(label.encode()) <= _LONGEST:
             return label
         return f"{label[:40]}-{hashlib.sha256(label.encode()).hexdigest()[:12]}"

@@ -1,6 +1,7 @@
 """Recorded runs: the rule of the words, groups and pairs, and pages made from them alone."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -29,6 +30,21 @@ def test_the_rule_decides_the_words():
     row = next(line for line in text.splitlines() if line.startswith("| l0_inf-k=0.25"))
     assert "| 8 | -19.0 |" in row and "| 0.0078 | 0.047 | 0.047 | better | -8.7 | 25.0 |" in row
     assert page.sentences(group).count("not told apart") == 2
+
+
+def test_the_other_metrics_have_intervals_and_no_verdict():
+    """In per cent where all values are above 0, in dB of PSNR, in its own unit of what may be 0; by hand with t = 12.706 for two pairs."""
+    several = []
+    for run, psnr, recall in zip(sweep(2, **{"l0_inf:k=0.25": 0.8}), (20.0, 21.0, 20.5, 22.5), (0.0, 0.5, 0.25, 0.5), strict=True):
+        last = run.config.steps
+        scores = {**run.scores, last: {**run.scores[last], "PSNR reconstruction": (psnr, None), "recall": (recall, None)}}
+        several.append(replace(run, scores=scores))
+    (group,) = comparison.groups(several)
+    text = page.changes_of_others(group)
+    assert "| PSNR reconstruction | +1.50 (-4.85 to +7.85) |" in text and "| recall | +0.3750 (-1.2133 to +1.9633) |" in text
+    assert "| FD-lite0 | -" in text and "neither corrected for their number nor judged" in text and text in page.markdown(group)
+    assert not any(word in text for word in ("better", "worse", "told apart"))
+    assert page.changes_of_others(comparison.groups(sweep(1, **FACTORS))[0]) == ""
 
 
 @pytest.mark.parametrize("n", [1, 2, 6, 7])

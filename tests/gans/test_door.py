@@ -126,8 +126,8 @@ def test_a_gan_of_somebody_else_is_trained_resumed_and_sampled(door, request, tm
 
 
 def test_what_is_registered_is_named_after_the_papers(as_package):
-    assert architectures()[-1] == "lsgan" and architectures()[0] == "dcgan" and len(architectures()) == 10
-    assert "diffcrbiggan or lsgan" in " ".join(CliRunner().invoke(cli, ["train", "--help"]).output.split())
+    assert architectures()[-2:] == ("lsgan", "vae") and architectures()[0] == "dcgan" and len(architectures()) == 11
+    assert "diffcrbiggan, lsgan or vae" in " ".join(CliRunner().invoke(cli, ["train", "--help"]).output.split())
     assert gan("lsgan").recipes[0].title == "LSGAN"
     with pytest.raises(ConfigError, match="lsgan is there for 32 pixels, and 64 were asked for; dcgan, sngan, sagan"):
         recipe("lsgan", 64)
@@ -182,11 +182,20 @@ def test_names_that_are_taken_or_are_none_are_refused():
         register_gan(object())
 
 
-@pytest.mark.parametrize("made", [(), (torch.nn.Identity(),), (torch.nn.Identity(), 3)], ids=["none", "one", "no module"])
-def test_networks_that_are_none_are_refused(made, tmp_path, data):
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ((), "return a generator, a discriminator where there is one"),
+        ((torch.nn.Conv2d(1, 1, 1), 3), "return a generator, a discriminator where there is one"),
+        ((torch.nn.Conv2d(1, 1, 1),), "the objective of mine updates the discriminator, and its networks have none with parameters"),
+        ((torch.nn.Identity(), torch.nn.Conv2d(1, 1, 1)), "the objective of mine updates the generator, and its networks have none"),
+    ],
+    ids=["none", "no module", "one", "no parameters"],
+)
+def test_networks_that_are_none_are_refused(made, said, tmp_path, data):
     register_gan(Gan((_recipe(),), lambda *_: made))
     done = CliRunner().invoke(cli, ["train", "mine", "--data", data, "--run", str(tmp_path / "run"), "--batch", "8", "--device", "cpu"])
-    assert done.exit_code == 2 and "return a generator and a discriminator" in done.output
+    assert done.exit_code == 2 and said in done.output
     assert not (tmp_path / "run").exists()
 
 

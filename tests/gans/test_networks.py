@@ -103,6 +103,8 @@ def test_shapes_and_ranges(arch, size):
     images = networks.generator(z, labels)
     assert images.shape == (2, 3, size, size)
     assert r.low <= images.min() and images.max() <= 1 and (images.min() < 0) == (r.low == -1)
+    if arch == "vae":
+        return
     judged = networks.discriminator(images, labels)
     if arch == "ssgan":
         assert [tuple(t.shape) for t in judged] == [(2,), (2, 64 * 8), (2, 5)]
@@ -187,7 +189,7 @@ def test_official_numbers_of_the_recipes():
         "biggan": (50, 125_000, 2e-4, 2e-4, (0.0, 0.999), 4),
         "diffcrbiggan": (50, 250_000, 2e-4, 2e-4, (0.0, 0.999), 4),
     }
-    assert set(table) == set(architectures())
+    assert set(table) | {"vae"} == set(architectures())
     for arch, row in table.items():
         r = recipe(arch)
         assert (r.batch, r.steps, r.lr_generator, r.lr_discriminator, r.betas, r.discriminator_steps) == row, arch
