@@ -138,7 +138,8 @@ def own_work(name: str, shapes: list[tuple[int, ...]], forwards: int) -> Callabl
 
     def run() -> object:
         if project is None:
-            return [torch.autograd.grad(AddGradient.apply(g, l1, 1.0, Counter(), Passage(), GammaNodes()), g, grad) for g, grad in pairs]
+            passed = (AddGradient.apply(g, None, l1, 1.0, Counter(), Passage(), GammaNodes()) for g, _ in pairs)
+            return [torch.autograd.grad(out, g, grad) for out, (g, grad) in zip(passed, pairs, strict=True)]
         for _ in range(forwards - 1):
             for g, _grad in pairs:
                 project(g.detach(), 0.25)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from sparse_plugin.errors import ConfigError, one_of, shown
 from sparse_plugin.projections.sizes import check_k
@@ -15,6 +15,8 @@ from sparse_plugin.registry.schedule import Schedule
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from sparse_plugin.dictionary.operator import SynthesisOperator
 
 Self = TypeVar("Self", bound="Regularizer")
 C = TypeVar("C", bound="Constraint")
@@ -37,6 +39,9 @@ def _each(check: Callable[[object], T]) -> Callable[[object], T | list[T]]:
 K = Annotated[int | float, BeforeValidator(check_k)]
 # The same for every representation of a network, or a list of one for each, from Γ_1 on.
 Ks = Annotated[int | float | list[int | float], BeforeValidator(_each(check_k))]
+
+# A penalty's factor.
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 # What stands beside a regularizer's fields: the keys of a config, and the keywords of `attach` and `enable`.
 RESERVED = frozenset(
@@ -277,10 +282,26 @@ class Penalty(Regularizer):
         raise TypeError(f"{type(self).__name__} does not define penalty(gamma)")
 
 
+class AtomPenalty(Penalty):
+    """A term of the generator's loss that depends on the atoms of D1, and not on Γ: once in each loss, whatever the batch."""
+
+    def of_atoms(self, operator: SynthesisOperator) -> Tensor:
+        """The scalar to add to the generator's loss, differentiable in the atoms, which are float32 or float64.
+
+        operator: D1 with the weights that it really uses, spectral norm and the like applied.
+        """
+        raise TypeError(f"{type(self).__name__} does not define of_atoms(operator)")
+
+    def measures(self, operator: SynthesisOperator) -> Mapping[str, Tensor]:
+        """Further scalars of the log, by name."""
+        del operator
+        return {}
+
+
 def check_fields(cls: type[Regularizer]) -> None:
     """Raises ConfigError for a regularizer with a field that could not be set, or would hide what it inherits."""
     taken = [
-        name for name in cls.model_fields if name in RESERVED or hasattr(Penalty, name) or hasattr(Constraint, name)
+        name for name in cls.model_fields if name in RESERVED or hasattr(AtomPenalty, name) or hasattr(Constraint, name)
     ]
     if taken:
         raise ConfigError(

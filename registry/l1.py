@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from sparse_plugin.registry.base import Appearance, Penalty
+from sparse_plugin.registry.base import Appearance, Penalty, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
 class L1(Penalty):
     """weight · mean |Γ|, added to the generator's loss (paper, section 3, (1)).
 

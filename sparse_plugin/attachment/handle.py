@@ -71,8 +71,8 @@ class Attachment:
         return [hook for _, _, hook in hooks.find(self.generator, hooks.SiteHook)]
 
     @property
-    def _penalties(self) -> list[PenaltyHook]:
-        return [hook for _, _, hook in hooks.find(self.generator, PenaltyHook)]
+    def _penalties(self) -> list[tuple[nn.Module, PenaltyHook]]:
+        return [(module, hook) for _, module, hook in hooks.find(self.generator, PenaltyHook)]
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -102,7 +102,7 @@ class Attachment:
     @property
     def pending(self) -> bool:
         """Whether a forward pass with gradients is alive whose penalty can be taken (delivery="loss")."""
-        return any(hook.state.nodes.latest() for hook in self._penalties)
+        return any(hook.state.nodes.latest() for _, hook in self._penalties)
 
     def penalty(self, loss: Tensor | None = None) -> Tensor:
         """The penalty, a scalar with its graph, to be added to the generator's loss: of the latest forward pass, or, given the
@@ -124,15 +124,16 @@ class Attachment:
                 "this attachment adds the penalty's gradient itself, and adding the penalty would count it twice; "
                 f"attach with {advice.setting('delivery', 'loss')} to add it by hand"
             )
-        if any(hook.is_copy for hook in at):
+        if any(hook.is_copy for _, hook in at):
             raise PenaltyError(
                 "this generator is a copy (an EMA, say), which never feeds the penalty; use the original's"
             )
         if not at:
             raise PenaltyError(self._unknown())
         # Of several heads, a forward may use only some: those of a growing generator's other depths have nothing to add.
-        used = [hook for hook in at if hook.state.nodes.latest()] or at[:1]
-        return torch.stack([hook.penalty(loss) for hook in used]).sum() if len(used) > 1 else used[0].penalty(loss)
+        used = [(module, hook) for module, hook in at if hook.state.nodes.latest()] or at[:1]
+        terms = [hook.penalty(module, loss) for module, hook in used]
+        return torch.stack(terms).sum() if len(terms) > 1 else terms[0]
 
     def measure(self, *args: Any, **kwargs: Any) -> list[Measurement]:
         """Measurements of Γ, one a site and level, and of each of several regularizers.

@@ -58,6 +58,7 @@ class SiteHook(capture.Unscriptable):
     def __init__(self, regularizer: Regularizer, site: Site, owner: str) -> None:
         self.regularizer = regularizer
         self.changes = bool(regularizer.scheduled)  # over training; torch.compile cannot look into regularizers
+        self.outside = False  # whether torch.compile cannot follow it for another reason
         self.site = site
         self.owner = owner
         self.aside = False  # whether it stands at sites of its own, beside which Γ has others
@@ -99,7 +100,7 @@ class SiteHook(capture.Unscriptable):
                 "give the generator a batch, or name another site"
             )
         gamma = capture.plain(gamma)
-        if torch.compiler.is_dynamo_compiling() and self.changes and not capture.exporting():
+        if torch.compiler.is_dynamo_compiling() and (self.changes or self.outside) and not capture.exporting():
             return _outside_of_the_graph(self, module, gamma)
         if not torch.compiler.is_dynamo_compiling():
             if muted and threading.get_ident() in muted:
@@ -147,7 +148,7 @@ def compiled(generator: nn.Module) -> bool:
 
 @passed_over
 def _outside_of_the_graph(hook: SiteHook, module: nn.Module, gamma: Tensor) -> Tensor:
-    """What changes over training is no constant of a compiled graph, which breaks here instead."""
+    """What changes over training is no constant of a compiled graph, and some atoms are not in it: it breaks here instead."""
     out: Tensor = torch.compiler.disable(hook.regularize)(module, gamma)  # type: ignore[no-untyped-call]
     return out
 

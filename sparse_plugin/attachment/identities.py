@@ -13,10 +13,9 @@ from torch import Tensor
 
 from sparse_plugin.attachment.gamma_nodes import GammaNodes
 from sparse_plugin.attachment.loss_scaling import loss_scale
-from sparse_plugin.attachment.penalty import say_once, value
+from sparse_plugin.attachment.penalty import Penalized, say_once, value
 from sparse_plugin.attachment.site_state import Counter
 from sparse_plugin.errors import PenaltyError
-from sparse_plugin.registry.base import Penalty
 from sparse_plugin.support import advice
 
 _functorch = torch._C._functorch
@@ -33,6 +32,11 @@ class Identity(torch.autograd.Function):
     @classmethod
     def vmap(cls, info: Any, in_dims: tuple[int | None, ...], gamma: Tensor, *rest: Any) -> tuple[Tensor, int | None]:
         """What is mapped is one batch, as if the generator had run on all of it at once."""
+        if any(dim is not None for dim in in_dims[1:]):
+            raise PenaltyError(
+                "torch.func.vmap runs several generators at once, and a penalty on atoms is that of one; map over inputs alone, or "
+                "detach() the attachment first"
+            )
         if in_dims[0] is None:
             return cls.apply(gamma, *rest), None
         gamma = gamma.movedim(in_dims[0], 0)
@@ -70,34 +74,39 @@ class Passage:
 class AddGradient(Identity):
     """Γ, unchanged; the backward pass adds the penalty's gradient, as if it had been added to the loss.
 
+    of: what the penalty is a function of, where that is not Γ: the atoms.
     A loss of several forwards (mode seeking) has the penalty of all of them as one batch. The penalty is computed there and only
     there: forwards that no backward follows (a discriminator's step) cost nothing.
     """
 
     @staticmethod
     def forward(
-        gamma: Tensor, penalty: Penalty, share: float, counter: Counter, passage: Passage, nodes: GammaNodes
+        gamma: Tensor, of: Tensor | None, penalty: Penalized, share: float, counter: Counter, passage: Passage, nodes: GammaNodes
     ) -> Tensor:
         return gamma.view_as(gamma)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        gamma, ctx.penalty, ctx.share, ctx.counter, ctx.passage, ctx.nodes = inputs
+        gamma, of, ctx.penalty, ctx.share, ctx.counter, ctx.passage, ctx.nodes = inputs
         ctx.size = len(gamma)
         ctx.nodes.keep(gamma.device, ctx)
-        ctx.save_for_backward(gamma)
+        ctx.save_for_backward(*(gamma,) if of is None else (gamma, of))
         ctx.transformed = _functorch.peek_interpreter_stack() is not None
         ctx.node = object()
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None, None]:
-        grad, gamma = grads[0], ctx.saved_tensors[0]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        grad, (gamma, *of) = grads[0], ctx.saved_tensors
         _check_one_cotangent(grad, gamma)
+        slope = None
         if _belongs_to_loss(ctx):
             ctx.part = _part(ctx)
             ctx.counter.backwards += ctx.part
-            grad = _sum(grad, _slope(ctx, gamma))
-        return grad, None, None, None, None, None
+            slope = _slope(ctx, of[0] if of else gamma)
+        return (grad, slope, *_NO_MORE) if of else (_sum(grad, slope), None, *_NO_MORE)
+
+
+_NO_MORE = (None,) * 5  # of the gradients of what is no tensor
 
 
 class AddTerm(torch.autograd.Function):
@@ -167,18 +176,18 @@ def _runs(node: Any) -> bool:
         return False
 
 
-def _slope(ctx: Any, gamma: Tensor) -> Tensor | None:
-    """The gradient of the penalty in gamma, differentiable again where the running backward pass is."""
+def _slope(ctx: Any, of: Tensor) -> Tensor | None:
+    """The gradient of the penalty in what it is a function of, differentiable again where the running backward pass is."""
 
-    def term(gamma: Tensor) -> Tensor:
-        return value(ctx.penalty, gamma)
+    def term(of: Tensor) -> Tensor:
+        return value(ctx.penalty, of)
 
     slope: Tensor | None
     if ctx.transformed:
-        slope = torch.func.grad(lambda gamma: (found := term(gamma)) * _weight(ctx, found))(gamma)
+        slope = torch.func.grad(lambda of: (found := term(of)) * _weight(ctx, found))(of)
         return slope
     again = torch.is_grad_enabled()
-    at = gamma if again else gamma.detach().requires_grad_()
+    at = of if again else of.detach().requires_grad_()
     with torch.enable_grad():
         found = term(at)
     (slope,) = torch.autograd.grad(found, at, _weight(ctx, found), create_graph=again, allow_unused=True)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 from contextlib import nullcontext
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from sparse_plugin.registry.base import Penalty
 from sparse_plugin.support.compiled import constant
 
 log = logging.getLogger("sparse_plugin")
@@ -21,7 +21,14 @@ log = logging.getLogger("sparse_plugin")
 _said: set[str] = set()
 
 
-def value(penalty: Penalty, gamma: Tensor) -> Tensor:
+class Penalized(Protocol):
+    """A penalty as a function of a tensor: of Γ, or, where it is one on atoms, of these."""
+
+    def penalty(self, gamma: Tensor, /) -> Tensor:
+        """A scalar."""
+
+
+def value(penalty: Penalized, gamma: Tensor) -> Tensor:
     """The penalty of gamma, in float32 at least: half precision overflows a sum over Γ."""
     device = gamma.device.type
     with torch.autocast(device, enabled=False) if _has_autocast(device) else nullcontext():

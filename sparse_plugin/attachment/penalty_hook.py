@@ -9,7 +9,7 @@ from sparse_plugin.attachment import events
 from sparse_plugin.attachment.hooks import SiteHook, note_compiled
 from sparse_plugin.attachment.identities import AddGradient, AddTerm, Hold, Passage
 from sparse_plugin.attachment.loss_scaling import follow_loss_scaling
-from sparse_plugin.attachment.penalty import say_once, value
+from sparse_plugin.attachment.penalty import Penalized, say_once, value
 from sparse_plugin.attachment.site_state import PenaltyState, Stage
 from sparse_plugin.config import Delivery
 from sparse_plugin.errors import PenaltyError
@@ -39,10 +39,10 @@ class PenaltyHook(SiteHook):
 
     def act(self, module: nn.Module, gamma: Tensor) -> Tensor:
         """Γ as it is, with what carries its penalty in its graph, if it has one."""
-        if self.is_copy or not (torch.is_grad_enabled() and capture.requires_grad(gamma)) or capture.exporting():
+        if self.is_copy or not (torch.is_grad_enabled() and self._trained(module, gamma)) or capture.exporting():
             return gamma
         if torch.compiler.is_compiling():
-            return self._compile(gamma)
+            return self._compile(module, gamma)
         if self.delivery == "gradient" and getattr(module, "_is_replica", False):
             raise PenaltyError(
                 "each replica of DataParallel would add the whole penalty; "
@@ -63,14 +63,14 @@ class PenaltyHook(SiteHook):
             if not state.follows_scaling:  # here, not at attach: the hook may have been pickled into this process
                 state.follows_scaling = True
                 follow_loss_scaling(self)
-            share = 1 / self.accumulation
-            passed = AddGradient.apply(gamma, self.acting(module), share, state.counter, Passage(), state.nodes)
+            of, penalty = self._of(module)
+            passed = AddGradient.apply(gamma, of, penalty, 1 / self.accumulation, state.counter, Passage(), state.nodes)
         recorder = state.recorder
         if recorder is not None and recorder.due(state.steps):
             recorder.take(self._weigh(module, gamma))
         return passed
 
-    def _compile(self, gamma: Tensor) -> Tensor:
+    def _compile(self, module: nn.Module, gamma: Tensor) -> Tensor:
         if self.delivery == "loss":
             raise PenaltyError(
                 f"{advice.setting('delivery', 'loss')} cannot follow Γ through torch.compile; use "
@@ -78,8 +78,17 @@ class PenaltyHook(SiteHook):
             )
         self.compiled = True
         note_compiled(self.site.path)
-        out: Tensor = AddTerm.apply(gamma, value(self.regularizer, gamma), 1 / self.accumulation)
+        of, penalty = self._of(module)
+        out: Tensor = AddTerm.apply(gamma, value(penalty, gamma if of is None else of), 1 / self.accumulation)
         return out
+
+    def _trained(self, module: nn.Module, gamma: Tensor) -> bool:
+        """Whether what is penalized is computed from something that is trained."""
+        return capture.requires_grad(gamma)
+
+    def _of(self, module: nn.Module) -> tuple[Tensor | None, Penalized]:
+        """What the penalty is a function of, None for Γ, and the penalty."""
+        return None, self.acting(module)
 
     def look(self, module: nn.Module, gamma: Tensor, seen: list[GammaStatistics]) -> Tensor:
         """Measure Γ and its penalty. Returns Γ."""
@@ -105,9 +114,9 @@ class PenaltyHook(SiteHook):
         self.is_due()
         super().took_effect()
 
-    def penalty(self, loss: Tensor | None = None) -> Tensor:
+    def penalty(self, module: nn.Module, loss: Tensor | None = None) -> Tensor:
         """The penalty to be added to the generator's loss, of every Γ that it was computed from, or, without it, of the latest;
-        a mean over forwards and replicas by their share of the samples.
+        a mean over forwards and replicas by their share of the samples. module: the one that the hook stands at.
 
         Raises PenaltyError where no Γ with a graph is alive.
         """
@@ -124,10 +133,15 @@ class PenaltyHook(SiteHook):
                 "since its last step, its images were detached, or it ran inside a reentrant checkpoint (use_reentrant=False follows it); "
                 "run it before taking the penalty"
             )
-        gammas = [node.saved_tensors[0] for node in alive]
-        total = sum(len(gamma) for gamma in gammas)
-        terms = [value(state.acting or self.regularizer, gamma).to(gammas[0].device) * (len(gamma) / total) for gamma in gammas]
+        term = self._term(module, [node.saved_tensors[0] for node in alive])
         state.taken += 1
         state.ran = 0
         self.took_effect()
+        return term
+
+    def _term(self, module: nn.Module, gammas: list[Tensor]) -> Tensor:
+        """The penalty of these Γ as of one batch."""
+        total = sum(len(gamma) for gamma in gammas)
+        acting = self.state.acting or self.regularizer
+        terms = [value(acting, gamma).to(gammas[0].device) * (len(gamma) / total) for gamma in gammas]
         return torch.stack(terms).sum() if len(terms) > 1 else terms[0]

@@ -15,7 +15,7 @@ from sparse_plugin.measurements.log import Recorder
 from sparse_plugin.network import adapters, detection, sites
 from sparse_plugin.network.sites import Site
 from sparse_plugin.network.wrappers import check_order, forget_compiled
-from sparse_plugin.registry.base import Regularizer
+from sparse_plugin.registry.base import AtomPenalty, Regularizer
 from sparse_plugin.registry.composition import parts_of, sites_of
 from sparse_plugin.support.sinks.sink import JSONL
 
@@ -69,7 +69,7 @@ def install(
     """
     if all(site.side == "output" for site in chosen):
         plan = replace(plan, regularizer=plan.regularizer.of_encoder())
-    found, shared = _by_site(chosen, plan)
+    found, shared = _by_site(generator, chosen, plan)
     ready = [standing.prepare(generator, site, parts, plan) for site, parts in found.items()]
     logs = plan.run_dir is not None or JSONL not in plan.log
     recorder = Recorder(plan.run_dir, plan.measure_every, plan.log) if logs else None
@@ -89,17 +89,27 @@ def _own_sites(plan: Plan, part: Regularizer) -> tuple[Site, ...]:
     return tuple(Site.parse(text, level) for level, text in enumerate(sites_of(plan.regularizer, part), 1))
 
 
-def _by_site(chosen: tuple[Site, ...], plan: Plan) -> tuple[dict[Site, list[Regularizer]], set[Site]]:
+def _d1(generator: nn.Module, site: Site) -> Site:
+    """The same Γ, at the convolution that consumes it rather than at padding before it."""
+    path = sites.convolution(generator, site)
+    return site if site.side != "input" or path == site.path or sites.inside(path, site.path) else replace(site, path=path)
+
+
+def _by_site(generator: nn.Module, chosen: tuple[Site, ...], plan: Plan) -> tuple[dict[Site, list[Regularizer]], set[Site]]:
     """What stands at each site, in order, and the sites of all parts that have none of their own.
 
     A site that is Γ_1 of one part and Γ_2 of another is one site; those of single parts count on from the others.
     """
     parts = parts_of(plan.regularizer)
+    if all(isinstance(part, AtomPenalty) for part in parts):
+        chosen = tuple(_d1(generator, site) for site in chosen)
     shared = [] if all(_own_sites(plan, part) for part in parts) else list(chosen)
     places = {(site.path, site.side): site for site in shared}
     found: dict[Site, list[Regularizer]] = {site: [] for site in shared}
     for part in parts:
         at = _own_sites(plan, part) or chosen
+        if isinstance(part, AtomPenalty):
+            at = tuple(_d1(generator, site) for site in at)
         for number, site in enumerate(at, 1):
             level = 1 + max((each.level for each in found), default=0)
             here = places.setdefault((site.path, site.side), replace(site, level=level))

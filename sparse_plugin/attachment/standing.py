@@ -9,17 +9,20 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from sparse_plugin.attachment import optimizer_steps
+from sparse_plugin.attachment.atom_penalty_hook import AtomPenaltyHook
 from sparse_plugin.attachment.child import SparseChild, weight_of
 from sparse_plugin.attachment.constraint_hook import ConstraintHook
 from sparse_plugin.attachment.hooks import SiteHook
 from sparse_plugin.attachment.loss_scaling import follow_loss_scaling
+from sparse_plugin.attachment.operators import unhooked_operator
 from sparse_plugin.attachment.penalty_hook import PenaltyHook
 from sparse_plugin.attachment.plan import Plan
 from sparse_plugin.errors import ConfigError, SiteError
 from sparse_plugin.measurements.log import Recorder
 from sparse_plugin.network import sites
 from sparse_plugin.network.sites import CHILD, Site
-from sparse_plugin.registry.base import Constraint, Penalty, Regularizer
+from sparse_plugin.network.synthesis import stands_in_module
+from sparse_plugin.registry.base import AtomPenalty, Constraint, Penalty, Regularizer
 from sparse_plugin.registry.composition import parts_of
 
 
@@ -46,14 +49,32 @@ def prepare(generator: nn.Module, site: Site, parts: Sequence[Regularizer], plan
             f"holds; list {inserting[0].name} first, or drop one of them"
         )
     dictionaries = _dictionaries(inserting[0], generator, site) if inserting else None
-    return Stand(tuple(_hook(part, site, owner, plan) for part in parts), SparseChild(plan.regularizer, dictionaries))
+    hooks = tuple(_hook(part, generator, site, owner, plan) for part in parts)
+    return Stand(hooks, SparseChild(plan.regularizer, dictionaries))
 
 
-def _hook(part: Regularizer, site: Site, owner: str, plan: Plan) -> SiteHook:
+def _hook(part: Regularizer, generator: nn.Module, site: Site, owner: str, plan: Plan) -> SiteHook:
+    if isinstance(part, AtomPenalty):
+        path = sites.convolution(generator, site)
+        below = path if path == site.path or sites.inside(path, site.path) else site.path
+        d1 = generator.get_submodule(below)
+        _check_atoms(part, site, d1)
+        inner = below[len(site.path) :].lstrip(".")
+        return AtomPenaltyHook(part, site, owner, plan.delivery, plan.accumulation, inner, not stands_in_module(d1))
     if isinstance(part, Penalty):
         return PenaltyHook(part, site, owner, plan.delivery, plan.accumulation)
     assert isinstance(part, Constraint)  # a regularizer is the one or the other
     return ConstraintHook(part, site, owner)
+
+
+def _check_atoms(part: AtomPenalty, site: Site, d1: nn.Module) -> None:
+    """Raises SiteError where what stands at site is no dictionary."""
+    if site.side != "input":
+        raise SiteError(f"{part} penalizes the atoms of a convolution, and the {site} is behind one; name the input of a convolution")
+    try:
+        unhooked_operator(d1)
+    except SiteError as error:
+        raise SiteError(f"{part} penalizes the atoms at the {site}, and there are none: {error}") from None
 
 
 def stand(generator: nn.Module, ready: Stand, recorder: Recorder | None) -> tuple[SiteHook, ...]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
 
 from torch import nn
 from torch.nn import functional as F
 
-from sparse_plugin.attachment import hooks, verify, vigil
+from sparse_plugin.attachment.operators import unhooked_operator
 from sparse_plugin.dictionary.operator import SynthesisOperator
 from sparse_plugin.errors import SiteError
 from sparse_plugin.network import sites
 from sparse_plugin.network.sites import Site
-from sparse_plugin.network.synthesis import synthesis_operator
 from sparse_plugin.registry.dictionaries import Dictionary
 
 _SYNTHESIS = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -23,12 +20,9 @@ _SYNTHESIS = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3
 def read(generator: nn.Module, site: Site) -> SynthesisOperator:
     """What synthesizes from the Γ at site. Raises SiteError where it is no one convolution."""
     synthesis = generator.get_submodule(sites.convolution(generator, site))
-    channels, weight = sites.in_channels(synthesis), sites.own_kernel(synthesis)
-    if channels is None or weight is None or site.side != "input":
+    if site.side != "input" or sites.own_kernel(synthesis) is None:
         raise SiteError(f"the {site} is a {type(synthesis).__name__}, which has no atoms: it is no convolution")
-    with _unhooked(synthesis):
-        sides = weight.shape[-sites.spatial_dimensions(synthesis) :]
-        return synthesis_operator(synthesis, weight.new_zeros(1, channels, *(max(8, side) for side in sides)))
+    return unhooked_operator(synthesis)
 
 
 def effective(d1: SynthesisOperator, dictionaries: Sequence[Dictionary]) -> SynthesisOperator:
@@ -47,22 +41,3 @@ def effective(d1: SynthesisOperator, dictionaries: Sequence[Dictionary]) -> Synt
         # is dense, so the next level's synthesis has D1's stride and no dilation.
         dilation = (1,) * len(flat)
     return SynthesisOperator(painted, stride, dilation)
-
-
-@contextmanager
-def _unhooked(module: nn.Module) -> Iterator[None]:
-    """module as the host left it, for a look at the convolution itself; its own hooks (spectral norm) stay."""
-    dicts: list[dict[int, Any]] = [
-        module._forward_pre_hooks,
-        module._forward_hooks,
-        module._forward_pre_hooks_with_kwargs,
-        module._forward_hooks_with_kwargs,
-    ]
-    saved = [dict(d) for d in dicts]
-    hooks.remove(module, (hooks.SiteHook, *verify.TEMPORARY, *vigil.HOOKS))
-    try:
-        yield
-    finally:
-        for d, before in zip(dicts, saved, strict=True):
-            d.clear()
-            d.update(before)

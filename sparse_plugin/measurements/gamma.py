@@ -22,7 +22,7 @@ class Measurement:
     sparsity level). needle_density: (H, W), the mean share of non-zeros of the needle at each position, 0 to 1 (paper,
     figure 4b). atom_usage: (C,), the share of positions that use each atom, 0 to 1. penalty: its value, or None. settings: those
     of the regularizer that change over training, as they were then. regularizer: its name; of several at one site each has a
-    measurement of what it takes and leaves.
+    measurement of what it takes and leaves. measured: what the regularizer itself measures, by name.
     """
 
     site: str
@@ -34,6 +34,7 @@ class Measurement:
     penalty: float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     regularizer: str = ""
+    measured: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def never_used(self) -> int:
@@ -54,6 +55,7 @@ class Measurement:
             "sparsity_before": round(self.sparsity_before, 4),
             "sparsity": round(self.sparsity, 4),
             "penalty": self.penalty,
+            **self.measured,
             "never_used": self.never_used,
             "atom_usage": [round(v, 5) for v in self.atom_usage.tolist()],
             "needle_density": _rounded(density.tolist()),
@@ -73,6 +75,7 @@ class GammaStatistics:
     penalty: Tensor | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     regularizer: str = ""
+    measured: Mapping[str, Tensor] = field(default_factory=dict)
 
     def read(self) -> Measurement:
         """The numbers; waits for the device."""
@@ -86,6 +89,7 @@ class GammaStatistics:
             None if self.penalty is None else float(self.penalty),
             self.settings,
             self.regularizer,
+            {name: float(value) for name, value in self.measured.items()},
         )
 
 
@@ -120,6 +124,7 @@ def mean(batches: Sequence[Sequence[Measurement]]) -> list[Measurement]:
                 sum(penalties) / len(parts) if penalties else None,
                 parts[0].settings,
                 parts[0].regularizer,
+                {name: sum(part.measured[name] for part in parts) / len(parts) for name in parts[0].measured},
             )
         )
     return found

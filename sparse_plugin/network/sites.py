@@ -55,7 +55,7 @@ def own_kernel(module: nn.Module) -> Tensor | None:
     A kernel has two spatial dimensions or more. A synthesis network's learned constant (1, C, H, W), per-channel scales
     (1, C, 1, 1) and buffers such as blur filters are no kernels; modulated kernels (1, out, in, kh, kw) are.
     """
-    weight = _weight(module)
+    weight = weight_in_use(module)
     if isinstance(module, nn.modules.conv._ConvNd) and isinstance(weight, Tensor):
         return weight.detach() if weight.dim() >= 4 else None
     if isinstance(module, ParametrizationList):
@@ -74,7 +74,7 @@ def own_kernel(module: nn.Module) -> Tensor | None:
     return None
 
 
-def _weight(module: nn.Module) -> Any:
+def weight_in_use(module: nn.Module) -> Any:
     """module.weight, if there is one: some wrappers take it away and put it back at each forward.
 
     Reading a weight under spectral normalisation in training mode takes a step of its power iteration.
