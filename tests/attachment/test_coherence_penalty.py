@@ -22,6 +22,16 @@ from sparse_plugin.errors import ConfigError, PenaltyError, SiteError
 WEIGHT = 0.3
 
 
+@pytest.fixture(autouse=True)
+def _nothing_said():
+    """What is said once a process is said in each of these tests, and in others after them."""
+    before = set(_said)
+    _said.clear()
+    yield
+    _said.clear()
+    _said.update(before)
+
+
 class Scaled(nn.Conv2d):
     """A forward of its own, which torch knows nothing of: each channel of the image has a gain (no atom keeps its direction)."""
 
@@ -266,7 +276,6 @@ def test_the_power_iteration_of_spectral_norm_takes_no_step_more(net):
 
 
 def test_d1_alone_is_trained_or_frozen(caplog):
-    _said.clear()
     generator, _ = models(Residual)
     attach(generator, "coherence", weight=WEIGHT)
     generator.requires_grad_(False)
