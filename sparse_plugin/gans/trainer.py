@@ -220,12 +220,13 @@ class Trainer:
         """Go back to the latest checkpoint. Raises CheckpointError where it is damaged or of other networks."""
         step = directory.step
         more, tensors = checkpoints.load(directory.checkpoints, step)
-        for role, network in self.networks.items():
-            trained.fill(network.module, tensors[role], role)
-            checkpoints.restore_optimizer(role, network.optimizer, tensors["optimizers"])
-            network.scaler.load_state_dict(more["scalers"][role])
-        if self.average is not None:
-            trained.fill(self.average, tensors["generator_average"], "generator_average")
+        with checkpoints.taking(directory.checkpoints, step):
+            for role, network in self.networks.items():
+                trained.fill(network.module, tensors[role], role)
+                checkpoints.restore_optimizer(role, network.optimizer, tensors["optimizers"])
+                network.scaler.load_state_dict(more["scalers"][role])
+            if self.average is not None:
+                trained.fill(self.average, tensors["generator_average"], "generator_average")
         for _, _, hook in hooks.find(self.networks["generator"].module, hooks.SiteHook):
             hook.state.steps = step  # by which measurements are numbered
 

@@ -11,6 +11,7 @@ comes to the same bits as one that was not interrupted, on the same machine with
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -260,32 +261,36 @@ class Restoration:
         Raises CheckpointError where it is damaged or of another network.
         """
         more, tensors = checkpoints.load(folder, iteration)
-        seen = tensors["seen"]
+        with checkpoints.taking(folder, iteration):
+            self._take_seen(more, tensors["seen"])
+            self.iteration = iteration
+            if more["finished"]:
+                self.stopping.waited = self.stopping.patience if more["stopped"] else 0
+                return True
+            try:
+                self.network.load_state_dict(tensors["network"])
+            except RuntimeError as error:
+                raise CheckpointError(
+                    f"the checkpoint {checkpoints.place(folder, iteration)} is of another network: {error}; start anew"
+                ) from None
+            checkpoints.restore_optimizer(_ROLE, self.optimizer, tensors["optimizer"])
+            _copy([tensors["good"][str(i)] for i in range(len(self._good))], self._good)
+            self._good_loss = float(more["good_loss"])
+            self.stopping.load({name: t.to(self.device) for name, t in tensors["stopping"].items()})
+        return False
+
+    def _take_seen(self, more: Mapping[str, Any], seen: Mapping[str, Tensor]) -> None:
+        """The outputs and the curves, of a checkpoint."""
         self._output, self._average = (seen[name].to(self.device) for name in ("output", "average"))
         if more["kept"] is not None:
-            pair = (seen[name].to(self.device) for name in ("kept_output", "kept_average"))
-            self._kept = (more["kept"], *pair)
+            output, average = (seen[name].to(self.device) for name in ("kept_output", "kept_average"))
+            self._kept = (int(more["kept"]), output, average)
         for name in _CURVES:
             setattr(self.curves, name, seen[name].tolist())
         self.curves.density = dict(zip(seen["measured"].tolist(), seen["density"].tolist(), strict=True))
-        self.curves.backtracked = more["fallbacks"]
-        self._sizes = tuple((height, width) for height, width in more["sizes"])
-        self.iteration = iteration
+        self.curves.backtracked = [int(i) for i in more["fallbacks"]]
+        self._sizes = tuple((int(height), int(width)) for height, width in more["sizes"])
         self.chosen = Choice.from_json(more["chosen"]) if more.get("chosen") else None
-        if more["finished"]:
-            self.stopping.waited = self.stopping.patience if more["stopped"] else 0
-            return True
-        try:
-            self.network.load_state_dict(tensors["network"])
-        except RuntimeError as error:
-            raise CheckpointError(
-                f"the checkpoint {checkpoints.place(folder, iteration)} is of another network: {error}; start anew"
-            ) from None
-        checkpoints.restore_optimizer(_ROLE, self.optimizer, tensors["optimizer"])
-        _copy([tensors["good"][str(i)] for i in range(len(self._good))], self._good)
-        self._good_loss = more["good_loss"]
-        self.stopping.load({name: t.to(self.device) for name, t in tensors["stopping"].items()})
-        return False
 
 
 _CURVES = ("loss", "variance", "psnr_single", "psnr_average")

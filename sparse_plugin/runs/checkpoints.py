@@ -10,8 +10,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from sparse_plugin.errors import CheckpointError
+from sparse_plugin.errors import CheckpointError, SparsePluginError
 from sparse_plugin.support.files import reason, sha256, sync_folder, unwritten
 
 META = "checkpoint.json"
@@ -103,6 +103,18 @@ def load(folder: Path, step: int, names: Sequence[str] = ()) -> tuple[dict[str, 
         raise _damaged(folder, step, META, error) from None
     wanted = [f"{name}.safetensors" for name in names] or list(hashes)
     return meta, {Path(file).stem: _read(folder, step, file, hashes) for file in wanted}
+
+
+@contextmanager
+def taking(folder: Path, step: int) -> Iterator[None]:
+    """Take over what was loaded: whatever is not as `save` was given it raises CheckpointError, as `load` does."""
+    try:
+        yield
+    except SparsePluginError:
+        raise
+    except Exception as error:  # whatever JSON and tensors of other names and kinds lead to
+        said = KeyError(f"it has no {error.args[0]!r}") if isinstance(error, KeyError) else error
+        raise _damaged(folder, step, META, said) from None
 
 
 def _read(folder: Path, step: int, file: str, hashes: Mapping[str, str]) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """What cannot be trained or resumed, and the sentence for it."""
 
+import json
 import shutil
 from types import SimpleNamespace
 
@@ -21,6 +22,9 @@ DAMAGE = {
     "missing": ("discriminator.safetensors", None),
     "no JSON": ("checkpoint.json", lambda b: b[:20]),
     "other JSON": ("checkpoint.json", lambda b: b"[1]"),
+    "no loss scales": ("checkpoint.json", lambda b: json.dumps({**json.loads(b), "scalers": {}}).encode()),
+    "loss scales of another kind": ("checkpoint.json", lambda b: json.dumps({**json.loads(b), "scalers": 3}).encode()),
+    "no files": ("checkpoint.json", lambda b: json.dumps({**json.loads(b), "sha256": {}}).encode()),
 }
 
 

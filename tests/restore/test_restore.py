@@ -362,6 +362,21 @@ class TestRefusals:
             quick(run_dir=tmp_path / "run", checkpoint_every=2)
         assert json.loads((tmp_path / "run/checkpoints/step-0000002/checkpoint.json").read_text())["step"] == 2
 
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("kept", ...), ("kept", 2), ("fallbacks", ...), ("fallbacks", 7), ("sizes", [3]), ("chosen", {"k": 1}), ("good_loss", "x"), ("sha256", {})],
+    )
+    def test_a_checkpoint_that_lacks_something(self, name, value, tmp_path, monkeypatch):
+        step = Restoration.step
+        monkeypatch.setattr(Restoration, "step", lambda self, m: 1 / 0 if self.iteration == 3 else step(self, m))
+        with pytest.raises(ZeroDivisionError):
+            quick(run_dir=tmp_path / "run", checkpoint_every=2)
+        path = tmp_path / "run/checkpoints/step-0000002/checkpoint.json"
+        values = json.loads(path.read_text()) | {name: value}
+        path.write_text(json.dumps({key: each for key, each in values.items() if each is not ...}))
+        with pytest.raises(CheckpointError, match=r"step-0000002 is damaged: checkpoint.json: .*; delete that folder to start again"):
+            quick(run_dir=tmp_path / "run", checkpoint_every=2)
+
 
 def test_compiled_is_the_same_function(monkeypatch):
     compiled = []
