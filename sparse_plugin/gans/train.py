@@ -235,6 +235,9 @@ def _train(
                 trainer.check_weights(step, directory)
             if report is None:
                 continue
+            if logged or saved or shown:
+                directory.still_ours()
+            directory.at(step, goal)
             report.tick(step)
             if logged:
                 report.log(step, trainer.values())

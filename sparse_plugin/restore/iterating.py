@@ -47,6 +47,10 @@ class Loop:
             now = restoration.iteration + 1
             logged = now in (1, self.budget) or now % self.log_every == 0
             restoration.step(logged)
+            if self.directory is not None:
+                self.directory.at(now, until)
+                if logged:
+                    self.directory.still_ours()
             self.report.tick(logged or restoration.stopping.over)
             if now % self.checkpoint_every == 0 and now != self.budget and not restoration.stopping.over:
                 self.save(restoration, folder, finished=False)

@@ -39,6 +39,15 @@ def began(process: int) -> str:
     return "" if state in "ZX" else fields[18]  # in ticks since the host started; the dead wait for their parent as Z
 
 
+def stopped(process: int) -> bool:
+    """Whether a process of this host is suspended: by a signal, or in a debugger. False where that is not told."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[:1] in (["T"], ["t"])
+
+
 def _posix(process: int) -> str:
     asked = ["ps", "-o", "lstart=", "-p", str(process)]
     try:

@@ -6,12 +6,14 @@ sparsity.jsonl          measurements of Γ, where a regularizer is attached
 samples/step-*.png      grids of samples, always from the same noise
 checkpoints/step-*/     see `checkpoints`
 tensorboard/            where tensorboard is installed
-.lease                  whose turn it is, as long as a process is at work; see `lease`
+attempts.jsonl          who trained it, from which step to which; see `attempts`
+.lease.*                whose turn it is, as long as a process is at work; see `lease`
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,11 +21,12 @@ from typing import Any
 
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.measurements.log import FILE as SPARSITY
-from sparse_plugin.runs import checkpoints
+from sparse_plugin.runs import attempts, checkpoints
 from sparse_plugin.runs.config import Configuration, RestorationConfig, RunConfig
 from sparse_plugin.runs.lease import FILE as LEASE
-from sparse_plugin.runs.lease import STALE, Lease
+from sparse_plugin.runs.lease import HeldLease, Lease
 from sparse_plugin.support.files import content, lines, make_folder, reason, understood, unwritten, write
+from sparse_plugin.support.progress import move, say
 from sparse_plugin.support.version import __version__
 
 
@@ -31,6 +34,8 @@ class BusyError(ConfigError):
     """A directory in which another process is at work."""
 
 
+# Seconds before it is said what is waited for.
+PATIENCE = 2.0
 VERSION = 1
 CONFIG, LOG = "config.json", "log.jsonl"
 
@@ -43,6 +48,7 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         self.samples = path / "samples"
         self._lease: Lease | None = None
+        self._at = 0  # of the lease: the latest step, 0 before the first
 
     @property
     def step(self) -> int:
@@ -129,6 +135,8 @@ class RunDirectory:
     def locked(self) -> Iterator[None]:
         """Keep others out of the directory, by a `lease`. Raises BusyError where a run is at work in it.
 
+        Whether a process on another host is, its signs of life tell, which may take a while.
+
         A directory that is made for that and stays empty is removed again.
         """
         missing: list[Path] = []
@@ -138,6 +146,7 @@ class RunDirectory:
                 yield
             finally:
                 held, self._lease = self._lease, None
+                self._noted(held)
                 held.release()
         finally:
             with suppress(OSError, ValueError):  # which one that is not empty is no reason to say
@@ -148,9 +157,10 @@ class RunDirectory:
         """The lease. missing: takes the folders that are made for it."""
         try:
             missing += [path for path in (self.path, *self.path.parents) if not path.exists()]
-            self.path.mkdir(parents=True, exist_ok=True)
-            taken = Lease.take(self.path)
+            taken = self._awaited()
         except (OSError, ValueError) as error:
+            if isinstance(error, ConfigError):
+                raise
             failed = unwritten(self.path, error)
             if failed.exit_code == 1:  # the disk's fault, not the name's
                 raise failed from None
@@ -160,8 +170,45 @@ class RunDirectory:
         by = f" ({taken.owner}, last seen {max(0.0, taken.silent):.0f} s ago)" if taken.owner is not None else ""
         raise BusyError(
             f"a run is at work in {self.path}{by}; wait for it, or name another directory. Of a process on another host that "
-            f"died, the directory is free {STALE:.0f} s after it was last seen"
+            f"died, the directory is free {taken.stale:.0f} s after it was last seen"
         )
+
+    def _awaited(self) -> Lease | HeldLease:
+        """The lease, or that of another process as soon as it is known to live: what died elsewhere gives no sign of life."""
+        said, tries = False, 1000
+        while True:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                taken = Lease.take(self.path)
+            except FileNotFoundError:  # who had made it, or a folder above, for its lease has removed it
+                if tries := tries - 1:
+                    continue
+                raise
+            if isinstance(taken, Lease) or taken.certain:
+                return taken
+            if not said and taken.silent > PATIENCE:
+                said = True
+                owner = "whoever has the lease" if taken.owner is None else taken.owner
+                say(f"{self.path}: waiting up to {taken.stale:.0f} s for a sign of life of {owner}")
+            time.sleep(min(1.0, taken.stale / 100))
+
+    def at(self, step: int, steps: int) -> None:
+        """So many steps of so many are done, which the next sign of life says to who watches."""
+        move()
+        if self._lease is None:
+            return
+        if not self._at:
+            owner = self._lease.mine
+            who = {"host": owner.host.partition(" ")[0], "process": owner.process, "lease": owner.token}
+            attempts.note(self.path, **{"from": step - 1}, **who)
+        self._at = step
+        self._lease.at(step, steps)
+
+    def _noted(self, held: Lease) -> None:
+        """Say how far this process came, if it took a step and nobody else has the run by now."""
+        if self._at and not held.lost:
+            attempts.note(self.path, to=self._at, lease=held.mine.token)
+        self._at = 0
 
     def still_ours(self) -> None:
         """Before something is written by which two processes would meet: raises BusyError where another has the lease."""
@@ -172,8 +219,8 @@ class RunDirectory:
 
 
 def is_lock(path: Path) -> bool:
-    """Whether a file is a lease, or a lock of version 0.1."""
-    return path.name == ".lock" or path.name.startswith(LEASE)
+    """Whether a file is a lease, a lock of version 0.1, or the log of attempts: what may be there before the run is."""
+    return path.name in (".lock", attempts.FILE) or path.name.startswith(LEASE)
 
 
 # What may differ between a run and the one that resumes it.

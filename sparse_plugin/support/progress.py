@@ -17,6 +17,20 @@ T = TypeVar("T")
 QUIET, SHORT = 30.0, 2.0
 
 
+_moved = 0
+
+
+def move() -> None:
+    """Something has come further in this process: a step, a batch, a line of output."""
+    global _moved
+    _moved += 1
+
+
+def moved() -> int:
+    """How often something did: a number that stays the same is of what hangs."""
+    return _moved
+
+
 def duration(seconds: float) -> str:
     """In the largest unit that says something: "90 s", "5 min", "2.5 h"."""
     if seconds < 120:
@@ -103,6 +117,7 @@ class Counting:
 
     def advance(self, count: int) -> None:
         """So many more are done."""
+        move()
         self.done = min(self.done + count, self.total)
         now = time.monotonic()
         gone = now - self._start
