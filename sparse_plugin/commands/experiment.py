@@ -5,11 +5,14 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import MutableMapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from sparse_plugin.commands.engines import ENGINE, placing, planning_status, taken
 from sparse_plugin.commands.options import data_options, imported, source_of, steps_of
+from sparse_plugin.errors import ConfigError
 
 if TYPE_CHECKING:
     from sparse_plugin.experiments.experiment import Experiment
@@ -121,7 +124,19 @@ def _command(of: Experiment) -> click.Command:
         from sparse_plugin.restore.allocator import keep_pages
 
         keep_pages()
-        said, code = of.run(out, **_read(of.options, options), command=shlex.join(["sparse-plugin", *sys.argv[1:]]))
+        asked = taken(options)
+        given = _read(of.options, options)
+        idle = bool(asked["status"] or given.get("dry_run") or given.get("collect"))
+        if asked["status"] and "dry_run" not in given:
+            raise ConfigError(f"the experiment {of.name} has no --dry-run, by which its runs would be known; leave --status out")
+        line = shlex.join(["sparse-plugin", *sys.argv[1:]])
+        with ExitStack() as stack:
+            if asked["status"]:
+                given["dry_run"] = True
+                stack.enter_context(planning_status(asked["as_json"]))
+            of_runs = {"device": given.get("device"), "imports": given.get("imports") or ()}
+            stack.enter_context(placing(asked, out, f"the experiment {of.name}", idle, **of_runs))
+            said, code = of.run(out, **given, command=line)
         click.echo(said)
         sys.exit(code)
 
@@ -135,7 +150,7 @@ def _command(of: Experiment) -> click.Command:
     )
     options = shared[of.options] if isinstance(of.options, str) else of.options
     made: Any = command
-    for option in reversed((place, *options)):
+    for option in reversed((place, *options, *ENGINE)):
         made = option(made)
     return click.command(of.name, help=of.help)(made)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from sparse_plugin.commands.engines import engine_options, placing, say_status, taken
 from sparse_plugin.commands.options import imported, refuse, source_of
 from sparse_plugin.errors import ConfigError, one_of
 
@@ -77,6 +78,7 @@ DRAWING = ("arguments", "inputs", "key", "bounds", "size", "checkpoint", "data",
     "--import", "imports", multiple=True, metavar="FILE", help="A .py file or module that registers regularizers."
 )
 @click.option("--device", help="cpu, cuda, cuda:1.  [default: cuda where it is]")
+@engine_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def tune(command: tuple[str, ...], **options: Any) -> None:
     """Which regularizer helps a trainer, how much of it and where: a race against vanilla within a budget.
@@ -93,17 +95,23 @@ def tune(command: tuple[str, ...], **options: Any) -> None:
 
     need("tuning", "experiments", "numpy", "PIL", "safetensors", "torch_fidelity", "torchvision", "matplotlib", "scipy")
     from sparse_plugin.restore.allocator import keep_pages
+    from sparse_plugin.tune.begun import begun
     from sparse_plugin.tune.tune import tune as race
 
     keep_pages()
 
+    asked = taken(options)
     kept = {name: options.pop(name) for name in ("budget", "seeds", "out", "dry_run")}
+    if asked["status"]:
+        click.echo(say_status(begun(kept["out"]), asked["as_json"]))
+        return
     imports = imported(options.pop("imports"))
     methods = split(options.pop("methods"))
     shares = _shares(options.pop("shares"))
     sites = split([options.pop("sites")])
     target = _target(list(command), {**options, "imports": imports})
-    said, code = race(target, **kept, methods=methods, shares=shares, sites=sites, imports=imports)
+    with placing(asked, kept["out"], "the race", kept["dry_run"], device=options["device"], imports=imports):
+        said, code = race(target, **kept, methods=methods, shares=shares, sites=sites, imports=imports)
     click.echo(said)
     sys.exit(code)
 

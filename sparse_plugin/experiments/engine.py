@@ -2,13 +2,15 @@
 
 A run is a frozen description with its directory; `attempt` is a function of it that trains and measures, or goes on, and
 leaves everything in that directory. So an engine does nothing but place runs: `local` performs them here, one after the
-other. What a grid came to is collected from the directories alone, also while runs are at work.
+other, and the room `engines` has others. What a grid came to is collected from the directories alone, also while runs are at work.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +20,7 @@ from sparse_plugin.errors import DivergedError, SparsePluginError
 from sparse_plugin.experiments import records
 from sparse_plugin.experiments.records import Record
 from sparse_plugin.experiments.restored import Restored
+from sparse_plugin.runs import attempts
 from sparse_plugin.runs.rundir import BusyError
 
 Say = Callable[[str], None]
@@ -36,6 +39,11 @@ class GridRun(ABC):
     @abstractmethod
     def directory(self) -> Path:
         """Where it leaves everything, on a disk that whoever performs or collects it sees."""
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """The directories whose leases are held while it is at work, the outermost first."""
+        return (self.directory,)
 
     @abstractmethod
     def collect(self) -> Any:
@@ -75,6 +83,37 @@ class Attempt:
 
 Engine = Callable[[Sequence[GridRun], int], Iterator[Attempt]]
 
+# What a command chose, for the grids that it goes through.
+_CHOSEN: ContextVar[Engine | None] = ContextVar("engine", default=None)
+
+
+@contextmanager
+def placed_by(engine: Engine) -> Iterator[None]:
+    """Have the grids that are performed in the block placed by an engine."""
+    token = _CHOSEN.set(engine)
+    try:
+        yield
+    finally:
+        _CHOSEN.reset(token)
+
+
+def chosen() -> Engine:
+    """The engine of the block that this is in; `local` outside of any."""
+    return _CHOSEN.get() or local
+
+
+_TOLD: ContextVar[Callable[[Grid], str] | None] = ContextVar("plan", default=None)
+
+
+@contextmanager
+def planned_by(tell: Callable[[Grid], str]) -> Iterator[None]:
+    """Have `plan` say, in the block, what tell does."""
+    token = _TOLD.set(tell)
+    try:
+        yield
+    finally:
+        _TOLD.reset(token)
+
 
 def attempt(run: GridRun, title: str, say: Say) -> Attempt:
     """Perform a run, here and now."""
@@ -82,6 +121,7 @@ def attempt(run: GridRun, title: str, say: Say) -> Attempt:
         return Attempt(run, run.perform(title, say))
     except (DivergedError, FailedRun) as error:
         say(str(error))
+        attempts.note_failed(run.directory, str(error))
         return Attempt(run, failed=str(error))
     except BusyError:
         say("another process is at work on it")
@@ -126,27 +166,33 @@ class Grid(ABC):
 
 
 def plan(grid: Grid) -> str:
-    """What would be done."""
+    """What would be done; or what the block that this is in wants to know, see `planned_by`."""
+    tell = _TOLD.get()
+    if tell is not None:
+        return tell(grid)
     done = sum(run.state() == "finished" for run in grid.runs)
     lines = [f"{grid.out}: {len(grid.runs)} runs, {done} of them finished", *grid.remarks()]
     return "\n".join([*lines, *(f"  {run.plan()}" for run in grid.runs)])
 
 
-def perform(grid: Grid, engine: Engine = local) -> tuple[str, int]:
-    """Every run of a grid, then what they came to. Returns what to say and an exit code, 1 where a run failed."""
+def perform(grid: Grid, engine: Engine | None = None) -> tuple[str, int]:
+    """Every run of a grid, then what they came to. Returns what to say and an exit code, 1 where a run failed.
+
+    engine: what places them, by default what the command chose.
+    """
     if grid.recorded is not None:
         records.read(grid.recorded)  # a file that is none is to be refused before anything is performed
     wanted = grid.prepare()
     elsewhere = len(grid.runs) - len(wanted)
-    attempts: list[Attempt] = []
-    for made in engine(wanted, elsewhere):
-        attempts.append(made)
+    made_of: dict[int, Attempt] = {}
+    for made in (engine or chosen())(wanted, elsewhere):
+        made_of[next(place for place, run in enumerate(wanted) if run is made.run or run == made.run)] = made
         line = None if grid.recorded is None or made.outcome is None else made.run.record(made.outcome)
         if grid.recorded is not None and line is not None:
             records.add(grid.recorded, [line])
     if not wanted:
         return f"all {elsewhere} runs are recorded in {grid.recorded}; `sparse-plugin results` shows them", 0
-    return _rendered(grid, attempts)
+    return _rendered(grid, [made_of[place] for place in sorted(made_of)])  # whatever order they ended in
 
 
 def collect(grid: Grid) -> tuple[str, int]:
@@ -158,10 +204,10 @@ def collect(grid: Grid) -> tuple[str, int]:
     return f"{text}\n{len(alike)} of {len(grid.runs)} runs are finished{other}" if found else "no run is finished", code
 
 
-def _rendered(grid: Grid, attempts: Sequence[Attempt]) -> tuple[str, int]:
-    outcomes = [made.outcome for made in attempts if made.outcome is not None]
-    failed = [f"{made.run}: {made.failed}" for made in attempts if made.failed]
-    busy = [str(made.run) for made in attempts if made.busy]
+def _rendered(grid: Grid, ended: Sequence[Attempt]) -> tuple[str, int]:
+    outcomes = [made.outcome for made in ended if made.outcome is not None]
+    failed = [f"{made.run}: {made.failed}" for made in ended if made.failed]
+    busy = [str(made.run) for made in ended if made.busy]
     code = 1 if failed else 0
     if not outcomes:
         return f"no run is finished: {'; '.join([*failed, *busy])}", code

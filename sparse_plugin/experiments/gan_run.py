@@ -157,7 +157,10 @@ class GanRun(GridRun):
         return records.of(outcome)
 
     def check(self) -> None:
-        """Raise ConfigError where a step that is to be measured is none of the run's, or is gone."""
+        """Raise ConfigError where its directory holds a run of other settings, or a step that is to be measured is none of the
+        run's, or is gone.
+        """
+        self._check_settings()
         measure_at = self.conditions.measure_at
         beyond = [step for step in measure_at if not 0 < step <= self.steps]
         if beyond:
@@ -173,6 +176,24 @@ class GanRun(GridRun):
                 f"step {gone[0]} is to be measured, and {directory.path}, which is at step {directory.step}, has kept no "
                 f"checkpoint of it (those of {', '.join(map(str, sorted(there)))} are there); give --measure-at those, or "
                 "train into another directory"
+            )
+
+    def _check_settings(self) -> None:
+        directory = RunDirectory(self.directory)
+        if not (self.directory / CONFIG).is_file():
+            return
+        there = directory.values()
+        here = {
+            "steps": self.steps,
+            "width": self.budget.width,
+            "batch": self.recipe.batch if self.budget.batch is None else self.budget.batch,
+            "precision": self.conditions.precision,
+        }
+        differ = [name for name, value in here.items() if value != "auto" and name in there and there[name] != value]
+        if differ:
+            each = "; ".join(f"{name} is {there[name]!r} there and {here[name]!r} here" for name in differ)
+            raise ConfigError(
+                f"{self.directory} holds a run of another configuration: {each}; name another directory with --out, or ask for the same"
             )
 
     def _train(self, say: Say) -> None:

@@ -141,6 +141,11 @@ class DenoisingRun(engine.GridRun):
         """Where the run is: out/baboon/l0_inf-k=0.25/run0."""
         return Path(self.out, self.photograph.name, self.method.label, f"run{self.seed}")
 
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """The restoration's directory."""
+        return (self.directory / RUN,)
+
     def __str__(self) -> str:
         return f"{self.photograph.name}, {self.method.label}, run {self.seed}"
 

@@ -32,6 +32,7 @@ from sparse_plugin.hosts.host import HOSTS
 from sparse_plugin.hosts.supervise import bound_to_us
 from sparse_plugin.measurements.log import FILE as LOG
 from sparse_plugin.support.files import content, lines, make_folder, understood, write
+from sparse_plugin.support.progress import move
 from sparse_plugin.tune.candidates import VANILLA_CANDIDATE, Candidate
 from sparse_plugin.tune.metric import InOutput, MetricMissing, Written
 from sparse_plugin.tune.pictures import newest
@@ -202,7 +203,12 @@ def _watched(command: Sequence[str], environment: Mapping[str, str], output: Any
         command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, **more
     )
     try:
-        return child.wait()
+        printed = -1
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                return child.wait(1.0)
+            if printed != (printed := os.fstat(output.fileno()).st_size):  # what hangs prints nothing
+                move()
     except BaseException:
         child.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):

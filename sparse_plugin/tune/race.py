@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.experiments import statistics
-from sparse_plugin.experiments.engine import Attempt, Engine, FailedRun, GridRun, local, say_line
+from sparse_plugin.experiments.engine import Attempt, Engine, FailedRun, GridRun, chosen, say_line
 from sparse_plugin.experiments.statistics import Change
 from sparse_plugin.support.files import content, understood, write
 from sparse_plugin.tune.budget import Rung
@@ -89,9 +89,9 @@ class Race:
     """One race. wanted: as of `candidates.wanted`."""
 
     def __init__(
-        self, target: Target, wanted: Sequence[Candidate], rungs: Sequence[Rung], out: Path, engine: Engine = local
+        self, target: Target, wanted: Sequence[Candidate], rungs: Sequence[Rung], out: Path, engine: Engine | None = None
     ) -> None:
-        self.target, self.wanted, self.rungs, self.out, self.engine = target, wanted, tuple(rungs), out, engine
+        self.target, self.wanted, self.rungs, self.out, self.engine = target, wanted, tuple(rungs), out, engine or chosen()
 
     def run(self) -> Outcome:
         """Race to the end. Raises ConfigError or FailedRun where vanilla itself cannot be run or scored."""

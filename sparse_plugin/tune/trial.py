@@ -4,7 +4,8 @@ scores.jsonl  a line a rung: the score, Γ as it then was
 run/          what the training writes
 samples.png   some of the images that the last score is of, where there are any
 output.log    of a trainer of others, what it prints
-.lease        whose turn it is
+attempts.jsonl  why it failed, if it did
+.lease.*      whose turn it is
 """
 
 from __future__ import annotations
@@ -63,6 +64,11 @@ class Trial(GridRun):
     def directory(self) -> Path:
         """out/l0_inf-k=0.25/seed0, whatever the share."""
         return self.out / self.candidate.label.replace("/", "_") / f"seed{self.seed}"
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """The trial's directory, and its training's."""
+        return (self.directory, self.directory / RUN)
 
     def __str__(self) -> str:
         part = "" if self.share == 1 else f", {100 * self.share:.3g} % of a run"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.experiments.engine import Engine, local, say_line
+from sparse_plugin.experiments.engine import Engine, say_line
 from sparse_plugin.support.files import content, make_folder, understood, write
 from sparse_plugin.tune import report
 from sparse_plugin.tune.budget import Budget, Rung, cost, plan
@@ -33,14 +33,15 @@ def tune(
     sites: Sequence[str] = (AUTO,),
     imports: Iterable[str] = (),
     dry_run: bool = False,
-    engine: Engine = local,
+    engine: Engine | None = None,
 ) -> tuple[str, int]:
     """Race regularizers on a target, and write ranking, settings and page into out. Returns what to say and an exit code, 1
     where a candidate failed.
 
     budget: a share of the full grid's steps, or steps, see `Budget`. seeds: of each candidate that reaches the end. methods,
     shares: as of `candidates.wanted`; methods by default the target's. sites: "auto" for D1 and what else is possible, "d1" for
-    D1 alone, or further paths. dry_run: say what would be raced. engine: what places runs.
+    D1 alone, or further paths. dry_run: say what would be raced. engine: what places runs, by default what the
+    command chose.
 
     Raises ConfigError for what cannot be raced, before anything is trained, and where out holds another target; FailedRun
     where vanilla fails.
