@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import socket
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -196,6 +197,7 @@ def _joined(address: str | None) -> Any:
 
     if ray.is_initialized():
         raise ConfigError("this process is connected to Ray already; call ray.shutdown() first")
+    _reached(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "configure_logging": True}
     if address is None:
         options |= {"include_dashboard": None, "object_store_memory": STORE, "num_cpus": os.cpu_count()}
@@ -219,6 +221,26 @@ def _joined(address: str | None) -> Any:
             where, then = f"there is no cluster of Ray at {address!r}", "start one by `ray start --head`, or leave --address out"
         raise ConfigError(f"{where}: {said[:300] or type(error).__name__}; {then}") from None
     return ray
+
+
+def _reached(address: str | None) -> None:
+    """Raise ConfigError where nobody answers at an address: Ray would try for minutes."""
+    known = Path("/tmp/ray/ray_current_cluster")  # Ray's note of the cluster that this machine belongs to
+    said = address
+    if address == "auto":
+        with suppress(OSError):
+            said = os.environ.get("RAY_ADDRESS") or known.read_text(encoding="utf-8").strip()
+    if said is not None and "://" in said:
+        raise ConfigError(f"--address is {said!r}, of Ray's client; call the command on a node of the cluster, with --address auto")
+    host, _, port = (said or "").rpartition(":")
+    if not port.isdecimal():
+        return  # Ray says what is wrong with it
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"there is no cluster of Ray at {said!r}: {reason(error)}; start one by `ray start --head`, or leave --address out"
+        ) from None
 
 
 def _dashboard(ray: Any) -> str:

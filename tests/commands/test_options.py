@@ -314,6 +314,8 @@ CALLS = [
     (["results", "runs.jsonl"], [RESULTS], "sparse_plugin.figures.pages:make", ""),
 ]  # fmt: skip
 # Elsewhere below; a flag that says how to print, and files to import, are tested on what they do.
+# In tests/engines.
+ENGINE = {"engine", "jobs", "address", "cpus", "gpus", "hanging", "status", "as_json"}
 BY_HAND = {
     "train": {"run_dir", "config_file", "imports", "checkpoint_every", "sample_every", "log_every", "keep", "keep_at", "device", *DATA},
     "evaluate": {"as_json", "imports"},
@@ -321,9 +323,9 @@ BY_HAND = {
     "sites": {"arguments", "inputs", "imports", "as_json"},
     "list": {"as_json", "kernels", "imports"},
     "strip": {"output"},
-    "tune": {"budget", "seeds", "methods", "shares", "sites", "metric", "data", "samples", "inception", "kid_subset", "out", "dry_run", "imports", "device", "goal", "checkpoint", "generator", "arguments", "inputs", "key", "bounds", "size", "host", "steps", "whole"},
+    "tune": {"budget", "seeds", "methods", "shares", "sites", "metric", "data", "samples", "inception", "kid_subset", "out", "dry_run", "imports", "device", "goal", "checkpoint", "generator", "arguments", "inputs", "key", "bounds", "size", "host", "steps", "whole", *ENGINE},
     **{name: {"imports"} for name in ("run", "figure", *(f"restore {kind}" for kind in KINDS))},
-    **{f"experiment table{number}": {"imports"} for number in range(1, 5)},
+    **{f"experiment table{number}": {"imports", *ENGINE} for number in range(1, 5)},
 }  # fmt: skip
 
 

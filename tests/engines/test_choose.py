@@ -59,6 +59,26 @@ def test_without_ray_it_says_what_to_install(tmp_path, monkeypatch):
         engine_of("ray", tmp_path)
 
 
+@pytest.mark.parametrize("command", [
+    ["experiment", "table1"], ["experiment", "table2"], ["experiment", "table3"], ["experiment", "table4"], ["tune"],
+], ids=" ".join)  # fmt: skip
+def test_every_option_reaches_the_engine(command, tmp_path, monkeypatch):
+    seen = {}
+
+    def asked_for(name, out, **given):
+        seen.update(given, name=name, out=out)
+        raise ConfigError("that is enough")
+
+    monkeypatch.setattr(choose, "engine_of", asked_for)
+    words = ["--engine", "ray", "--jobs", "3", "--address", "auto", "--cpus", "2", "--gpus", "0.5", "--hanging", "7", "--out", str(tmp_path / "a")]
+    behind = ["--", "python", "train.py", "{dir}", "{seed}"] if command == ["tune"] else []
+    metric = ["--metric", "regex:(.*)", "--goal", "min"] if behind else ["--device", "cpu"]
+    done = CliRunner().invoke(cli, [*command, *words, *metric, *behind])
+    assert "that is enough" in done.output, done.output
+    expected = {"name": "ray", "jobs": 3, "address": "auto", "cpus": 2, "gpus": 0.5, "hanging": 7.0, "out": str(tmp_path / "a")}
+    assert expected.items() <= seen.items() and seen["device"] == (None if behind else "cpu") and not list(seen["imports"])
+
+
 GPUS = [
     ({}, 3, ("0", "1", "2")),
     ({"jobs": 2}, 2, ("0", "1", "2")),

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,6 @@ from sparse_plugin.support.user_files import import_named
 
 RUNS = str(Path(__file__).parents[1] / "engine_runs.py")
 import_named(RUNS)
-from itertools import pairwise
-
 from sparse_plugin_user_engine_runs import STEPS, CountingGrid, steps_of  # noqa: E402
 
 
