@@ -304,7 +304,7 @@ RESULTS = {"pages": (["--page", "p.md"], "targets", ("p.md",)), "no_figures": ([
 KINDS = {"denoise": (), "inpaint": ("--mask", "m.png"), "upscale": ()}
 CALLS = [
     # command, tables, whose work it is, what that returns
-    *(([f"experiment {name}"], [EXPERIMENT, DATA], "sparse_plugin.experiments.gan_grid:run_gan_table", ("", 0)) for name in ("table1", "table2", "table3")),
+    *(([f"experiment {name}"], [EXPERIMENT, DATA], "sparse_plugin.experiments.gan_grid:run_gan_table", ("", 0)) for name in ("table1", "table2", "table3", "autoencoder")),
     (["experiment table4"], [TABLE4], "sparse_plugin.experiments.table4:run_table4", ("", 0)),
     (["evaluate", "target"], [EVALUATE, DATA, NAMED], "sparse_plugin.evaluate.evaluation:evaluate", None),
     *((["restore " + kind, "image.png", "-o", "o.png", *more], [RESTORE, CONFIG], "sparse_plugin.restore.command:restore_files", []) for kind, more in KINDS.items()),
@@ -325,7 +325,7 @@ BY_HAND = {
     "strip": {"output"},
     "tune": {"budget", "seeds", "methods", "shares", "sites", "metric", "data", "samples", "inception", "kid_subset", "out", "dry_run", "imports", "device", "goal", "checkpoint", "generator", "arguments", "inputs", "key", "bounds", "size", "host", "steps", "whole", *ENGINE},
     **{name: {"imports"} for name in ("run", "figure", *(f"restore {kind}" for kind in KINDS))},
-    **{f"experiment table{number}": {"imports", *ENGINE} for number in range(1, 5)},
+    **{f"experiment {name}": {"imports", *ENGINE} for name in ("table1", "table2", "table3", "table4", "autoencoder")},
 }  # fmt: skip
 
 

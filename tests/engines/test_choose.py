@@ -73,6 +73,8 @@ def test_every_option_reaches_the_engine(command, tmp_path, monkeypatch):
     words = ["--engine", "ray", "--jobs", "3", "--address", "auto", "--cpus", "2", "--gpus", "0.5", "--hanging", "7", "--out", str(tmp_path / "a")]
     behind = ["--", "python", "train.py", "{dir}", "{seed}"] if command == ["tune"] else []
     metric = ["--metric", "regex:(.*)", "--goal", "min"] if behind else ["--device", "cpu"]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").touch()
     done = CliRunner().invoke(cli, [*command, *words, *metric, *behind])
     assert "that is enough" in done.output, done.output
     expected = {"name": "ray", "jobs": 3, "address": "auto", "cpus": 2, "gpus": 0.5, "hanging": 7.0, "out": str(tmp_path / "a")}
