@@ -23,7 +23,7 @@ ENGINE = (
     click.option("--jobs", type=int, metavar="N", help="local: runs at once.  [default: one a GPU]"),
     click.option("--address", metavar="HOST:PORT", help="ray: of a cluster, or auto.  [default: one started here]"),
     click.option("--cpus", type=int, metavar="N", help="Threads of each run."),
-    click.option("--gpus", type=float, metavar="X", help="Of one, for each run, as 0.5.  [ray default: 0]"),
+    click.option("--gpus", type=float, metavar="X", help="Of one, for each run, as 0.5.  [default: 1, where there are any]"),
     click.option("--hanging", type=float, metavar="MINUTES", help="Without a step, after which a run is tried again.  [default: 30]"),
     click.option("--status", is_flag=True, help="Say how far each run is, and run nothing."),
     click.option("--json", "as_json", is_flag=True, help="With --status: for programs."),

@@ -46,7 +46,7 @@ def engine_of(
         _one_gpu(device, "--engine ray")
         share = 0.0 if device == "cpu" else gpus
         place = Place(os.getcwd(), tuple(imports), cpus or 1, settings)
-        return RayEngine(place, Path(out), address, cpus or 1, share or 0.0, stalled)
+        return RayEngine(place, Path(out), address, cpus or 1, share, stalled)
     devices = [] if device == "cpu" or (jobs == 1 and gpus is None) else visible()
     devices = _shared(devices, gpus, jobs)
     count = jobs if jobs is not None else max(1, len(devices))

@@ -59,15 +59,16 @@ class RayWork(Work):
 
 class RayEngine(PlacingEngine):
     """Runs as tasks of Ray. out: of the grid, which all nodes must see. address: of a cluster, "auto" for the one that this
-    machine belongs to, None to start one here. cpus, gpus: of each run.
+    machine belongs to, None to start one here. cpus, gpus: of each run; by default one GPU where the cluster has any.
     """
 
     def __init__(
-        self, place: Place, out: Path, address: str | None = None, cpus: int = 1, gpus: float = 0.0, hanging: float = HANGING
+        self, place: Place, out: Path, address: str | None = None, cpus: int = 1, gpus: float | None = None, hanging: float = HANGING
     ) -> None:
         need("the engine ray", "ray", "ray")
         super().__init__(place, hanging)
-        self.out, self.address, self.cpus, self.gpus = out, address, cpus, gpus
+        self.out, self.address, self.cpus, self.gpus = out, address, cpus, gpus or 0.0
+        self._default = gpus is None
         self._ray: Any = None
         self._task: Any = None
         self._made: list[Path] = []
@@ -124,6 +125,8 @@ class RayEngine(PlacingEngine):
 
     def _check_resources(self) -> None:
         nodes = self._nodes()
+        if self._default and any(node.get("Resources", {}).get("GPU", 0) for node in nodes):
+            self.gpus = 1.0
         if any(self._room(node) for node in nodes):
             return
         most = {kind: max((node.get("Resources", {}).get(kind, 0) for node in nodes), default=0) for kind in ("CPU", "GPU")}

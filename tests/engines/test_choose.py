@@ -203,3 +203,15 @@ def test_a_job_that_is_killed_by_its_time_limit_says_that_it_goes_on(more, tmp_p
     assert started.returncode == 143, told
     assert told.splitlines()[-1].startswith("sparse-plugin: stopped by SIGTERM, as by a job's time limit; what is finished, and")
     assert not list((tmp_path / "a").rglob(".lease*"))
+
+
+@pytest.mark.parametrize(("given", "gpus", "room"), [
+    ({}, 1.0, 2), ({"gpus": 0.5}, 0.5, 4), ({"device": "cpu"}, 0.0, 4), ({"cpus": 2}, 1.0, 2), ({"cpus": 4, "gpus": 0.25}, 0.25, 1),
+], ids=str)  # fmt: skip
+def test_a_run_on_ray_has_a_gpu_where_there_are_any(given, gpus, room, tmp_path, monkeypatch):
+    cluster = pytest.importorskip("sparse_plugin.engines.cluster")
+    monkeypatch.setattr(cluster, "need", lambda *names: None)
+    monkeypatch.setattr(cluster.RayEngine, "_nodes", lambda self: [{"Resources": {"CPU": 4.0, "GPU": 2.0}}])
+    made = engine_of("ray", tmp_path, **given)
+    made._check_resources()
+    assert (made.gpus, made.free(0)) == (gpus, room)

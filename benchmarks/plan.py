@@ -1,0 +1,86 @@
+"""Table 1 at the paper's scale on 1, 8 and 64 GPUs, on paper: `python benchmarks/plan.py [--rate 15]`.
+
+Hours of runs are no measurement: they are the operations that `cost.py` counts at a rate that is assumed, without evaluation. Runs
+are placed in the grid's order, each on the GPU that is free first. What is measured here, on this machine's disk: a sign of life
+of a run, and a look of the engine at one. Bytes of checkpoints are counted: weights, Adam's two moments and averages, in float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from cost import operations
+
+from sparse_plugin.experiments.grid import SCALES, gan_runs
+from sparse_plugin.experiments.paper import TABLES
+from sparse_plugin.gans import recipe
+from sparse_plugin.gans.gan import build
+from sparse_plugin.runs import lease
+from sparse_plugin.runs.lease import Lease, look
+
+
+def placed(hours: list[float], gpus: int) -> float:
+    """Hours until the last run ends."""
+    free = [0.0] * gpus
+    for each in hours:
+        heapq.heappush(free, heapq.heappop(free) + each)
+    return max(free)
+
+
+def checkpoint(arch: str) -> int:
+    """Bytes."""
+    chosen = recipe(arch)
+    made = build(chosen, 1.0, 10 if chosen.conditional else 0)
+    nets = [net for net in (made.generator, made.discriminator, made.encoder) if net is not None]
+    sizes = [sum(p.numel() for p in net.parameters()) for net in nets]
+    return 4 * (3 * sum(sizes) + (sizes[0] if chosen.ema else 0))
+
+
+def lease_seconds() -> tuple[float, float]:
+    """Of a sign of life, and of a look at somebody's."""
+    beats, looks = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        taken = Lease.take(Path(folder))
+        assert isinstance(taken, Lease)
+        for _ in range(200):
+            began = time.perf_counter()
+            lease._rewrite(taken.path, lease._content(taken.mine, taken.every))
+            between = time.perf_counter()
+            look(Path(folder))
+            beats.append(between - began)
+            looks.append(time.perf_counter() - between)
+        taken.release()
+    return median(beats), median(looks)
+
+
+def main() -> None:
+    """The table, and what else the runs ask for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rate", type=float, default=15.0, help="10^12 operations a second, of one GPU")
+    given = parser.parse_args()
+    runs = gan_runs(TABLES["table1"], SCALES["paper"], controls=True)
+    archs = list(dict.fromkeys(run.recipe.arch for run in runs))
+    step = {arch: operations(arch) / given.rate / 1e12 for arch in archs}
+    hours = [run.steps * step[run.recipe.arch] / 3600 for run in runs]
+    print(f"{len(runs)} runs, {sum(hours):.0f} hours of one GPU at {given.rate:g} · 10^12/s, the longest run {max(hours):.1f}\n")
+    print("| GPUs | hours | of which all GPUs are busy |\n| --- | --- | --- |")
+    for gpus in (1, 8, 64):
+        took = placed(hours, gpus)
+        print(f"| {gpus} | {took:.0f} | {100 * sum(hours) / gpus / took:.0f} % |")
+    longest_first = placed(sorted(hours, reverse=True), 64)
+    print(f"\nlongest first, 64 GPUs: {longest_first:.0f} hours")
+    every = {arch: 1000 * step[arch] for arch in archs}  # seconds between two checkpoints
+    rates = {arch: checkpoint(arch) / every[arch] / 1e6 for arch in archs}
+    worst = max(rates, key=lambda arch: rates[arch])
+    print(f"checkpoints: {max(map(checkpoint, archs)) / 1e6:.0f} MB at most; 64 runs of {worst} write {64 * rates[worst]:.0f} MB/s")
+    beat, seen = lease_seconds()
+    print(f"a sign of life takes {1e3 * beat:.2f} ms, a look {1e3 * seen:.2f} ms: at 64 runs {64 / 10:.1f} and 64 of them a second at most")
+
+
+if __name__ == "__main__":
+    main()
