@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -44,7 +45,8 @@ def leases(run: GridRun) -> list[HeldLease]:
     """Those of a run that are not over. The innermost directory's, whose steps are said, come first."""
     found: list[HeldLease] = []
     for place in reversed(run.places):
-        found += [lease for lease in look(place) if not lease.over]
+        with suppress(OSError):  # a disk that does not answer now; who performs the run says so if it stays like that
+            found += [lease for lease in look(place) if not lease.over]
     return found
 
 

@@ -80,13 +80,22 @@ def test_a_directory_that_the_nodes_do_not_share_is_said_before_the_first_step(n
         nodes, tmp_path / "out"
     ) as placed:
         list(placed(grid.runs, 0))
-    monkeypatch.undo()
-    monkeypatch.setattr(cluster, "__version__", "0.0.7")
-    with pytest.raises(ConfigError, match=r"has sparse_plugin 0\.1\.0, and the command was called with 0\.0\.7; install one version"), placed_on(
-        nodes, tmp_path / "out"
-    ) as placed:
-        list(placed(grid.runs, 0))
     assert [path.name for path in tmp_path.rglob("*")] == ["out"]
+
+
+def test_a_node_with_another_version_folder_or_disk_says_which(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    place, mark = Place(str(tmp_path)), tmp_path / "mark"
+    mark.write_text("token")
+    asked = cluster.seen_here
+    assert asked(place, str(mark), "token", cluster.__version__) == "" and list(tmp_path.iterdir()) == [mark]
+    assert "and the command was called with 0.0.7; install one version on all nodes" in asked(place, str(mark), "token", "0.0.7")
+    assert f"does not see {tmp_path}, or another directory" in asked(place, str(mark), "other", cluster.__version__)
+    assert f"does not see {tmp_path / 'gone'}, where the command was called" in asked(Place(str(tmp_path / "gone")), str(mark), "token", cluster.__version__)
+    missing = asked(Place(str(tmp_path), ("/nowhere/mine.py",)), str(mark), "token", cluster.__version__)
+    assert "/nowhere/mine.py" in missing and "there is no such file" in missing
+    monkeypatch.setattr(Path, "write_text", lambda *args, **more: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    assert f"cannot write to {tmp_path}: Permission denied; give --out where all nodes may write" in asked(place, str(mark), "token", cluster.__version__)
 
 
 @pytest.mark.slow
