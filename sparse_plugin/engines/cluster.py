@@ -201,12 +201,9 @@ def _joined(address: str | None) -> Any:
     if ray.is_initialized():
         raise ConfigError("this process is connected to Ray already; call ray.shutdown() first")
     _reached(address)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "configure_logging": True}
-    if address is None:
-        options |= {"include_dashboard": None, "object_store_memory": STORE, "num_cpus": os.cpu_count()}
-        os.environ.pop("RAY_ADDRESS", None)
-    else:
-        options["address"] = address
+    options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "error", "configure_logging": True}
+    if address is None:  # Ray would join whatever cluster it knows of
+        options |= {"address": "local", "object_store_memory": STORE, "num_cpus": os.cpu_count()}
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**options)

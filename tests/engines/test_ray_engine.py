@@ -62,6 +62,15 @@ def values(tmp_path, count):
     return [run.collect()["value"] for run in grid.runs]
 
 
+def test_without_an_address_one_is_started_here_whatever_cluster_there_is(nodes, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", nodes[0].address)
+    with engine_of("ray", tmp_path / "out") as placed:
+        placed.start()
+        assert len(placed._nodes()) == 1 and placed.free(0) == os.cpu_count()
+        assert ray.get_runtime_context().gcs_address != nodes[0].address
+    assert not ray.is_initialized()
+
+
 def test_what_the_cluster_has_not_is_said_before_the_first_step(nodes, tmp_path):
     grid = CountingGrid(tmp_path / "out", [""])
     for asked, said in (({"cpus": 3}, "each run is to have 3 CPUs, and no node of the cluster has that: the largest have 1 CPUs and 0 GPUs"),
