@@ -16,6 +16,7 @@ from statistics import median
 
 from cost import operations
 
+from sparse_plugin.engines.placing import LOOK
 from sparse_plugin.experiments.grid import SCALES, gan_runs
 from sparse_plugin.experiments.paper import TABLES
 from sparse_plugin.gans import recipe
@@ -79,7 +80,8 @@ def main() -> None:
     most = written / placed(hours, 64) / 3600 / 1e6
     print(f"checkpoints: {max(sizes.values()) / 1e6:.0f} MB at most, {written / 1e12:.1f} TB in all, {most:.0f} MB/s on 64 GPUs on average")
     beat, seen = lease_seconds()
-    print(f"a sign of life takes {1e3 * beat:.2f} ms, a look {1e3 * seen:.2f} ms: at 64 runs {64 / 10:.1f} and 64 of them a second at most")
+    often = f"{64 / lease.BEAT:.1f} and up to {64 / LOOK:.0f} of them a second"
+    print(f"a sign of life takes {1e3 * beat:.2f} ms, a look {1e3 * seen:.2f} ms: of 64 runs {often}")
 
 
 if __name__ == "__main__":
