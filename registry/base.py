@@ -224,8 +224,10 @@ class Regularizer(BaseModel):
 class Constraint(Regularizer):
     """A projection of Γ, applied in every forward pass, in training and in evaluation."""
 
-    # How many numbers it keeps from one forward to the next, in the checkpoint: see `remembering`.
+    # How many numbers it keeps from one forward to the next, in the checkpoint, and how many more for each channel of Γ: see
+    # `remembering`, and for the latter `stepped`.
     memory: ClassVar[int] = 0
+    memory_per_channel: ClassVar[int] = 0
 
     def remembering(self: C, memory: Tensor, training: bool) -> C:
         """What projects Γ at a site. memory: its numbers there, float32, 0 at first, which hosts copy and average as they do any
@@ -233,6 +235,24 @@ class Constraint(Regularizer):
         """
         del memory, training
         return self
+
+    def notes(self, gamma: Tensor, sparse: Tensor) -> Tensor:
+        """What `stepped` is told of a training forward: of each number the largest of all forwards, and of all processes.
+
+        gamma, sparse: Γ before and after its projection. Asked of a class with numbers for each channel. Must wait for no device.
+        """
+        raise TypeError(f"{type(self).__name__} does not define notes(gamma, sparse)")
+
+    def stepped(self, memory: Tensor, noted: Tensor, steps: int) -> str:
+        """The generator's optimizer took a step, after training forwards of which this was noted: memory may change, in place.
+
+        steps: how many of them it took in this process. Returns a sentence for people, "" for none. The same in all processes.
+        """
+        raise TypeError(f"{type(self).__name__} does not define stepped(memory, noted, steps)")
+
+    def measures(self) -> Mapping[str, Tensor]:
+        """Further scalars of the log, by name, of what is `remembering`."""
+        return {}
 
     def project(self, gamma: Tensor) -> Tensor:
         """Γ with the constraint met: a new tensor of the same shape, dtype, device and memory format, never in place.

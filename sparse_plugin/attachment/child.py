@@ -41,7 +41,7 @@ class SparseChild(nn.Module):
     schedule: Tensor
     memory: Tensor
 
-    def __init__(self, regularizer: Regularizer, dictionaries: nn.Module | None) -> None:
+    def __init__(self, regularizer: Regularizer, dictionaries: nn.Module | None, channels: int = 0) -> None:
         super().__init__()
         self.settings = regularizer.settings()
         self.dictionaries = dictionaries
@@ -50,10 +50,10 @@ class SparseChild(nn.Module):
             self.training_step = TrainingStep()
             with torch.inference_mode(False):
                 self.register_buffer(SCHEDULE, torch.zeros(3))
-        # By name, where in the buffer the numbers of a part are: the same at every site, whatever stands there.
+        # By name, where in the buffer the numbers of a part are: the same at every site of as many channels, whatever stands there.
         self.slots: dict[str, slice] = {}
         for part in parts_of(regularizer):
-            if count := part.memory if isinstance(part, Constraint) else 0:
+            if count := part.memory + part.memory_per_channel * channels if isinstance(part, Constraint) else 0:
                 start = max((slot.stop for slot in self.slots.values()), default=0)
                 self.slots[part.name] = slice(start, start + count)
         if self.slots:
@@ -143,7 +143,7 @@ def weight_of(module: nn.Module) -> Tensor | None:
 
 def begin_where(other: SparseChild, child: SparseChild | None) -> None:
     """Let child stand at the step of training that other does."""
-    if child is not None and child.slots and child.slots == other.slots:
+    if child is not None and child.slots and child.memory.shape == other.memory.shape:
         child.memory.copy_(other.memory)
     if child is not None and child.training_step is not None and other.training_step is not None:
         child.training_step.begin_as(other.training_step, child.schedule)

@@ -52,11 +52,29 @@ class ConstraintHook(SiteHook):
         if self.changes:
             self._prepare(module, gamma)
         sparse = constraint.represent(gamma, dictionaries, self._observer(state, constraint))
+        if constraint.memory_per_channel and module.training:
+            self._note(constraint, gamma, sparse)
         if state.stage is not Stage.EFFECTIVE and not self._waits(module):
             self.took_effect()
             if gamma.dim() > 1:
                 self.say_slack(gamma.shape[1], gamma.shape[1:].numel())
         return sparse
+
+    def _note(self, constraint: Constraint, gamma: Tensor, sparse: Tensor) -> None:
+        """Keep for the optimizer's next step what this forward of training shows; a derivative that torch.func takes is none."""
+        if gamma.numel() and torch._C._functorch.peek_interpreter_stack() is None:
+            with torch.no_grad():
+                self.state.noted.add(constraint.notes(gamma.detach(), sparse.detach()))
+
+    def stepped(self) -> None:
+        """The generator's optimizer took a step: what the constraint keeps for each channel goes on, and what comes of it is said."""
+        child = self.state.child
+        if not self.regularizer.memory_per_channel or child is None or (noted := self.state.noted.take()) is None:
+            return
+        with torch.no_grad():
+            said = self.regularizer.stepped(child.memory[child.slots[self.regularizer.name]], noted, self.state.steps)
+        if said:
+            log.warning("%s at the %s: %s", self.regularizer, self.site, said)
 
     def _waits(self, module: nn.Module) -> bool:
         """Whether all of Γ is kept because its natural density is not known yet."""
@@ -113,7 +131,7 @@ class ConstraintHook(SiteHook):
 
         def observe(level: int, before: Tensor, after: Tensor) -> None:
             found = gamma_statistics(self.site.path, first + level, before, after)
-            found.regularizer, found.settings = self.regularizer.name, settings
+            found.regularizer, found.settings, found.measured = self.regularizer.name, settings, constraint.measures()
             take(found)
 
         return observe

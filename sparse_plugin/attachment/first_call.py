@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from sparse_plugin.attachment import hooks, loading, placement
-from sparse_plugin.attachment.child import SparseChild, begin_where
+from sparse_plugin.attachment.child import MEMORY, SparseChild, begin_where
 from sparse_plugin.attachment.looks import constrained_input, looking, muted
 from sparse_plugin.attachment.plan import Plan
 from sparse_plugin.errors import SiteError
@@ -94,6 +94,11 @@ class Waiting(SparseChild):
     """The child of the generator itself while the site is not known. places: where a checkpoint that was loaded had it."""
 
     places: frozenset[str] = frozenset()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        if self.slots and (theirs := state_dict.get(f"{prefix}{MEMORY}")) is not None:
+            self.memory = self.memory.new_zeros(theirs.shape)  # how many channels there are is not known yet
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 DEFERRED = (Deferred, Guard)

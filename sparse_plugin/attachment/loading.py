@@ -62,7 +62,8 @@ class Loads:
                 state_dict[prefix + key] = encode(settings.settings)
                 for other, value in zip(companions(key), beside, strict=True):
                     if value is not None:
-                        state_dict[prefix + other] = value
+                        own = module.get_buffer(other)  # of another shape where it has numbers for other channels
+                        state_dict[prefix + other] = value if waiting or value.shape == own.shape else own
 
 
 def _learned(state_dict: dict[str, Any], prefix: str, key: str) -> bool:

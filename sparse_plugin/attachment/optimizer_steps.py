@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from sparse_plugin.attachment import events
+from sparse_plugin.attachment.constraint_hook import ConstraintHook
 from sparse_plugin.attachment.hooks import SiteHook, find
 from sparse_plugin.attachment.penalty import say_once
 from sparse_plugin.attachment.penalty_hook import PenaltyHook
@@ -99,6 +100,8 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
                 _check_penalty(hook)
             hook.state.step_taken()
         now.steps += 1
+        if isinstance(hook, ConstraintHook):
+            hook.stepped()
         if hook.changes:
             _advance(hook, advanced)
         if now.recorder is not None:

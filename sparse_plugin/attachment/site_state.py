@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from enum import IntEnum
+
+import torch
+from torch import Tensor
 
 from sparse_plugin.attachment.child import SparseChild
 from sparse_plugin.attachment.gamma_nodes import GammaNodes
@@ -29,11 +33,33 @@ class SiteState:
         self.child: SparseChild | None = None  # beside it, wherever its module may be now
 
 
+class Noted:
+    """What training forwards have shown since the generator's optimizer took a step: the largest of each number."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # replicas of DataParallel run in threads
+        self._noted: Tensor | None = None
+
+    def add(self, notes: Tensor) -> None:
+        """A forward has shown these."""
+        with self._lock:
+            self._noted = notes if self._noted is None else torch.maximum(self._noted, notes.to(self._noted.device))
+
+    def take(self) -> Tensor | None:
+        """What was shown in any process, which is then forgotten; None for nothing."""
+        with self._lock:
+            noted, self._noted = self._noted, None
+        if noted is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(noted, op=torch.distributed.ReduceOp.MAX)
+        return noted
+
+
 class ConstraintState(SiteState):
     """Of a constraint's."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.noted = Noted()
         self.acting: Constraint | None = None  # the constraint at the step of the latest forward
         self.slack_said = False  # that the constraint cannot bind
         self.tried = False  # whether a constraint that changes over training was tried at every turn of it

@@ -50,7 +50,17 @@ def prepare(generator: nn.Module, site: Site, parts: Sequence[Regularizer], plan
         )
     dictionaries = _dictionaries(inserting[0], generator, site) if inserting else None
     hooks = tuple(_hook(part, generator, site, owner, plan) for part in parts)
-    return Stand(hooks, SparseChild(plan.regularizer, dictionaries))
+    return Stand(hooks, SparseChild(plan.regularizer, dictionaries, _channels(generator, site, parts)))
+
+
+def _channels(generator: nn.Module, site: Site, parts: Sequence[Regularizer]) -> int:
+    """The channels of Γ at site, 0 where they are not known. Raises SiteError where a part keeps numbers for each."""
+    d1 = generator.get_submodule(sites.convolution(generator, site))
+    channels = sites.in_channels(d1) if site.side == "input" else None
+    counting = next((part for part in parts if isinstance(part, Constraint) and part.memory_per_channel), None)
+    if counting is not None and channels is None:
+        raise SiteError(f"{counting} follows the atoms of a convolution, and the {site} is not the input of one; name one that is")
+    return channels or 0
 
 
 def _hook(part: Regularizer, generator: nn.Module, site: Site, owner: str, plan: Plan) -> SiteHook:

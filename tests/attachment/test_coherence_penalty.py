@@ -3,15 +3,11 @@
 import copy
 import json
 import pickle
-import socket
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from generators import Modulated, Padded, Plain, Residual, noise
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from sparse_plugin import Attachment, attach
@@ -371,56 +367,3 @@ def test_what_has_no_atoms_is_refused():
         with pytest.raises(ConfigError, match=why):
             attach(Residual(), "coherence", **wrong)
     assert attach(Residual(), "coherence").regularizer.weight == 1e-4
-
-
-def worker(rank, port, names, delivery, queue):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://localhost:{port}", rank=rank, world_size=2)
-    generator = made(names, delivery)
-    model = DistributedDataParallel(generator)
-    for seed in range(2):
-        step(model, noise(8, seed).chunk(2)[rank], delivery)
-    if rank == 0:
-        queue.put({name: p.detach().numpy() for name, p in generator.named_parameters()})
-    dist.barrier()
-    dist.destroy_process_group()
-
-
-def made(names, delivery):
-    torch.manual_seed(0)
-    generator = Residual()
-    for m in generator.modules():  # batch statistics are each process's own: take them out of the comparison
-        if isinstance(m, nn.BatchNorm2d):
-            m.eval()
-    attach(generator, names, delivery=delivery, coherence={"weight": 0.5}, **({"l1": {"weight": 0.5}} if "l1" in names else {}))
-    return generator
-
-
-def step(model, batch, delivery):
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    optimizer.zero_grad()
-    loss = model(batch).square().mean()
-    if delivery == "loss":
-        loss = loss + Attachment.of(model).penalty()
-    loss.backward()
-    optimizer.step()
-
-
-@pytest.mark.parametrize(("names", "delivery"), [(["coherence"], "loss"), (["coherence", "l1"], "gradient")])
-def test_two_processes_equal_one_on_the_joint_batch(names, delivery):
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port = free.getsockname()[1]
-    context = mp.get_context("spawn")
-    queue = context.Queue()
-    processes = [context.Process(target=worker, args=(rank, port, names, delivery, queue)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    found = queue.get(timeout=120)
-    for process in processes:
-        process.join()
-    alone = made(names, delivery)
-    for seed in range(2):
-        step(alone, noise(8, seed), delivery)
-    for name, p in alone.named_parameters():
-        assert torch.allclose(torch.from_numpy(found[name]), p.detach(), atol=1e-6), name

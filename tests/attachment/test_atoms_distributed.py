@@ -1,0 +1,79 @@
+"""`coherence` and `revival` in two processes: both come to the step that one process takes on the joint batch."""
+
+import socket
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from generators import Residual, noise
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from sparse_plugin import Attachment, attach
+
+ASKED = {
+    "by hand": (["coherence"], "loss", {"coherence": {"weight": 0.5}}),
+    "with another penalty": (["coherence", "l1"], "gradient", {"coherence": {"weight": 0.5}, "l1": {"weight": 0.5}}),
+    "revival": (["revival"], None, {"revival": {"k": 2, "steps": 3}}),
+}
+DEAD = 3
+
+
+def made(asked):
+    names, delivery, settings = ASKED[asked]
+    torch.manual_seed(0)
+    generator = Residual()
+    with torch.no_grad():
+        generator.bn3.bias.fill_(4.0)
+        generator.bn3.weight[DEAD] = generator.bn3.bias[DEAD] = 1e-3
+    for m in generator.modules():  # batch statistics are each process's own: take them out of the comparison
+        if isinstance(m, nn.BatchNorm2d):
+            m.eval()
+    if len(names) > 1:
+        attach(generator, names, delivery=delivery, **settings)
+    else:
+        attach(generator, names[0], delivery=delivery, **settings[names[0]])
+    return generator
+
+
+def train(model, delivery, part=lambda batch: batch):
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    for seed in range(7):
+        model(part(noise(8, seed + 50)))  # a step of D
+        optimizer.zero_grad()
+        loss = model(part(noise(8, seed))).square().mean()
+        if delivery == "loss":
+            loss = loss + Attachment.of(model).penalty()
+        loss.backward()
+        optimizer.step()
+
+
+def worker(rank, port, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://localhost:{port}", rank=rank, world_size=2)
+    found = {}
+    for asked in ASKED:
+        generator = made(asked)
+        train(DistributedDataParallel(generator), ASKED[asked][1], lambda batch: batch.chunk(2)[rank])
+        found[asked] = generator.state_dict()
+    torch.save(found, folder / f"{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_two_processes_equal_one_on_the_joint_batch(tmp_path):
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    mp.spawn(worker, (port, tmp_path), nprocs=2)
+    one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    for asked in ASKED:
+        generator = made(asked)
+        train(generator, ASKED[asked][1])
+        for name, value in generator.state_dict().items():
+            assert torch.equal(one[asked][name], other[asked][name]), (asked, name)
+            assert torch.allclose(one[asked][name], value, atol=1e-5), (asked, name)
+    memory = one["revival"]["out.sparse_plugin.memory"]
+    assert memory[0] == 1 and memory[1:].view(3, -1)[2].tolist() == [0] * 8  # favoured from step 3 to 6, and let go
