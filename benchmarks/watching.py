@@ -1,4 +1,5 @@
-"""What watching over a generator, a k that changes, and a second regularizer cost a training step: `python benchmarks/watching.py`.
+"""What watching over a generator, a k that changes, a second regularizer, the coherence of atoms and their revival cost a training step:
+`python benchmarks/watching.py`.
 
 The Python work of one forward that is no projection: the hooks at which the generator begins and ends, what marks and walks
 the autograd graph of its image, and what notes that a site was passed. Each is called by itself, many times, on the objects of
@@ -25,6 +26,7 @@ from sparse_plugin.attachment.vigil import Begins, Ends
 
 CALLS = 2000
 STEPS = 3
+PAIRS = 41
 
 
 def dcgan() -> tuple[nn.Module, nn.Module]:
@@ -96,6 +98,48 @@ def another(generator: nn.Module, z: Tensor) -> float:
     return 2 * microseconds(lambda: hook(d1, (gamma,)))
 
 
+def coherence(generator: nn.Module, z: Tensor) -> float:
+    """Microseconds a step: two forwards through the hook, of which the second has the penalty's gradient taken in a backward pass."""
+    sparse_plugin.Attachment(generator).detach()
+    sparse_plugin.attach(generator, "coherence", example_input=z)
+    _, d1, hook = next(hooks.find(generator, hooks.SiteHook))
+    gamma = torch.relu(torch.randn(2, 64, 32, 32)).requires_grad_()
+    grad = torch.zeros_like(gamma)
+
+    def work() -> None:
+        with torch.no_grad():
+            hook(d1, (gamma,))
+        torch.autograd.grad(hook(d1, (gamma,))[0], (gamma, d1.weight), grad)
+
+    return microseconds(work)
+
+
+def revival(generator: nn.Module, z: Tensor, favoured: bool) -> float:
+    """Microseconds a step beyond `l0_inf`: two forwards of a Γ of 64x64x32x32, one backward, and the optimizer's step; the median
+    difference of pairs. favoured: whether an atom is.
+    """
+    gamma = torch.relu(torch.randn(64, 64, 32, 32)).requires_grad_()
+    grad, works = torch.randn_like(gamma), []
+    for name in ("l0_inf", "revival"):
+        sparse_plugin.Attachment(generator).detach()
+        handle = sparse_plugin.attach(generator, name, k=0.25, example_input=z)
+        if name == "revival" and favoured:
+            handle.inserted()[0].memory[-1] = 2
+        works.append(next(hooks.find(generator, hooks.SiteHook))[1:])
+
+    def seconds(d1: nn.Module, hook: hooks.SiteHook) -> float:
+        start = time.perf_counter()
+        with torch.no_grad():
+            hook(d1, (gamma,))
+        torch.autograd.grad(hook(d1, (gamma,))[0], gamma, grad)
+        hook.state.steps += 1
+        hook.stepped()
+        return time.perf_counter() - start
+
+    pairs = [[seconds(d1, hook) for d1, hook in works] for _ in range(PAIRS)]
+    return statistics.median(after - before for before, after in pairs) * 1e6
+
+
 def main() -> None:
     torch.manual_seed(0)
     generator, discriminator = dcgan()
@@ -121,6 +165,10 @@ def main() -> None:
         print(f"k: {k}: {work:.1f} us a step; {1e-6 * work / step:.4%} of it")
     more = another(generator, small)
     print(f"one more regularizer at the site, its own work aside: {more:.1f} us a step; {1e-6 * more / step:.4%} of it")
+    print(f"coherence: {(work := coherence(generator, small)):.1f} us a step; {1e-6 * work / step:.4%} of it")
+    for favoured in (False, True):
+        work, which = revival(generator, small, favoured), "an atom is favoured" if favoured else "all atoms live"
+        print(f"revival beyond l0_inf, where {which}: {work:.1f} us a step; {1e-6 * work / step:.4%} of it")
     print(f"watching a forward: {each:.1f} us; a step without the plugin: {step:.3f} s on {torch.get_num_threads()} threads")
     print(f"two forwards a step: {2e-6 * each / step:.4%} of it")
 

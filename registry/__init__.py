@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sparse_plugin.errors import ConfigError, one_of, shown
+from sparse_plugin.registry.base import AtomPenalty as AtomPenalty
 from sparse_plugin.registry.base import Constraint as Constraint
 from sparse_plugin.registry.base import Penalty as Penalty
 from sparse_plugin.registry.base import Regularizer as Regularizer

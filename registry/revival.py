@@ -85,6 +85,8 @@ class Revival(Constraint):
             raise SiteError(
                 f"{self} is at a Γ of {gamma.shape[1]} channels, and the convolution there has {len(favour)} atoms; name another site"
             )
+        if gamma.device.type == "cpu" and not bool((favour > 0).any()):  # the same, without a device that would be waited for
+            return self.inner.project(gamma)
         # A power of 2: nothing is rounded, and with 1 nothing changes.
         gain = favour.clamp(min=1).to(gamma.dtype).view(-1, *(1 for _ in gamma.shape[2:]))
         return self.inner.project(gamma * gain) / gain
@@ -101,8 +103,12 @@ class Revival(Constraint):
         """The largest magnitudes of each atom, before and after the projection: (2C,)."""
         import torch
 
-        places = (0, *range(2, gamma.dim()))
-        return torch.cat([torch.linalg.vector_norm(each.float(), torch.inf, places) for each in (gamma, sparse)])
+        def largest(each: Tensor) -> Tensor:
+            flat = each.flatten(2) if each.dim() > 2 else each.unsqueeze(2)
+            # By position first, and signs apart: several times as fast as an infinity norm on CPUs.
+            return torch.maximum(flat.amax(2), -flat.amin(2)).amax(0).float()
+
+        return torch.cat([largest(gamma), largest(sparse)])
 
     def stepped(self, memory: Tensor, noted: Tensor, steps: int) -> str:
         """A window goes a step on, and at its end it is seen which atoms are dead. Nothing waits for the device but what is said then."""

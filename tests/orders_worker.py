@@ -18,6 +18,9 @@ KINDS = {
     "l1": {"weight": 5.0},
     "l1 by loss": {"weight": 5.0, "delivery": "loss"},
     "ml_csc": {"k": 3},
+    "coherence": {"weight": 5.0},
+    "coherence by loss": {"weight": 5.0, "delivery": "loss"},
+    "revival": {"k": 2, "steps": 1},
 }
 Z = torch.randn(8, 6, 1, 1, generator=torch.Generator().manual_seed(1))
 
@@ -73,14 +76,16 @@ CELLS = [
     ([ddp, A], D2, "attach first, then DistributedDataParallel(...)"),
     ([ddp, AROUND], ("l1 by loss",), EXACT),
     ([ddp, AROUND], D2, "attach first, then DistributedDataParallel(...)"),
-    ([A, compiled, ddp], ("l1", "ml_csc"), EXACT),
-    ([A, ddp, compiled], ("l1", "ml_csc"), EXACT),
+    ([A, compiled, ddp], ("l1", "ml_csc", "coherence"), EXACT),
+    ([A, ddp, compiled], ("l1", "ml_csc", "coherence"), EXACT),
     ([ddp, compiled, A], ("l0_inf",), EXACT),
     ([ddp, compiled, "run", AROUND], ("l1",), EXACT),
     ([A, fsdp1], EVERY, EXACT),
-    ([A, fsdp1_each], ("l1", "ml_csc"), EXACT),
+    ([A, fsdp1_each], ("l1", "ml_csc", "coherence"), EXACT),
+    ([A, fsdp1_each], ("coherence by loss",), 'attach with delivery="gradient"'),
     ([A, fsdp2], EVERY, EXACT),
-    ([A, fsdp2_each], ("l1", "ml_csc"), EXACT),
+    ([A, fsdp2_each], ("l1", "ml_csc", "coherence"), EXACT),
+    ([A, fsdp2_each], ("coherence by loss",), 'attach with delivery="gradient"'),
     ([fsdp1, A], ("l0_inf",), "attach first, then FullyShardedDataParallel(...)"),
     ([fsdp1, AROUND], ("l1",), "attach first, then FullyShardedDataParallel(...)"),
     ([fsdp1_each, A], D2, "attach first, then FullyShardedDataParallel(...)"),
@@ -104,7 +109,7 @@ def train(model, attachment, kind, batches):
     for batch in batches:
         optimizer.zero_grad()
         loss = model(batch).square().mean()
-        if kind == "l1 by loss":
+        if kind.endswith("by loss"):
             loss = loss + attachment.penalty(loss)
         loss.backward()
         optimizer.step()

@@ -16,11 +16,12 @@ from sparse_plugin.attachment.penalty import Penalized, say_once, value
 from sparse_plugin.attachment.penalty_hook import PenaltyHook
 from sparse_plugin.config import Delivery
 from sparse_plugin.dictionary.operator import SynthesisOperator
+from sparse_plugin.errors import PenaltyError
 from sparse_plugin.measurements.gamma import GammaStatistics, gamma_statistics
-from sparse_plugin.network.sites import Site
+from sparse_plugin.network.sites import Site, own_kernel
 from sparse_plugin.network.synthesis import operator_of
 from sparse_plugin.registry.base import AtomPenalty
-from sparse_plugin.support import capture
+from sparse_plugin.support import advice, capture
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,9 @@ class AtomPenaltyHook(PenaltyHook):
         return super().act(module, gamma)
 
     def _trained(self, module: nn.Module, gamma: Tensor) -> bool:
-        if any(p.requires_grad for p in self._d1(module).parameters()):
+        # FullyShardedDataParallel takes parameters away, and puts tensors in their place while the module runs.
+        held = (tensor for part in self._d1(module).modules() for tensor in (*part._parameters.values(), *vars(part).values()))
+        if any(isinstance(tensor, Tensor) and tensor.requires_grad for tensor in held):
             return True
         if capture.requires_grad(gamma) and not capture.recording():
             say_once(f"D1 at the {self.site} is frozen, so that {self.regularizer} has nothing to act on")
@@ -69,6 +72,12 @@ class AtomPenaltyHook(PenaltyHook):
         return operator.atoms, OfAtoms(self.acting(module), operator)  # type: ignore[arg-type]
 
     def _term(self, module: nn.Module, gammas: list[Tensor]) -> Tensor:
+        kernel = own_kernel(self._d1(module))
+        if kernel is None or hasattr(kernel, "full_tensor"):
+            raise PenaltyError(
+                f"D1 at the {self.site} has its whole weights in its forward alone, since it is sharded by itself; attach with "
+                f"{advice.setting('delivery', 'gradient')}"
+            )
         operator = self._operator(module)
         return value(OfAtoms(self.state.acting or self.regularizer, operator), operator.atoms)  # type: ignore[arg-type]
 

@@ -32,6 +32,7 @@ class G(nn.Module):
 
 Z = torch.randn(4, 6, 1, 1, generator=torch.Generator().manual_seed(1))
 KINDS = {"l0_inf": {"k": 2}, "l0": {"k": 0.25}, "l0_batch": {"k": 0.25}, "l0_channel": {"k": 0.25}, "l1": {"weight": 5.0}, "ml_csc": {"k": 3}}
+KINDS |= {"coherence": {"weight": 5.0}, "revival": {"k": 2}}
 COMPILE = {"backend": "eager"}
 
 

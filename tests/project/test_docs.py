@@ -57,8 +57,40 @@ def test_the_shown_regularizer_published_behind_an_entry_point(tmp_path, monkeyp
     assert REGULARIZERS.all()["soft"].origin == "my-regularizers 1"
 
 
+def test_the_page_of_regularizers(monkeypatch, capsys):
+    """What it shows is what comes of it, and what a constraint remembers follows training, travels and is left alone by evaluation."""
+    import torch
+
+    import sparse_plugin
+    from sparse_plugin.registry import REGULARIZERS
+
+    monkeypatch.setattr(REGULARIZERS, "_local", {})
+    text = (ROOT / "docs" / "how-to" / "regularizer.md").read_text(encoding="utf-8")
+    reader = {"__name__": "__main__"}
+    for code, shown in re.findall(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", text, re.S):
+        exec(code, reader)
+        assert capsys.readouterr().out == shown
+
+    def attached():
+        net = torch.nn.Sequential(torch.nn.Conv2d(4, 8, 3), torch.nn.Conv2d(8, 3, 3))
+        sparse_plugin.attach(net, "clipped", example_input=torch.randn(2, 4, 9, 9))
+        return net
+
+    net, other = attached(), attached()
+    for scale in (1, 3, 2):
+        net(scale * torch.ones(2, 4, 9, 9))
+    (name,) = [name for name in net.state_dict() if name.endswith("sparse_plugin.memory")]
+    largest = net[0](3 * torch.ones(2, 4, 9, 9)).abs().max()
+    assert net.state_dict()[name].tolist() == [largest.item()]
+    other.load_state_dict(net.state_dict())
+    seen = []
+    other[1].register_forward_hook(lambda module, args, output: seen.append(args[0].abs().max()))
+    other.eval()(100 * torch.ones(2, 4, 9, 9))
+    assert seen == [largest] and other.state_dict()[name].tolist() == [largest.item()]
+
+
 def test_adding_one_of_each_takes_under_15_lines():
-    assert len(BLOCKS) == 11
+    assert len(BLOCKS) == 13
     assert all(len([line for line in block.splitlines() if line.strip()]) < 15 for block in BLOCKS)
 
 
