@@ -159,7 +159,7 @@ def test_paths_with_backslashes(tmp_path):
     ("assignments", "sentence"),
     [
         (("sparse.k=16",), "--set sparse.k=16 is given without --sparse NAME, and it is a field of l0, l0_batch, l0_channel, l0_inf, ml_csc"),
-        (("sparse.weight=1",), "without --sparse NAME, and it is a field of l1"),
+        (("sparse.weight=1",), "without --sparse NAME, and it is a field of coherence, l1"),
         (("sparse.site=a",), "without --sparse NAME, and there is no key 'site'; .* Did you mean 'sites'?"),
     ],
 )
