@@ -10,6 +10,8 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 import pytest
 
 try:
+    import isolation  # before any table is made
+
     import sparse_plugin.registry  # noqa: F401
 except ModuleNotFoundError as error:
     pytest.exit(f"{error}. The checkout hides the installed package: run `pip install -e .`, or plain `pytest`.", 2)
@@ -21,6 +23,10 @@ from watchdog import watch
 
 def pytest_configure(config):
     watch(config)
+
+
+def pytest_collection_finish():
+    isolation.COLLECTING[:] = [False]
 
 
 def pytest_collection_modifyitems(items):
@@ -44,6 +50,12 @@ def _check_names(items):
     named = [item.nodeid for item in items if " at 0x" in item.nodeid]
     if named:
         pytest.exit(f"{named[0]} has another name in every process: give its parameters ids", 2)
+
+
+@pytest.fixture(autouse=True)
+def _kept():
+    with isolation.kept():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,6 @@ BOTH = ["l1", "l0_inf"]
 SECTIONS = {"l1": {"weight": 0.5}, "l0_inf": {"k": 2}}
 
 
-@register("test_compose_shift")
 class Shift(Constraint):
     """Gives Γ non-zeros everywhere."""
 
@@ -30,10 +29,15 @@ class Shift(Constraint):
         return gamma + 1
 
 
-@register("test_compose_square")
 class Square(Penalty):
     def penalty(self, gamma):
         return gamma.square().mean()
+
+
+@pytest.fixture(autouse=True)
+def _registered():
+    register("test_compose_shift")(Shift)
+    register("test_compose_square")(Square)
 
 
 def generator(seed=0, kind=Residual):
