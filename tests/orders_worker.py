@@ -1,7 +1,5 @@
 """Two processes that attach and wrap in one order after the other; importable, since they are spawned."""
 
-import os
-
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -147,10 +145,9 @@ def outcome(order, kind, rank):
     return mine
 
 
-def work(rank, port, results):
+def work(rank, store, results):
     torch.set_num_threads(1)
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    dist.init_process_group("gloo", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=store.as_uri(), rank=rank, world_size=2)
     found = {}
     for order, kind in EXPECTED:
         try:
@@ -163,10 +160,11 @@ def work(rank, port, results):
     dist.destroy_process_group()
 
 
-def measures(rank, port, results):
-    """Two processes, of which the first sees a dense Γ and the second a sparse one, train with k: auto under DDP."""
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), OMP_NUM_THREADS="1")
-    dist.init_process_group("gloo", rank=rank, world_size=2)
+def measures(rank):
+    """Two processes, of which the first sees a dense Γ and the second a sparse one, train with k: auto under DDP.
+
+    Returns of each the mean density that it saw, and the k that it came to.
+    """
     generator = G()
     handle = attach(generator, "l0_inf", k={"auto": 0.5, "measure": 3, "steps": 2, "shape": "linear"})
     wrapped = DistributedDataParallel(generator)
@@ -181,6 +179,4 @@ def measures(rank, port, results):
     (measured,) = handle.measure(Z)
     gathered = [None, None]
     dist.all_gather_object(gathered, (sum(own[:3]) / 3, measured.settings["k"]))
-    if rank == 0:
-        torch.save(gathered, results)
-    dist.destroy_process_group()
+    return gathered

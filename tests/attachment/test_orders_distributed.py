@@ -1,7 +1,5 @@
 """Every order of attaching, compiling and wrapping for two processes: the same numbers as one process, or a refusal."""
 
-import socket
-
 import pytest
 import torch
 import torch.multiprocessing as mp
@@ -11,14 +9,9 @@ from orders_worker import EXACT, EXPECTED, alone, work
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
     """All orders in one pair of processes: what costs most is to start them."""
-    results = tmp_path_factory.mktemp("orders") / "outcomes.pt"
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port = free.getsockname()[1]
-    processes = mp.spawn(work, (port, results), nprocs=2, join=False)
-    while not processes.join(timeout=300):
-        pass
-    return torch.load(results)
+    folder = tmp_path_factory.mktemp("orders")
+    mp.spawn(work, (folder / "store", folder / "outcomes.pt"), nprocs=2)
+    return torch.load(folder / "outcomes.pt")
 
 
 @pytest.mark.slow

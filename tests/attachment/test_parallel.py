@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-import socket
 import threading
 
 import pytest
@@ -10,6 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from generators import Residual, noise
+from orders_worker import measures
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -41,31 +41,43 @@ def step(model, batch, delivery):
     optimizer.step()
 
 
-def worker(rank, port, name, settings, delivery, queue):
+CASES = [*((n, s, "gradient") for n, s in REGULARIZERS), ("l1", {"weight": 0.5}, "loss")]
+
+
+def worker(rank, store, results):
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://localhost:{port}", rank=rank, world_size=2)
-    model = DistributedDataParallel(make(name, settings, delivery))
-    for seed in range(2):
-        step(model, noise(8, seed).chunk(2)[rank], delivery)
+    dist.init_process_group("gloo", init_method=store.as_uri(), rank=rank, world_size=2)
+    states = []
+    for name, settings, delivery in CASES:
+        model = DistributedDataParallel(make(name, settings, delivery))
+        for seed in range(2):
+            step(model, noise(8, seed).chunk(2)[rank], delivery)
+        states.append(model.module.state_dict())
+    chosen = measures(rank)
     if rank == 0:
-        queue.put({key: value.numpy() for key, value in model.module.state_dict().items()})
+        torch.save((states, chosen), results)
     dist.barrier()
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize(
-    ("name", "settings", "delivery"), [*((n, s, "gradient") for n, s in REGULARIZERS), ("l1", {"weight": 0.5}, "loss")]
-)
-def test_two_processes_equal_one_on_the_joint_batch(name, settings, delivery):
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port = free.getsockname()[1]
-    context = mp.get_context("spawn")
-    queue = context.SimpleQueue()
-    processes = mp.spawn(worker, (port, name, settings, delivery, queue), nprocs=2, join=False)
-    joint = {key: torch.from_numpy(value) for key, value in queue.get().items()}
-    while not processes.join():
-        pass
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """Of all cases in one pair of processes: what costs most is to start them."""
+    folder = tmp_path_factory.mktemp("pair")
+    mp.spawn(worker, (folder / "store", folder / "outcomes.pt"), nprocs=2)
+    return torch.load(folder / "outcomes.pt")
+
+
+def test_two_processes_choose_one_k(outcomes):
+    """`auto` in two processes that train one generator: both come to one k, from the mean of what both have seen."""
+    (one, k), (other, also) = outcomes[1]
+    assert abs(one - other) > 0.02  # by itself each would have chosen another
+    assert k == also == pytest.approx((one + other) / 4, rel=1e-5)
+
+
+@pytest.mark.parametrize("case", range(len(CASES)), ids=[f"{name}-{case[2]}" for name, case in zip([*NAMES, "l1"], CASES, strict=True)])
+def test_two_processes_equal_one_on_the_joint_batch(case, outcomes):
+    joint, (name, settings, delivery) = outcomes[0][case], CASES[case]
     single = make(name, settings, delivery)
     for seed in range(2):
         step(single, noise(8, seed), delivery)
