@@ -1,12 +1,11 @@
 """Driving a host's own entry script, unmodified, on the CPU, with the plugin on or without."""
 
 import json
-import os
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import starts
 from host_roots import driven, root
 
 STAND_INS = Path(__file__).parent / "stand_ins"
@@ -54,8 +53,11 @@ HOSTS = {
 }  # fmt: skip
 
 
-def drive(host, *arguments, cwd, plugin=None, words=(), **env):
-    """Run a driver, with the launcher's options where plugin is a list, and return the finished process and its report."""
+def drive(host, *arguments, cwd, plugin=None, words=(), bare=False, **env):
+    """Run a driver, with the launcher's options where plugin is a list, and return the finished process and its report.
+
+    bare: as of starts.run.
+    """
     given = HOSTS[host] if isinstance(host, str) else host
     driven.add(str(given.root))
     report = Path(cwd) / "report.json"
@@ -77,7 +79,5 @@ def drive(host, *arguments, cwd, plugin=None, words=(), **env):
         **given.env,
         **env,
     }
-    done = subprocess.run(
-        list(map(str, command)), cwd=cwd, env={**os.environ, **more}, capture_output=True, text=True, timeout=280
-    )
+    done = starts.run(command, cwd=cwd, env=more, bare=bare)
     return done, json.loads(report.read_text()) if report.exists() else {}

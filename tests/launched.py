@@ -1,9 +1,9 @@
 """Scripts that do not know of the plugin, and `python -m sparse_plugin` on them."""
 
-import os
-import subprocess
 import sys
 import textwrap
+
+import starts
 
 HEADER = """
 import sys, torch
@@ -39,8 +39,6 @@ def script(tmp_path, body, name="train.py"):
     return file
 
 
-def sparse_plugin(*args, cwd, timeout=120, env=None, **more):
-    return subprocess.run(
-        [sys.executable, "-m", "sparse_plugin", *map(str, args)],
-        cwd=cwd, timeout=timeout, capture_output=True, text=True, env={**os.environ, **(env or {})}, **more,
-    )  # fmt: skip
+def sparse_plugin(*args, cwd, **how):
+    """`python -m sparse_plugin` with args; how: of starts.run."""
+    return starts.run([sys.executable, "-m", "sparse_plugin", *args], cwd=cwd, **how)

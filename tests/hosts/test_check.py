@@ -2,14 +2,18 @@
 
 import json
 import shutil
+import subprocess
+from types import SimpleNamespace
 
 import pytest
+import starts
 from click.testing import CliRunner
 from drives import BIGGAN, DIFFAUG, DIP, MSGAN, STUDIO, STYLEGAN
 from host_roots import STAND_INS, driven, is_real, root
 from launched import sparse_plugin
 
 from sparse_plugin.commands.cli import cli
+from sparse_plugin.hosts import check as checking
 
 KNOWN = {
     "biggan": (BIGGAN, {"BigGAN", "BigGANdeep"}, "output_layer.2", "losses:generator_loss"),
@@ -24,6 +28,19 @@ KNOWN = {
         "config:Configurations.define_losses",
     ),
 }
+
+
+@pytest.fixture(autouse=True)
+def _forked(monkeypatch, request):
+    """The process that builds a host's generators is a fork, of all tests but one."""
+
+    def run(command, *, stdout, stderr, **how):
+        done = starts.run(command, **how)
+        stdout.write((done.stdout + done.stderr).encode())
+        return done
+
+    if request.function is not test_it_is_printed_for_people:
+        monkeypatch.setattr(checking, "subprocess", SimpleNamespace(run=run, TimeoutExpired=subprocess.TimeoutExpired))
 
 
 def check(*words):

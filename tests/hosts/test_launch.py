@@ -1,4 +1,4 @@
-"""Scripts that do not know of the plugin, run with it on."""
+"""Scripts that do not know of the plugin, run with it on: from bare starts where a start, a stream, an end or a signal is tested."""
 
 import json
 import signal
@@ -21,7 +21,7 @@ def test_a_script_of_its_own(tmp_path):
             print("to stderr", file=sys.stderr)
         """,
     )
-    done = sparse_plugin(*ON, "python", "train.py", "--lr", "3", "--", "-x", cwd=tmp_path, input="typed")
+    done = sparse_plugin(*ON, "python", "train.py", "--lr", "3", "--", "-x", cwd=tmp_path, bare=True, input="typed")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "[2, 2, 2] ['train.py', '--lr', '3', '--', '-x'] typed\n"
     said = [line for line in done.stderr.splitlines() if line.startswith("sparse_plugin:")]
@@ -50,15 +50,15 @@ def test_as_without_it(tmp_path):
         import os, hashlib
         g = train()
         digest = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in g.parameters())).hexdigest()
-        print(sys.argv, os.getcwd(), __name__, __file__, sys.path[0], sys.flags.optimize, sorted(globals()), digest)
+        print(sys.argv, os.getcwd(), __name__, __file__, sys.path[0], sys.flags.bytes_warning, sorted(globals()), digest)
         print(len(sys.path), sys.path)
         """,
     )
-    plain = subprocess.run([sys.executable, "-O", "train.py", "a"], cwd=tmp_path, capture_output=True, text=True)
+    plain = subprocess.run([sys.executable, "-b", "train.py", "a"], cwd=tmp_path, capture_output=True, text=True)
     everything = ["run", "--sparse", "l0", "--set", "sparse.k=1.0", "--generator", "__main__:Generator", "--"]
     disabled = ["run", "--sparse", "l0", "--set", "sparse.k=1", "--set", "sparse.enabled=false", "--"]
     for options in (everything, disabled):
-        done = sparse_plugin(*options, sys.executable, "-O", "train.py", "a", cwd=tmp_path)
+        done = sparse_plugin(*options, sys.executable, "-b", "train.py", "a", cwd=tmp_path, bare=True)
         assert done.stdout == plain.stdout
     assert "disabled" in done.stderr
 
@@ -66,12 +66,12 @@ def test_as_without_it(tmp_path):
 @pytest.mark.parametrize("code", [0, 1, 7])
 def test_exit_codes_pass_through(tmp_path, code):
     script(tmp_path, f"train(); sys.exit({code})")
-    assert sparse_plugin(*ON, "python", "train.py", cwd=tmp_path).returncode == code
+    assert sparse_plugin(*ON, "python", "train.py", cwd=tmp_path, bare=code == 7).returncode == code
 
 
 def test_a_traceback_is_the_scripts_own(tmp_path):
     script(tmp_path, "train()\nraise RuntimeError('mine')")
-    done = sparse_plugin(*ON, "python", "train.py", cwd=tmp_path)
+    done = sparse_plugin(*ON, "python", "train.py", cwd=tmp_path, bare=True)
     assert done.returncode == 1
     assert done.stderr.rstrip().endswith("RuntimeError: mine")
 
@@ -91,8 +91,9 @@ def test_attached_and_never_run_is_said_loudly(tmp_path):
     assert "NOTHING WAS REGULARIZED: l0_inf(k=2) attached to Generator" in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-def test_signals_are_the_scripts(tmp_path, number):
+def test_signals_are_the_scripts(tmp_path):
+    """Those that it lives on after, and the one that ends it."""
+    numbers = [signal.SIGUSR1, signal.SIGINT, signal.SIGTERM]
     script(
         tmp_path,
         """
@@ -100,30 +101,36 @@ def test_signals_are_the_scripts(tmp_path, number):
         train()
         def caught(number, frame):
             print("caught", number, flush=True)
-            sys.exit(9)
-        signal.signal(int(sys.argv[1]), caught)
+            if number == signal.SIGTERM:
+                sys.exit(9)
+        for number in sys.argv[1:]:
+            signal.signal(int(number), caught)
         print("ready", flush=True)
-        time.sleep(60)
+        while True:
+            time.sleep(60)
         """,
     )
-    command = [sys.executable, "-m", "sparse_plugin", *ON, "python", "train.py", str(int(number))]
+    command = [sys.executable, "-m", "sparse_plugin", *ON, "python", "train.py", *(str(int(n)) for n in numbers)]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
-    process.send_signal(number)
-    assert process.stdout.read() == f"caught {int(number)}\n"
-    assert process.wait(20) == 9
+    for number in numbers:
+        process.send_signal(number)
+        assert process.stdout.readline() == f"caught {int(number)}\n"
+    assert process.stdout.read() == ""
+    assert process.wait() == 9
 
 
+# Of signals and deaths it makes no difference what the script imports.
 def test_death_by_a_signal_is_passed_on(tmp_path):
-    script(tmp_path, "import os, signal; train(); os.kill(os.getpid(), signal.SIGKILL)")
-    assert sparse_plugin(*ON, "python", "train.py", cwd=tmp_path).returncode == -signal.SIGKILL
+    (tmp_path / "train.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    assert sparse_plugin(*ON, "python", "train.py", cwd=tmp_path, bare=True).returncode == -signal.SIGKILL
 
 
 def test_a_killed_launcher_takes_the_script_along(tmp_path):
-    script(tmp_path, "import time; train(); print('trained', flush=True); time.sleep(200); print('it went on')")
+    (tmp_path / "train.py").write_text("import time; print('here', flush=True); time.sleep(200); print('it went on')")
     command = [sys.executable, "-m", "sparse_plugin", *ON, "python", "train.py"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "trained\n"
+    assert process.stdout.readline() == "here\n"
     process.kill()
     process.wait()
     assert process.stdout.read() == ""  # which ends when no process is left that could write
@@ -151,7 +158,7 @@ def test_processes_that_the_script_starts(tmp_path, method):
             print([b.tolist() for b in data])
         """,
     )
-    done = sparse_plugin(*ON, "python", "train.py", cwd=tmp_path)
+    done = sparse_plugin(*ON, "python", "train.py", cwd=tmp_path, bare=method == "fork")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "[2, 2, 2] [2, 2, 2]\n[[0, 1, 2, 3], [4, 5, 6, 7]]\n"
     assert done.stderr.count("attached to Generator") == 2  # each process that built a generator reports
@@ -161,7 +168,7 @@ def test_another_sitecustomize_still_runs(tmp_path):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text("import builtins; builtins.theirs = globals().get('__file__')")
     script(tmp_path, "train(); import sitecustomize; print(theirs == sitecustomize.__file__, counts)")
-    done = sparse_plugin(*ON, "python", "train.py", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")})
+    done = sparse_plugin(*ON, "python", "train.py", cwd=tmp_path, bare=True, env={"PYTHONPATH": str(tmp_path / "site")})
     assert done.stdout == "True [2, 2, 2]\n", done.stderr
 
 

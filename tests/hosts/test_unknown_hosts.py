@@ -6,13 +6,13 @@ from launched import script, sparse_plugin
 QUARTER = ("run", "--sparse", "l0_inf", "--set", "sparse.k=2", "--", "python", "train.py")
 
 
-def run(tmp_path, body):
+def run(tmp_path, body, **how):
     script(tmp_path, body)
-    return sparse_plugin(*QUARTER, cwd=tmp_path)
+    return sparse_plugin(*QUARTER, cwd=tmp_path, **how)
 
 
 def test_a_class_named_generator_is_attached(tmp_path):
-    done = run(tmp_path, "train(); print(counts)")
+    done = run(tmp_path, "train(); print(counts)", bare=True)
     assert done.returncode == 0 and done.stdout == "[2, 2, 2]\n", done.stderr
     assert "attached to Generator at the input of out" in done.stderr
 

@@ -6,6 +6,7 @@ import sys
 import textwrap
 
 import pytest
+from launched import sparse_plugin
 
 PYPROJECT = """
 [build-system]
@@ -92,13 +93,8 @@ def installed(tmp_path_factory):
     return target
 
 
-def run(installed, *args):
-    import os
-
-    return subprocess.run(
-        [sys.executable, "-m", "sparse_plugin", *args],
-        capture_output=True, text=True, cwd=installed, env={**os.environ, "PYTHONPATH": str(installed)},
-    )  # fmt: skip
+def run(installed, *args, **how):
+    return sparse_plugin(*args, cwd=installed, env={"PYTHONPATH": str(installed)}, **how)
 
 
 def test_it_is_listed_with_its_package(installed):
@@ -111,7 +107,7 @@ def test_it_is_listed_with_its_package(installed):
 
 
 def test_its_trainer_runs_with_its_regularizer(installed):
-    done = run(installed, "run", "--sparse", "topk_space", "--set", "sparse.k=5", "--", "python", "their_nets.py")
+    done = run(installed, "run", "--sparse", "topk_space", "--set", "sparse.k=5", "--", "python", "their_nets.py", bare=True)
     assert done.returncode == 0, done.stderr
     assert (
         done.stdout.startswith("[5, 5]") and "topk_space(k=5) attached to Painter at the input of paint" in done.stderr

@@ -32,13 +32,13 @@ def plain(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def sparse(tmp_path_factory):
-    """The same with the host's own configuration switching l0_inf on at a quarter."""
+    """The same from bare starts, with the host's own configuration switching l0_inf on at a quarter."""
     runs = {}
 
     def of(host):
         if host not in runs:
             folder = tmp_path_factory.mktemp(host)
-            done, report = drive(host, cwd=folder, plugin=[], **HOSTS[host].own("l0_inf", k=0.25))
+            done, report = drive(host, cwd=folder, plugin=[], bare=True, **HOSTS[host].own("l0_inf", k=0.25))
             assert done.returncode == 0, done.stderr
             runs[host] = (report, folder, done)
         return runs[host]

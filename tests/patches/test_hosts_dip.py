@@ -92,7 +92,7 @@ def test_a_prior_is_fitted(tmp_path):
     done, plain = drive(HOST, cwd=tmp_path)
     done, everything = drive(HOST, cwd=tmp_path, plugin=["--sparse", "l0", "--set", "sparse.k=1.0"])
     assert done.returncode == 0 and everything["losses"] == plain["losses"], done.stderr
-    done, quarter = drive(HOST, cwd=tmp_path, plugin=QUARTER)
+    done, quarter = drive(HOST, cwd=tmp_path, plugin=QUARTER, bare=True)
     assert done.returncode == 0 and quarter["losses"] != plain["losses"]
     assert quarter["calls"] == plain["calls"]
     assert all(max(scale["nonzeros"]) <= 0.25 for scale in quarter["scales"].values())

@@ -1,14 +1,15 @@
 """PyTorch-StudioGAN: its backbones, its ways of running in parallel, and mistakes in its section SPARSE."""
 
 import dataclasses
+import functools
 import json
-import subprocess
 import sys
 
 import pytest
 import yaml
 from drives import HOSTS, STAND_INS, drive
 from host_roots import is_real
+from launched import sparse_plugin
 
 STUDIO = HOSTS["studiogan"]
 BACKBONES = {
@@ -35,17 +36,18 @@ def test_every_backbone(config, tmp_path):
     assert report["calls"] and max(report["nonzeros"]) <= 0.25
 
 
-def both(tmp_path, name, weight, config="SNGAN", *words, **env):
-    """Reports without the plugin and with name at weight or k."""
-    given = {"k": weight} if name != "l1" else {"weight": weight}
-    reports = []
-    for plugin in (None, ["--sparse", name, *(f"--set=sparse.{key}={value}" for key, value in given.items())]):
-        folder = tmp_path / str(plugin is None)
-        folder.mkdir()
-        done, _ = drive(studio(config), *words, cwd=folder, plugin=plugin, **env)
-        assert done.returncode == 0, done.stderr
-        reports.append([json.loads(file.read_text()) for file in sorted(folder.glob("report.json*"))])
-    return reports
+def reports(mode, folder, plugin=None):
+    """What each process of a run in this mode reports."""
+    config, words, env = MODES[mode]
+    done, _ = drive(studio(config), *words, cwd=folder, plugin=plugin, **env)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(file.read_text()) for file in sorted(folder.glob("report.json*"))]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """Reports of runs without the plugin, each run once."""
+    return functools.cache(lambda mode: reports(mode, tmp_path_factory.mktemp("plain")))
 
 
 MODES = {
@@ -59,25 +61,22 @@ MODES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["StyleGAN2", "DDP", "mixed precision"])
-def test_k_of_everything_changes_nothing(mode, tmp_path):
-    config, words, env = MODES[mode]
-    plain, everything = both(tmp_path, "l0_inf", 1.0, config, *words, **env)
-    assert len(plain) == len(everything) == (2 if mode == "DDP" else 1)
-    for before, after in zip(plain, everything, strict=True):
+def test_k_of_everything_changes_nothing(mode, plain, tmp_path):
+    everything = reports(mode, tmp_path, ["--sparse", "l0_inf", "--set=sparse.k=1.0"])
+    assert len(plain(mode)) == len(everything) == (2 if mode == "DDP" else 1)
+    for before, after in zip(plain(mode), everything, strict=True):
         for key in ("generator", "ema", "losses", "calls", "nonzeros"):
             assert after[key] == before[key], key
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["StyleGAN2", "DDP", "DataParallel", "mixed precision", "accumulation"])
-def test_l1(mode, tmp_path):
+def test_l1(mode, plain, tmp_path):
     """StyleGAN2 takes steps for path-length regularization too, which are not to be penalized."""
-    config, words, env = MODES[mode]
-    plain, penalized = both(tmp_path, "l1", 2.0, config, *words, **env)
-    assert len(plain) == len(penalized)
+    penalized = reports(mode, tmp_path, ["--sparse", "l1", "--set=sparse.weight=2.0"])
     logs = sorted(file.name for file in tmp_path.rglob("sparsity*.jsonl"))
     assert logs == (["sparsity.jsonl", "sparsity.rank1.jsonl"] if mode == "DDP" else ["sparsity.jsonl"])
-    for before, after in zip(plain, penalized, strict=True):
+    for before, after in zip(plain(mode), penalized, strict=True):
         assert after["calls"] == before["calls"] and after["generator"] != before["generator"]
         assert after["losses"][0] > before["losses"][0] + 0.1
 
@@ -146,7 +145,4 @@ def configure(folder, sections, *options):
         "from packaging.version import parse\ndrive.module('pkg_resources', parse_version=parse)\n"
         "import config\nconfig.Configurations('given.yaml')\n"
     )
-    return subprocess.run(
-        [sys.executable, "-m", "sparse_plugin", "run", *options, "--", sys.executable, "script.py"],
-        cwd=folder, capture_output=True, text=True, timeout=200,
-    )  # fmt: skip
+    return sparse_plugin("run", *options, "--", sys.executable, "script.py", cwd=folder)

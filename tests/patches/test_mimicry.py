@@ -1,5 +1,6 @@
 """torch_mimicry from PyPI: its own Trainer on its own generators, nothing of it touched."""
 
+import functools
 import importlib
 import os
 import pkgutil
@@ -68,6 +69,12 @@ def weights(generator):
     return {k: v.clone() for k, v in generator.state_dict().items() if "sparse_plugin" not in k}
 
 
+@pytest.fixture(scope="module")
+def plain(mimicry, tmp_path_factory):
+    """The weights of a net that was trained without the plugin, each trained once."""
+    return functools.cache(lambda net: weights(train(mimicry, net, tmp_path_factory.mktemp("plain"))))
+
+
 def equal(ours, theirs):
     return all(torch.equal(value, theirs[key]) for key, value in ours.items())
 
@@ -113,11 +120,11 @@ def test_adapter_and_detection_agree_on_every_generator(mimicry):
 
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize(("name", "settings"), REGULARIZERS, ids=[name for name, _ in REGULARIZERS])
-def test_its_trainer_runs_with_every_regularizer(mimicry, tmp_path, net, name, settings):
-    plain = weights(train(mimicry, net, tmp_path / "plain"))
+def test_its_trainer_runs_with_every_regularizer(mimicry, plain, tmp_path, net, name, settings):
+    without = plain(net)
     sparse_plugin.enable("mimicry", name, **settings)
     generator = train(mimicry, net, tmp_path / "sparse")
-    assert not equal(weights(generator), plain)
+    assert not equal(weights(generator), without)
     (site,) = Attachment.of(generator).sites
     assert site.path == "c5"
     record = list(read(tmp_path / "sparse" / FILE))[-1]
