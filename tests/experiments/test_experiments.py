@@ -126,12 +126,12 @@ def test_a_run_in_which_another_process_is_at_work_is_left_to_it(tmp_path, data)
     def hold():
         with RunDirectory(folder).locked():
             entered.set()
-            done.wait(120)
+            done.wait()
 
     other = threading.Thread(target=hold)
     other.start()
     try:
-        assert entered.wait(10)
+        assert entered.wait(200)
         said, code = go(tmp_path, data, seeds=1)
     finally:
         done.set()

@@ -145,7 +145,7 @@ def test_the_script_by_its_own_name(monkeypatch, tmp_path):
 def test_generators_that_threads_build_at_the_same_time(package):
     """Each is the outermost of its own thread, and no part of what another builds."""
     sparse_plugin.enable(None, "l0_inf", k=2)
-    together = threading.Barrier(3, timeout=20)
+    together = threading.Barrier(3, timeout=200)
     made = []
 
     class Generator(nn.Module):

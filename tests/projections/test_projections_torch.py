@@ -141,8 +141,8 @@ def test_a_forked_child_does_not_wait_for_threads_it_has_not_got(monkeypatch):
         child = context.Process(target=_in_child, args=(queue, gamma))
         child.start()
         try:
-            assert queue.get(timeout=20) == expected
-            child.join(20)
+            assert queue.get(timeout=200) == expected
+            child.join(200)
         finally:
             child.kill()
     finally:

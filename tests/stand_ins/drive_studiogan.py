@@ -12,7 +12,6 @@ import functools
 import glob
 import json
 import os
-import socket
 import sys
 
 import drive_common as drive
@@ -166,9 +165,8 @@ def main():
 
     cfgs, gpus_per_node, run_name, hdf5_path, rank = host.load_configs_initialize_training()
     if cfgs.RUN.distributed_data_parallel and cfgs.OPTIMIZATION.world_size > 1:
-        with socket.socket() as s:
-            s.bind(("", 0))
-            os.environ.update(MASTER_ADDR="localhost", MASTER_PORT=str(s.getsockname()[1]))
+        # Below those that a system gives to anybody who asks for a free port: nobody takes it before the processes do.
+        os.environ.update(MASTER_ADDR="localhost", MASTER_PORT=str(20000 + os.getpid() % 10000))
         sys.argv = [__file__, root, *argv]  # for the processes, which read it again
         torch.multiprocessing.spawn(worker_process, (cfgs, gpus_per_node, run_name, hdf5_path), nprocs=gpus_per_node)
         return

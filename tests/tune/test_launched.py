@@ -247,7 +247,7 @@ def save(*_):
     sys.exit(1)
 signal.signal(signal.SIGINT, save)
 open(sys.argv[1] + "/began", "w").close()
-time.sleep(60)
+time.sleep(3600)
 """
 
 
@@ -259,17 +259,15 @@ def test_an_interrupted_race_leaves_no_trainer_behind(here, number):
         [sys.executable, "-m", "sparse_plugin", "tune", *LAST, *LEVELS, *SCRIPT], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     began = Path("out/vanilla/seed0/run/began")
-    deadline = time.monotonic() + 60
-    while not began.exists() and time.monotonic() < deadline:
+    while not began.exists():
+        assert tune.poll() is None
         time.sleep(0.05)
-    assert began.exists()
     mine = [p for p in Path("/proc").iterdir() if p.name.isdigit() and b"train.py\0out/vanilla" in _line(p) and _cwd(p) == str(here)]
     assert mine
     tune.send_signal(number)
-    tune.wait(60)
-    while any(path.exists() for path in mine) and time.monotonic() < deadline:
+    tune.wait()
+    while any(path.exists() for path in mine):  # for ever, if one is left behind
         time.sleep(0.05)
-    assert not any(path.exists() for path in mine)
     assert Path("out/vanilla/seed0/run/saved").exists() == (number == signal.SIGINT)
     assert not Path("out/vanilla/seed0/scores.jsonl").exists()
 
