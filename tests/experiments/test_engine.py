@@ -215,7 +215,8 @@ def test_an_experiment_may_have_options_of_its_own(registered):
 
 
 def test_the_papers_tables_come_through_the_same_door():
-    assert list(EXPERIMENTS.all()) == ["table1", "table2", "table3", "table4"]
-    assert [EXPERIMENTS.get(name).options for name in EXPERIMENTS.all()] == [GANS, GANS, GANS, RESTORATIONS]
+    tables = ["table1", "table2", "table3", "table4"]
+    assert [name for name in EXPERIMENTS.all() if name.startswith("table")] == tables
+    assert [EXPERIMENTS.get(name).options for name in tables] == [GANS, GANS, GANS, RESTORATIONS]
     with pytest.raises(ConfigError, match="there are two experiments 'table1'"):
         register_experiment(gan_table("table1", TABLES["table1"], "Another."))

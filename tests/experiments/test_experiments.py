@@ -259,7 +259,7 @@ def test_the_command_and_its_exit_codes(tmp_path, data):
     assert "# Table 1: CIFAR-10" in done.output and (tmp_path / "out/table1.md").is_file()
     wrong = CliRunner().invoke(cli, [*command, "--methods", "l9"])
     assert wrong.exit_code == 2 and wrong.output.startswith("sparse-plugin: there is no method 'l9'")
-    missing = CliRunner().invoke(cli, [*command[:4], "--data", str(tmp_path / "no.zip")])
+    missing = CliRunner().invoke(cli, ["experiment", "table1", "--out", str(tmp_path / "new"), "--data", str(tmp_path / "no.zip")])
     assert missing.exit_code == 2 and "there is no file or folder" in missing.output
 
 
