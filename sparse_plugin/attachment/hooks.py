@@ -27,7 +27,9 @@ from sparse_plugin.support.compiled import constant, passed_over
 
 
 class Passed(Protocol):
-    """What watches over the forwards of a generator."""
+    """What watches over the forwards of a generator, root."""
+
+    root: weakref.ref[nn.Module] | None
 
     def passed(self) -> None:
         """The running forward of this thread went through a site."""

@@ -6,11 +6,13 @@ so in a graph that is being compiled.
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from sparse_plugin.attachment import accelerated
 from sparse_plugin.attachment.gamma_nodes import GammaNodes
 from sparse_plugin.attachment.loss_scaling import loss_scale
 from sparse_plugin.attachment.penalty import Penalized, say_once, value
@@ -65,10 +67,18 @@ class Hold(Identity):
 
 
 class Passage:
-    """What became of the penalty's gradient of one forward: every level of torch.func transforms has a node of its own."""
+    """What became of the penalty's gradient of one forward of generator: every level of torch.func transforms has a node of its own."""
 
     taken_by: object = None  # the node whose backward took it, where that can be differentiated again
     left_out = False  # whether a backward pass left it out, as one that was not that of the loss
+
+    def __init__(self, generator: weakref.ref[nn.Module] | None = None) -> None:
+        self.generator = generator
+
+    @property
+    def of_others(self) -> bool:
+        """Whether the running backward pass is of a loss that trains other networks."""
+        return accelerated.is_of_others(None if self.generator is None else self.generator())
 
 
 class AddGradient(Identity):
@@ -99,7 +109,7 @@ class AddGradient(Identity):
         grad, (gamma, *of) = grads[0], ctx.saved_tensors
         _check_one_cotangent(grad, gamma)
         slope = None
-        if _belongs_to_loss(ctx):
+        if not ctx.passage.of_others and _belongs_to_loss(ctx):
             ctx.part = _part(ctx)
             ctx.counter.backwards += ctx.part
             slope = _slope(ctx, of[0] if of else gamma)
@@ -196,8 +206,15 @@ def _slope(ctx: Any, of: Tensor) -> Tensor | None:
 
 def _weight(ctx: Any, term: Tensor) -> Tensor:
     """What the term is multiplied by: its share of the accumulated loss, and the factor of a GradScaler."""
-    weight, scale = torch.full_like(term, ctx.share * ctx.part), loss_scale()
+    weight, scale = torch.full_like(term, _share(ctx) * ctx.part), loss_scale()
     return weight if scale is None else weight * scale.to(term)
+
+
+def _share(ctx: Any) -> float:
+    """Of the accumulated loss: what was asked for, or else what accelerate makes of a loss that is handed to it."""
+    told = accelerated.share()
+    ctx.counter.told = told is not None
+    return float(ctx.share if told is None or ctx.share != 1 else told)
 
 
 def _sum(grad: Tensor, slope: Tensor | None) -> Tensor:

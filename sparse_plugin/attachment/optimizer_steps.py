@@ -177,7 +177,7 @@ def _check_penalty(hook: PenaltyHook) -> None:
         if now.counter.backwards:
             hook.took_effect()
         backwards = round(now.counter.backwards, 6)
-        if backwards not in (0, hook.accumulation) and not now.counter.said:
+        if backwards not in (0, hook.accumulation) and not now.counter.said and not now.counter.told:
             now.counter.said = True
             log.warning(
                 "the penalty's gradient was added %g times before one step of the generator's optimizer, each with 1/%d of "

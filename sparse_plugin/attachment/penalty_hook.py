@@ -64,7 +64,8 @@ class PenaltyHook(SiteHook):
                 state.follows_scaling = True
                 follow_loss_scaling(self)
             of, penalty = self._of(module)
-            passed = AddGradient.apply(gamma, of, penalty, 1 / self.accumulation, state.counter, Passage(), state.nodes)
+            passage = Passage(None if self.vigil is None else self.vigil.root)
+            passed = AddGradient.apply(gamma, of, penalty, 1 / self.accumulation, state.counter, passage, state.nodes)
         recorder = state.recorder
         if recorder is not None and recorder.due(state.steps):
             recorder.take(self._weigh(module, gamma))

@@ -70,6 +70,7 @@ class Counter:
 
     backwards = 0.0
     said = False  # that there were more of them than expected
+    told = False  # whether their number is accelerate's, which divides the loss by it
 
 
 class PenaltyState(SiteState):

@@ -1,0 +1,67 @@
+"""Losses that are handed to accelerate: by how much it divides them, and which networks they are said to train.
+
+`Accelerator.backward` divides a loss by the number of accumulated steps, and `Accelerator.accumulate` is told whose step it is: a
+discriminator's loss may reach the generator too, where the trainer does not detach its images.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+from wrapt import FunctionWrapper
+
+from sparse_plugin.network.wrappers import unwrapped
+
+_models: list[tuple[nn.Module, ...]] = []  # what runs inside accumulate(...), the innermost last
+_shares: list[float] = []  # of the running backward passes
+
+
+def share() -> float | None:
+    """What accelerate multiplies the loss of the running backward pass by; None where that is not accelerate's."""
+    return _shares[-1] if _shares else None
+
+
+def is_of_others(generator: nn.Module | None) -> bool:
+    """Whether the running backward pass is accelerate's, and of a loss that is said to train other networks than generator."""
+    said = _models[-1] if _shares and _models else ()
+    if generator is None or not said:
+        return False
+    inside = set(generator.modules())
+    networks = [unwrapped(model) for model in said]
+    return not any(model in inside or any(part is generator for part in model.modules()) for model in networks)
+
+
+def follow(undo: list[Callable[[], None]]) -> None:
+    """Follow accelerate, if it was imported, until what is added to undo takes that back."""
+    kind: Any = getattr(sys.modules.get("accelerate.accelerator"), "Accelerator", None)
+    for name, wrapper in (("backward", _backward), ("accumulate", _accumulate)):
+        original = vars(kind).get(name) if kind is not None else None
+        if original is not None and not (isinstance(original, FunctionWrapper) and original._self_wrapper is wrapper):
+            setattr(kind, name, FunctionWrapper(original, wrapper))
+            undo.append(lambda name=name, original=original: setattr(kind, name, original))  # type: ignore[misc]
+
+
+def _backward(wrapped: Any, accelerator: Any, args: Any, kwargs: Any) -> Any:
+    _shares.append(1 / max(1, accelerator.gradient_accumulation_steps))
+    try:
+        return wrapped(*args, **kwargs)
+    finally:
+        _shares.pop()
+
+
+def _accumulate(wrapped: Any, accelerator: Any, args: Any, kwargs: Any) -> Any:
+    return _accumulating(wrapped(*args, **kwargs), args)
+
+
+@contextmanager
+def _accumulating(context: Any, models: tuple[nn.Module, ...]) -> Iterator[Any]:
+    _models.append(models)
+    try:
+        with context as given:
+            yield given
+    finally:
+        _models.pop()
