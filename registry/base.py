@@ -187,6 +187,10 @@ class Regularizer(BaseModel):
         """
         return type(self).named(self.name, self.encoder_defaults) if self._by_default else self
 
+    def of_dense(self: Self) -> Self:
+        """What regularizes a Γ that is dense by nature: this, or, where nobody gave settings, with k: auto."""
+        return type(self).named(self.name, {**self.defaults, "k": "auto"}) if self._by_default and "k" in self.defaults else self
+
     @property
     def whole(self: Self) -> Self:
         """The regularizer of the network, which this one is `at` a level of."""

@@ -55,6 +55,10 @@ class Composition(Regularizer):
         """Of every part what regularizes an encoder's scales."""
         return self.replaced([part.of_encoder() for part in self._parts])
 
+    def of_dense(self) -> Composition:
+        """Of every part what regularizes a Γ that is dense by nature."""
+        return self.replaced([part.of_dense() for part in self._parts])
+
     @property
     def scheduled(self) -> tuple[str, ...]:
         """The fields that change over training, of any part."""

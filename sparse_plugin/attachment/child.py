@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -103,14 +104,18 @@ class SparseChild(nn.Module):
         self, state_dict: dict[str, Any], prefix: str, metadata: Any, strict: bool, missing: list[str], *rest: Any
     ) -> None:
         if f"{prefix}_extra_state" not in state_dict:
-            log.warning(
-                "the checkpoint was trained without sparse_plugin; it is loaded into a generator attached with %s",
-                sentence(self.settings),
-            )
+            self.say_untrained()
             missing = []  # nothing of ours can be in it
         super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, *rest)
         if self.training_step is not None:
             self.training_step.read(self.schedule)
+
+    def say_untrained(self) -> None:
+        """Say that a checkpoint without settings was loaded."""
+        log.warning(
+            "the checkpoint was trained without sparse_plugin; it is loaded into a generator attached with %s",
+            sentence(self.settings),
+        )
 
     def extra_repr(self) -> str:
         return sentence(self.settings)
@@ -149,6 +154,14 @@ def begin_where(other: SparseChild, child: SparseChild | None) -> None:
         child.training_step.begin_as(other.training_step, child.schedule)
 
 
+def stand_where(original: nn.Module, average: nn.Module) -> None:
+    """Let average, whose weights are those of original over time, stand at the step of training that original does."""
+    others = {path: module for path, module in original.named_modules() if isinstance(module, SparseChild)}
+    for path, module in average.named_modules():
+        if isinstance(module, SparseChild) and path in others:
+            begin_where(others[path], module)
+
+
 def companions(key: str) -> tuple[str, ...]:
     """The keys of the buffers beside the settings' key."""
     return tuple(f"{key[: -len('_extra_state')]}{name}" for name in (SCHEDULE, MEMORY))
@@ -169,12 +182,28 @@ def place(key: str) -> str:
     return key[: -len(KEY)].rstrip(".")
 
 
+def own_entries(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """What the plugin added to a state_dict."""
+    return {key: value for key, value in state_dict.items() if isinstance(key, str) and f".{CHILD}." in f".{key}"}
+
+
+def fitting(generator: nn.Module, entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Of such entries, those at modules that generator has."""
+    paths = {path for path, _ in generator.named_modules()}
+    return {key: value for key, value in entries.items() if f".{key}".partition(f".{CHILD}.")[0].lstrip(".") in paths}
+
+
+def children(generator: nn.Module) -> list[SparseChild]:
+    """What the plugin added to generator."""
+    return [module for module in generator.modules() if isinstance(module, SparseChild)]
+
+
 def strip(state_dict: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """A state_dict without the plugin's entries, and the settings it was trained with ({} where there are none).
 
     Raises CheckpointError where dictionaries were inserted: without them the generator is another one.
     """
-    ours = [key for key in state_dict if isinstance(key, str) and f".{CHILD}." in f".{key}"]
+    ours = own_entries(state_dict)
     learned = [key for key in ours if not key.endswith((KEY, *companions(KEY)))]
     if learned:
         raise CheckpointError(

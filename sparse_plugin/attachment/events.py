@@ -64,4 +64,9 @@ penalizable: Event[AtSite] = Event("penalizable")
 # Once a hook, when the natural density of its Γ has been measured and its k follows from it.
 chosen: Event[AtSite] = Event("chosen")
 
-ALL = (placed, effective, penalizable, chosen)
+# Once a hook, at the first step of an optimizer that trains its generator.
+trained: Event[AtSite] = Event("trained")
+# An optimizer that trains no attached generator takes its first step: it is told to whoever asks what was trained.
+trained_others: Event[object] = Event("trained_others")
+
+ALL = (placed, effective, penalizable, chosen, trained, trained_others)

@@ -40,6 +40,7 @@ class _Watched:
 
 _watched: weakref.WeakKeyDictionary[SiteHook, _Watched] = weakref.WeakKeyDictionary()
 _handle: Any = None
+_beside: weakref.WeakSet[Optimizer] = weakref.WeakSet()  # those that were seen to train no attached generator
 
 
 def follow(hook: SiteHook, generator: nn.Module) -> None:
@@ -77,6 +78,7 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
     penalties = [hook for hook in _watched if isinstance(hook, PenaltyHook)]
     taken = {id(hook.vigil) for hook in penalties if hook.vigil is not None and hook.state.taken}
     advanced: set[TrainingStep] = set()
+    any_trained = False
     for hook, watched in list(_watched.items()):
         known, trains = watched.trained_by.get(optimizer, (-1, False))
         if known != count:
@@ -84,6 +86,7 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             watched.trained_by[optimizer] = (count, trains)
         if not trains:
             continue
+        any_trained = True
         now = hook.state
         if watched.untrained and now.steps:  # by the second step every optimizer has been seen
             raise AttachmentError(
@@ -102,6 +105,8 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         now.steps += 1
         if isinstance(hook, ConstraintHook):
             hook.stepped()
+        if now.steps == 1:
+            events.trained.announce(hook)
         if hook.changes:
             _advance(hook, advanced)
         if now.recorder is not None:
@@ -111,6 +116,9 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
                     "forward of its own"
                 )
             now.recorder.stepped(now.steps)
+    if not any_trained and optimizer not in _beside:
+        _beside.add(optimizer)
+        events.trained_others.announce(optimizer)
 
 
 def _advance(hook: SiteHook, advanced: set[TrainingStep]) -> None:

@@ -18,6 +18,7 @@ from sparse_plugin.hosts.instances import (
     named,
     named_generator,
 )
+from sparse_plugin.hosts.loaders import Loaders
 from sparse_plugin.hosts.patching import Patches
 from sparse_plugin.support import advice
 
@@ -34,6 +35,7 @@ class Builders:
     def __init__(self, patches: Patches, built: Callable[[nn.Module, Host | None], None]) -> None:
         self._patches = patches
         self._built = built
+        self._loaders = Loaders(patches)
         self._watched: weakref.WeakKeyDictionary[type, Host | None] = weakref.WeakKeyDictionary()
 
     def attach_instances_of(self, spec: str, host: Host | None) -> None:
@@ -48,9 +50,7 @@ class Builders:
             if named(spec, cls):
                 self._watch(cls, host)
             elif cls.__name__ == name:  # as lazy modules hand it on: not before it is used
-                self._patches.undo.append(
-                    after_construction(cls, lambda built: self._built(built, host) if handed_on(spec, cls) else None)
-                )
+                self._after_construction(cls, lambda built: self._built(built, host) if handed_on(spec, cls) else None)
 
         def imported(found: Any) -> None:
             value = vars(found).get(name)
@@ -69,7 +69,7 @@ class Builders:
 
         def defined(cls: type) -> None:
             if looks_like_a_generator(cls) and not any(base in self._watched for base in cls.__mro__):
-                self._patches.undo.append(after_construction(cls, self._built_unasked, building))
+                self._after_construction(cls, self._built_unasked, building)
 
         self._patches.when_network_defined(defined)
 
@@ -102,7 +102,12 @@ class Builders:
         if cls in self._watched:
             return
         self._watched[cls] = host
-        self._patches.undo.append(after_construction(cls, lambda built: self._built(built, host)))
+        self._after_construction(cls, lambda built: self._built(built, host))
+
+    def _after_construction(self, cls: type, then: Callable[[Any], None], building: Building | None = None) -> None:
+        """Call then(instance) when one is built, or when the loader returns that builds it."""
+        self._loaders.follow(cls)
+        self._patches.undo.append(after_construction(cls, self._loaders.after(then), building))
 
     def _built_unasked(self, generator: nn.Module) -> None:
         """An instance of a class that is named like a generator was built, whose host is not known."""

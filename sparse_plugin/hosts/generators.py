@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.errors import CheckpointError
 from sparse_plugin.hosts.host import Host
+from sparse_plugin.hosts.instances import handed_on, named
 from sparse_plugin.hosts.reporting import Reporter
 from sparse_plugin.hosts.request import Request
 from sparse_plugin.hosts.undo import Undo
@@ -44,12 +47,24 @@ class Generators:
         if not self._request.active or Attachment.of(generator) is not None:
             return
         inner = unwrapped(generator)
+        if host is not None and not self._asked_for(inner):
+            return
         self._hosts[inner] = host
         if self._request.config.regularizer is None or not self._request.config.enabled:
             waiting.watch(inner)
             self._reporter.waiting(inner)
             return
         self._attach(generator)
+
+    def _asked_for(self, generator: nn.Module) -> bool:
+        """Whether generator, of a host's class, is of the class that was named, where one was: another is none of it."""
+        spec = self._request.config.generator
+        if spec is None:
+            return True
+        module, _, name = spec.partition(":")
+        if isinstance(getattr(sys.modules.get(module), name, None), FunctionType):
+            return True
+        return any(named(spec, cls) or handed_on(spec, cls) for cls in type(generator).__mro__)
 
     def from_checkpoint(self, generator: nn.Module, settings: Mapping[str, Any]) -> Attachment:
         """Attach what a checkpoint, which is being loaded into generator, was trained with.
@@ -65,7 +80,7 @@ class Generators:
             )
         self._request.adopt(settings)
         say(f"the checkpoint was trained with {self._request.config.build()}, which is attached again")
-        return self._attach(generator)
+        return self._attach(generator, loading=True)
 
     def attachments(self) -> list[Attachment]:
         """Of those that are alive."""
@@ -80,7 +95,7 @@ class Generators:
         handle.log_to(config.run_dir or host_dir, chosen, config.log)
         self._reporter.logging(handle)
 
-    def _attach(self, generator: nn.Module) -> Attachment:
+    def _attach(self, generator: nn.Module, loading: bool = False) -> Attachment:
         from sparse_plugin.attachment.attach import regularize
         from sparse_plugin.attachment.plan import Plan
         from sparse_plugin.network.wrappers import unwrapped
@@ -90,6 +105,9 @@ class Generators:
         plan = Plan.of(config)
         if config.delivery is None and host is not None and host.knows_loss:
             plan = replace(plan, delivery="loss")
+        if host is not None and not plan.sites and not loading and host.dense(unwrapped(generator)):
+            plan = replace(plan, regularizer=plan.regularizer.of_dense())
+            self._reporter.dense(unwrapped(generator), plan.regularizer)
         handle = regularize(generator, plan)  # as it was built: sites may be named by its paths
         self._reporter.attached(handle)
         _train_inserted(handle)
@@ -102,6 +120,8 @@ class Generators:
             (events.placed, self._placed),
             (events.effective, self._reporter.effective),
             (events.penalizable, self._reporter.penalizable),
+            (events.trained, self._reporter.trained),
+            (events.trained_others, self._reporter.trained_others),
         ]
         for event, tell in listeners:
             if tell not in event:

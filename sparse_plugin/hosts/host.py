@@ -123,6 +123,13 @@ class Host:
         """Whether a penalty reaches the generator's loss; else its gradient is added to that of Γ."""
         return bool(self.losses or self.patched_loss)
 
+    def dense(self, generator: nn.Module) -> bool:
+        """Whether Γ of generator, one of its own, is dense by nature, as behind a SiLU: where nobody says how much of it to keep, k
+        is then auto.
+        """
+        del generator
+        return False
+
     def prepare(self, session: Patcher) -> None:
         """What this framework needs with the plugin disabled too: to be imported, to read a configuration that names the
         plugin. Undo with session.undo.

@@ -95,6 +95,16 @@ def unlogged(events: Sequence[Mapping[str, str]]) -> str:
     )
 
 
+def _untrained(of: Mapping[str, str]) -> str:
+    """What to say of a run that trained networks, of which none is regularized; "" where there is nothing to say."""
+    if "beside" not in of or "trained" in of:
+        return ""
+    return (
+        f"NOTHING THAT WAS TRAINED WAS REGULARIZED: {of.get('attached', '')}, which ran as it is, and this run trained other networks; "
+        f"name what it trains with {advice.setting('generator', 'module:Class')}"
+    )
+
+
 def verdict(events: Sequence[Mapping[str, str]], config: SparsityConfig) -> tuple[str, bool]:
     """What to say of a run in which the regularizer did nothing, and whether that is a failure; where it acted, of sinks that
     were never written to, which is none, or "".
@@ -106,7 +116,7 @@ def verdict(events: Sequence[Mapping[str, str]], config: SparsityConfig) -> tupl
         acted = {event.get("acted") for event in events}
         idle = dict.fromkeys(name for event in events if (name := event.get("part")) is not None and name not in acted)
         if not idle:
-            return unlogged(events), False
+            return _untrained(of) or unlogged(events), False
         return f"NOTHING WAS REGULARIZED BY {' AND '.join(idle)}: {of.get('attached', '')}, of which only the rest acted", True
     if LOST in of:
         return (

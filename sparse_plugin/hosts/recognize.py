@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -97,7 +97,7 @@ def _defined(file: Path, stamp: int) -> frozenset[str]:
     except (OSError, SyntaxError, ValueError):
         return frozenset()
     names: set[str] = set()
-    for node in tree.body:
+    for node in _statements(tree.body):
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
             names.add(node.name)
         if isinstance(node, ast.ClassDef):
@@ -107,6 +107,15 @@ def _defined(file: Path, stamp: int) -> frozenset[str]:
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
     return frozenset(names)
+
+
+def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
+    """Those of a module's top, and of what is tried or done there on a condition, as where a lazy one says what it hands on."""
+    for node in body:
+        yield node
+        for part in ("body", "orelse", "finalbody"):
+            if isinstance(node, (ast.If, ast.Try)):
+                yield from _statements(getattr(node, part, []))
 
 
 # What the parser says of statements that were right in Python 2.

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.hosts.journal import Journal
 from sparse_plugin.registry.composition import parts_of, penalizes
+from sparse_plugin.support import advice
 from sparse_plugin.support.console import say
 
 if TYPE_CHECKING:
     from torch import nn
 
     from sparse_plugin.attachment.handle import Attachment
+    from sparse_plugin.registry.base import Regularizer
 
 
 class Reporter:
@@ -38,6 +40,22 @@ class Reporter:
         if not handle.sites:
             self._attached(f"{handle.regularizer} waits for the first call of {type(handle.generator).__name__}")
 
+    def dense(self, generator: nn.Module, regularizer: Regularizer) -> None:
+        """Γ of a generator is dense by nature."""
+        for part in parts_of(regularizer):
+            if not penalizes(part):
+                how = (
+                    "begins with all of it"
+                    if part.scheduled
+                    else f"acts on it at once; {advice.setting('k', 'auto')} begins with all of it"
+                )
+                self._once(f"Γ of {type(generator).__name__} is dense by nature, and {part} {how}")
+
+    def _once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            say(text)
+
     def placed(self, handle: Attachment) -> None:
         """A generator's Γ is found, and hooked."""
         from sparse_plugin.network.sites import own_kernel
@@ -60,6 +78,14 @@ class Reporter:
         self._journal.note("penalizable", str(hook.site))
         self._journal.note("part", hook.regularizer.name)
 
+    def trained(self, hook: Any) -> None:
+        """An optimizer trains a hook's generator."""
+        self._journal.note("trained", str(hook.site))
+
+    def trained_others(self, optimizer: object) -> None:
+        """An optimizer trains what is not attached."""
+        self._journal.note("beside", type(optimizer).__name__)
+
     def logging(self, handle: Attachment) -> None:
         """A generator's measurements are logged: follow what becomes of them where they go to something of the host's."""
         if handle.recorder is None:
@@ -75,7 +101,5 @@ class Reporter:
             say(f"measurements go to {text}, too [process {os.getpid()}]")
 
     def _attached(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
-            say(f"{text} [process {os.getpid()}]")
+        self._once(f"{text} [process {os.getpid()}]")
         self._journal.note("attached", text)
