@@ -30,6 +30,7 @@ class Passed(Protocol):
     """What watches over the forwards of a generator, root."""
 
     root: weakref.ref[nn.Module] | None
+    met: bool  # whether Γ has passed a site at all
 
     def passed(self) -> None:
         """The running forward of this thread went through a site."""

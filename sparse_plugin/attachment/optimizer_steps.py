@@ -107,6 +107,7 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             hook.stepped()
         if now.steps == 1:
             events.trained.announce(hook)
+            _say_unmet(hook)
         if hook.changes:
             _advance(hook, advanced)
         if now.recorder is not None:
@@ -119,6 +120,16 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
     if not any_trained and optimizer not in _beside:
         _beside.add(optimizer)
         events.trained_others.announce(optimizer)
+
+
+def _say_unmet(hook: SiteHook) -> None:
+    """Say of a generator that was trained for a step that no Γ has passed any of its sites."""
+    if hook.vigil is not None and not hook.vigil.met and not hook.state.compiled and not hook.is_copy:
+        say_once(
+            f"a generator attached with {hook.regularizer} took a step of its optimizer and never ran the {hook.site}, so that nothing "
+            f"was regularized: something uses this module's weight past its call, or other parts were trained; see where Γ passes with "
+            f"`sparse-plugin sites`, and name it with {advice.sites()}"
+        )
 
 
 def _advance(hook: SiteHook, advanced: set[TrainingStep]) -> None:

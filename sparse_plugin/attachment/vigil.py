@@ -38,6 +38,7 @@ class Vigil:
         self.judge = Judge(self.heads)
         self.direct = DirectCalls()
         self.running: dict[int, GeneratorCall] = {}  # by thread
+        self.met = False  # whether Γ has passed a site at all
         self.root: weakref.ref[nn.Module] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -68,6 +69,7 @@ class Vigil:
 
     def passed(self) -> None:
         """The running forward of this thread went through a site."""
+        self.met = True
         now = self.running.get(threading.get_ident())
         if now is not None:
             now.passed = True
