@@ -15,13 +15,19 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def torgb(generator: Any) -> str:
-    """The last ToRGB of a StyleGAN2: it sees (Γ, style), and its image is added to the upsampled ones before."""
+def torgb(generator: Any) -> str | None:
+    """The last ToRGB of a StyleGAN2: it sees (Γ, style), and its image is added to the upsampled ones before. Forks have other
+    generators in modules of these names.
+    """
+    if not hasattr(getattr(generator, "synthesis", None), "block_resolutions"):
+        return None
     return f"synthesis.b{generator.synthesis.block_resolutions[-1]}.torgb"
 
 
-def last_layer(generator: Any) -> str:
+def last_layer(generator: Any) -> str | None:
     """The last layer of a StyleGAN3, the one that makes the image."""
+    if not hasattr(getattr(generator, "synthesis", None), "layer_names"):
+        return None
     return f"synthesis.{generator.synthesis.layer_names[-1]}"
 
 

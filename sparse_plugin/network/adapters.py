@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 # The path of D1, or of D1's and further sites; or what tells it of a generator, where it depends on its size.
-Row = str | list[str] | Callable[["nn.Module"], str | list[str]]
+Row = str | list[str] | Callable[["nn.Module"], str | list[str] | None]
 
 
 class Framework(Protocol):
@@ -29,7 +29,7 @@ class Adapter:
     """A table of generator classes: `"package.module:Class"` or `"Class"` -> the path of D1, as in `"c5"`.
 
     A value may name a side, `"down1:output"`, or be a list of such, one a representation, or a function of the generator
-    that returns one of these. A key's module also stands for the modules below it. host: the host whose classes these
+    that returns one of these, or None for one that it was not written for. A key's module also stands for the modules below it. host: the host whose classes these
     are, where other codebases have modules of the same names. Subclass and override `matches` and `sites` where a table
     is not enough. follows_input: whether `sites` takes, beside the generator, the inputs of one forward.
     """
@@ -47,20 +47,22 @@ class Adapter:
 
     def matches(self, generator: nn.Module) -> bool:
         """Whether this adapter knows generator's class or one that it derives from."""
-        return self._row(generator) is not None
+        return self._paths(generator) is not None
 
     def sites(self, generator: nn.Module, *args: Any, **kwargs: Any) -> tuple[Site, ...]:
         """The sites of a generator that matches. Raises ConfigError for one that does not."""
         from sparse_plugin.network.sites import Site
 
-        row = self._row(generator)
+        row = self._paths(generator)
         if row is None:
             raise ConfigError(
                 f"adapter {self.name!r} does not know {type(generator).__name__}; it knows {', '.join(self.table)}"
             )
-        if callable(row):
-            row = row(generator)
         return tuple(Site.parse(text, level) for level, text in enumerate([row] if isinstance(row, str) else row, 1))
+
+    def _paths(self, generator: nn.Module) -> str | list[str] | None:
+        row = self._row(generator)
+        return row(generator) if callable(row) else row
 
     def _row(self, generator: nn.Module) -> Row | None:
         for cls in type(generator).__mro__:
