@@ -101,6 +101,42 @@ class Shuffled(nn.Module):
         return nn.functional.pixel_shuffle(self.head(h), 2)
 
 
+class Wavelets(Shuffled):
+    """The last convolution makes the bands of an inverse Haar transform, as in SWAGAN."""
+
+    def __init__(self):
+        super().__init__()
+        low, high = torch.tensor([1.0, 1.0]), torch.tensor([1.0, -1.0])
+        bands = torch.stack([a[:, None] * b for a in (low, high) for b in (low, high)]) / 2
+        self.register_buffer("bands", bands[:, None].repeat(3, 1, 1, 1))
+
+    def forward(self, z):
+        h = torch.relu(self.body(z[:, :, None, None].expand(-1, -1, 4, 4)))
+        return nn.functional.conv_transpose2d(self.head(h), self.bands, stride=2, groups=3)
+
+
+class Rearranged(Shuffled):
+    """Blocks of pixels that are laid out by views."""
+
+    def forward(self, z):
+        h = torch.relu(self.body(z[:, :, None, None].expand(-1, -1, 4, 4)))
+        n, _, height, width = (blocks := self.head(h)).shape
+        return blocks.view(n, 2, 2, 3, height, width).permute(0, 3, 4, 1, 5, 2).reshape(n, 3, 2 * height, 2 * width)
+
+
+class Narrow(Shuffled):
+    """Its last convolution makes one channel less than blocks of pixels have."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Conv2d(8, 11, 3, padding=1)
+
+    def forward(self, z):
+        h = torch.relu(self.body(z[:, :, None, None].expand(-1, -1, 4, 4)))
+        blocks = self.head(h)
+        return nn.functional.pixel_shuffle(torch.cat([blocks, blocks[:, :1]], 1), 2)
+
+
 class Linear(nn.Module):
     """An MLP generator: no dictionary at all."""
 
@@ -168,9 +204,12 @@ DETECTED = [
     (AttentionLast, "to_rgb"),
     (Wrapped, "last"),
     (Modulated, "rgb8"),
+    (Shuffled, "head"),
+    (Wavelets, "head"),
+    (Rearranged, "head"),
 ]
 REFUSED = [
     (TwoHeads, "2 convolutions make the image together"),
-    (Shuffled, "no convolution gives the image"),
+    (Narrow, "no convolution gives the image"),
     (Linear, "no module with a convolution kernel ran"),
 ]

@@ -452,6 +452,10 @@ CASES = [
     Case("monai-spade", "monai", monai_spade, "decoder.last_conv.conv",
          "conditioned by a label map; an activation follows D1 inside its wrapper; Γ has 3 channels only",
          same=("decoder.last_conv",)),
+    Case("spandrel-compact", "spandrel", spandrel_compact, "body.6",
+         "D1 makes blocks of pixels for a PixelShuffle, and the resized input is added", alone=False),
+    Case("diffusers-paella", "diffusers", diffusers_paella, "out_block.0", "D1 makes blocks of pixels for a PixelShuffle",
+         same=("out_block",)),
     Case("pythae-resnet", "pythae", pythae_resnet, "layers.3.0",
          "a linear convolution just before D1; output in an ordered dict"),
 ]  # fmt: skip
@@ -466,10 +470,6 @@ REFUSED = [
          "transformer: patches come out of a linear layer; its only convolution cuts the input into patches"),
     Case("biggan-deep", "pytorch_pretrained_biggan", biggan, None,
          "D1 makes more channels than the image has, and the first three are kept", by_hand="generator.conv_to_rgb"),
-    Case("spandrel-compact", "spandrel", spandrel_compact, None,
-         "PixelShuffle head, and the resized input is added", by_hand="body.6", alone=False),
-    Case("diffusers-paella", "diffusers", diffusers_paella, None, "PixelShuffle head", by_hand="out_block.0",
-         same=("out_block",)),
 ]  # fmt: skip
 
 # More than one module has a claim: a refusal is right, and so is `path`, the last one that runs. `by_hand` is better.

@@ -7,18 +7,26 @@ checkpoints carry the settings.
 from __future__ import annotations
 
 import copy
+import math
 import threading
+import weakref
 from collections.abc import Sequence
+from dataclasses import replace
+from types import FrameType
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
-from sparse_plugin.attachment import hooks, loading, placement
+from sparse_plugin.attachment import frames, hooks, loading, placement
 from sparse_plugin.attachment.child import MEMORY, SparseChild, begin_where
 from sparse_plugin.attachment.looks import constrained_input, looking, muted
 from sparse_plugin.attachment.plan import Plan
-from sparse_plugin.errors import SiteError
-from sparse_plugin.network.sites import CHILD, image_makers, kernel_owners, out_channels
+from sparse_plugin.attachment.verify import KnownBy
+from sparse_plugin.attachment.vigil import Vigil
+from sparse_plugin.errors import SiteError, SparsePluginError
+from sparse_plugin.network import detection
+from sparse_plugin.network.sites import CHILD, Site, image_makers, inside, kernel_owners, out_channels
 from sparse_plugin.support import advice, capture
 
 _lock = threading.RLock()
@@ -61,33 +69,129 @@ class Deferred(capture.Unscriptable):
             with looking():
                 chosen, known_by = placement.resolve(module, self.plan, args, kwargs)
             assert chosen is not None  # as it is where the inputs are known
-            waiting = _child(module)
-            expected = waiting.places
-            settle(module)
-            watch = placement.install(module, chosen, self.plan, known_by, self.is_copy)
-            for _, _, hook in hooks.find(module, hooks.SiteHook):
-                begin_where(waiting, hook.state.child)
-            loading.check_places(module, expected)
+            watch = self.install(module, chosen, known_by)
             watch.begin(module, args, kwargs)  # whose own hook begins with the next call
+
+    def install(self, generator: nn.Module, chosen: tuple[Site, ...], known_by: KnownBy) -> Vigil:
+        """Regularize what was found, and wait no longer. Returns what watches over it."""
+        waiting = _child(generator)
+        expected = waiting.places
+        settle(generator)
+        watch = placement.install(generator, chosen, self.plan, known_by, self.is_copy)
+        for _, _, hook in hooks.find(generator, hooks.SiteHook):
+            begin_where(waiting, hook.state.child)
+        loading.check_places(generator, expected)
+        return watch
 
 
 class Guard(capture.Unscriptable):
-    """A forward pre-hook on every convolution: nothing may run before the generator itself was called.
+    """A forward pre-hook on every convolution: whose call it runs in, where that is not the generator's own, tells D1 as well.
 
     likely: the paths of the convolutions that make an image, as far as the modules alone show it.
     """
 
-    def __init__(self, likely: tuple[str, ...], plan: Plan) -> None:
+    def __init__(self, likely: tuple[str, ...], plan: Plan, generator: nn.Module | None) -> None:
         self.likely, self.plan = likely, plan
+        self.generator = None if generator is None else weakref.ref(generator)  # None in a copy
+        # By thread, and by part: what the latest call of it was given.
+        self.called: dict[tuple[int, nn.Module], tuple[tuple[Any, ...], dict[str, Any]]] = {}
+        self.encoding: dict[int, FrameType] = {}  # by thread: the running call of a part that makes none of the generator's images
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "generator": None, "encoding": {}, "called": {}}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Guard:
+        twin = Guard(self.likely, self.plan, None)
+        memo[id(self)] = twin
+        return twin
 
     def __call__(self, module: nn.Module, args: Any) -> Any:
         if threading.get_ident() in muted:
             makes = (out_channels(module) or 99) <= 4
             return constrained_input(self.plan.regularizer, args) if makes else None
-        raise SiteError(
+        with _lock:
+            generator = None if self.generator is None else self.generator()
+            path = None if generator is None else path_of(generator, module)
+            if generator is None or path is None or capture.recording():
+                raise self._unknown(module)
+            return self._follow(generator, module, path, args)
+
+    def _follow(self, generator: nn.Module, module: nn.Module, path: str, args: Any) -> Any:
+        """Find D1 by the running call, if it makes an image. Returns what module shall consume, None for its own input."""
+        me = threading.get_ident()
+        calls = frames.part_calls(module, path)
+        if any(call.frame is self.encoding.get(me) for call in calls):
+            return None
+        call, found = self._traced(generator, module, calls)
+        if _shrinks(found.image, call):
+            self.encoding[me] = call.frame
+            return None
+        if not _may_be_its_image(generator, found.image):
+            raise self._unknown(module)
+        chosen = detection.told(generator, found)
+        if any(inside(path, site.path) for site in chosen):  # it has begun already
+            raise self._unknown(module)
+        waiting = next((hook for hook in generator._forward_pre_hooks.values() if isinstance(hook, Deferred)), None)
+        if waiting is None:
+            return None
+        waiting.install(generator, chosen, "trace")
+        for _, _, hook in hooks.find(module, hooks.SiteHook):  # torch runs the hooks that it had when this module was called
+            if hook.site.path == path:
+                args = hook(module, args)
+        return args
+
+    def _traced(
+        self, generator: nn.Module, module: nn.Module, calls: Sequence[frames.PartCall]
+    ) -> tuple[frames.PartCall, detection.Detection]:
+        """The first of calls that can be made once more, and what it showed."""
+        for call in calls:
+            owner = generator.get_submodule(call.path)
+            given = self.called.get((threading.get_ident(), owner))
+            if given is not None and call.frame.f_code.co_name == "forward":
+                call = replace(call, run=owner, args=given[0], kwargs=given[1], given=(*call.given, *given[0]))
+            try:
+                with looking():
+                    return call, detection.trace_call(generator, call.run, call.args, call.kwargs)
+            except SparsePluginError:
+                raise
+            except Exception:  # its variables are not what it was called with any more
+                continue
+        raise self._unknown(module)
+
+    def _unknown(self, module: nn.Module) -> SiteError:
+        return SiteError(
             f"a {type(module).__name__} of the generator ran before the generator was called, so its forward, or a part of it "
             f"such as decode or synthesis, is called directly and Γ cannot be found; {_hint(self.likely)}"
         )
+
+
+def path_of(generator: nn.Module, module: nn.Module) -> str | None:
+    """The path of module in generator."""
+    return next((path for path, inner in generator.named_modules() if inner is module), None)
+
+
+def _shrinks(image: Sequence[int], call: frames.PartCall) -> bool:
+    """Whether a call, or one of the generator's that it is a part of, was given a larger image, as an encoder is."""
+    tensors = [leaf for leaf in tree_leaves(call.given) if isinstance(leaf, Tensor) and leaf.dim() >= 4]
+    return len(image) > 3 and any(math.prod(image[-2:]) < math.prod(leaf.shape[-2:]) for leaf in tensors)
+
+
+def _may_be_its_image(generator: nn.Module, image: Sequence[int]) -> bool:
+    """Whether what a part makes has the channels of an image: a code may have two or four where a convolution makes one or three."""
+    if len(image) < 4 or image[1] > 4:
+        return False
+    return image[1] in (1, 3) or not any(out_channels(module) in (1, 3) for _, module in kernel_owners(generator))
+
+
+class Called(capture.Unscriptable):
+    """A forward pre-hook on every part of a generator: keeps what it is called with until D1 is known, for its variables change."""
+
+    def __init__(self, guard: Guard) -> None:
+        self.guard = guard
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if threading.get_ident() not in muted and not capture.recording():
+            self.guard.called[threading.get_ident(), module] = args, kwargs
 
 
 class Waiting(SparseChild):
@@ -101,7 +205,7 @@ class Waiting(SparseChild):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-DEFERRED = (Deferred, Guard)
+DEFERRED = (Deferred, Guard, Called)
 
 
 def defer(generator: nn.Module, plan: Plan) -> None:
@@ -109,9 +213,13 @@ def defer(generator: nn.Module, plan: Plan) -> None:
     generator.add_module(CHILD, Waiting(plan.regularizer, None).train(generator.training))
     generator.register_forward_pre_hook(Deferred(plan), with_kwargs=True)
     loading.follow(generator)
-    guard = Guard(tuple(image_makers(generator)[:3]), plan)
-    for _, module in kernel_owners(generator):
-        module.register_forward_pre_hook(guard)
+    guard = Guard(tuple(image_makers(generator)[:3]), plan, generator)
+    owners = [module for _, module in kernel_owners(generator)]
+    for module in generator.modules():
+        if module in owners:
+            module.register_forward_pre_hook(guard)
+        elif module is not generator and next(module.children(), None) is not None:
+            module.register_forward_pre_hook(Called(guard), with_kwargs=True)
 
 
 def settle(generator: nn.Module) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -11,6 +14,8 @@ from torch import nn
 
 _TORCH = nn.Module.__call__.__code__.co_filename
 _CALL = nn.Module._call_impl.__code__
+# A step of training may be a method of the generator too, and must not be taken twice.
+_MAKING = re.compile(r"_?(decode|generate|reconstruct|render|sample|synthes)")
 
 
 def when_returned(module: nn.Module, path: str, then: Callable[[Any], None], methods: bool = True) -> str | None:
@@ -37,6 +42,64 @@ def when_returned(module: nn.Module, path: str, then: Callable[[Any], None], met
     return part
 
 
+@dataclass(frozen=True)
+class PartCall:
+    """A running call past the generator: of a method such as `decode`, or of a part of it. With what it was called with, as far as
+    its variables still tell.
+    """
+
+    path: str  # of the part, "" for the generator itself
+    frame: FrameType
+    run: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    given: tuple[Any, ...]  # the arguments of all running methods of the generator and of its parts that this is a part of
+
+
+def part_calls(module: nn.Module, path: str) -> list[PartCall]:
+    """The running calls around module, whose path in the generator this is, that may be made once more to see what they make: a
+    method that is named for making images, whose name says that it does nothing else, and what is a forward.
+    """
+    found = [(frame, part) for frame, part in _around(module, path) if _MAKING.match(frame.f_code.co_name)][:1]
+    forward = _forward_around(module, path)
+    if forward is not None and forward not in found:
+        found.append(forward)
+    return [call for frame, part in found if (call := _part_call(module, path, frame, part)) is not None]
+
+
+def _part_call(module: nn.Module, path: str, frame: FrameType, part: str) -> PartCall | None:
+    arguments = inspect.getargvalues(frame)
+    held, count = arguments.locals, frame.f_code.co_argcount
+    (own, *rest), only = arguments.args[:count], arguments.args[count:]
+    if any(name not in held for name in (own, *rest, *only, *filter(None, (arguments.varargs, arguments.keywords)))):
+        return None
+    run = getattr(held[own], frame.f_code.co_name, None)
+    if not callable(run):
+        return None
+    args = (*(held[name] for name in rest), *(held[arguments.varargs] if arguments.varargs else ()))
+    kwargs = {**{name: held[name] for name in only}, **(held[arguments.keywords] if arguments.keywords else {})}
+    given = []
+    for around, _ in _around(module, path, frame):
+        code = around.f_code
+        given += [around.f_locals.get(name) for name in code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]]
+    return PartCall(part, frame, run, args, kwargs, tuple(given))
+
+
+def _around(module: nn.Module, path: str, inner: FrameType | None = None) -> Iterator[tuple[FrameType, str]]:
+    """The running methods, the innermost first, of the generator and of those parts of it that hold module; from inner on."""
+    names = path.split(".")
+    tails = [(".".join(names[start:]), ".".join(names[:start])) for start in range(len(names))]
+    frame = inner or sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        if code.co_argcount and code.co_filename != _TORCH:
+            owner = frame.f_locals.get(code.co_varnames[0])
+            part = next((part for tail, part in tails if _at(owner, tail) is module), None)
+            if part is not None:
+                yield frame, part
+        frame = frame.f_back  # type: ignore[assignment]
+
+
 def calls(module: nn.Module) -> int:
     """How many calls of module are running in this thread, one inside the other."""
     count, frame = 0, sys._getframe(1)
@@ -50,21 +113,12 @@ def _forward_around(module: nn.Module, path: str) -> tuple[FrameType, str] | Non
     """The outermost `forward` among the running calls of the generator, or of a part of it that holds module; else the
     innermost of its other methods, such as `decode`. With the path of what it is a method of.
     """
-    names = path.split(".")
-    tails = [(".".join(names[start:]), ".".join(names[:start])) for start in range(len(names))]
-    frame: FrameType | None = sys._getframe(1)
     forward: tuple[FrameType, str] | None = None
     other: tuple[FrameType, str] | None = None
-    while frame is not None:
-        code = frame.f_code
-        if code.co_argcount and code.co_filename != _TORCH:
-            owner = frame.f_locals.get(code.co_varnames[0])
-            part = next((part for tail, part in tails if _at(owner, tail) is module), None)
-            if part is not None:
-                if code.co_name == "forward":
-                    forward = frame, part
-                other = other or (frame, part)
-        frame = frame.f_back
+    for found in _around(module, path):
+        if found[0].f_code.co_name == "forward":
+            forward = found
+        other = other or found
     return forward or other
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sparse_plugin.attachment.looks import muted
-from sparse_plugin.network.sites import image_of, makes
+from sparse_plugin.network.sites import blocks, image_of, makes
 from sparse_plugin.support import capture
 
 _KEY = "sparse_plugin"  # in the metadata of an autograd node, which live as long as the node
@@ -67,4 +67,4 @@ def _learned_convolution(node: Any, name: str) -> bool:
 def _shaped(node: Any, image: Tensor) -> bool:
     made = getattr(node, "_input_metadata", ())
     size = tuple(made[0].shape) if made else ()
-    return makes(size, image.shape) or size[1:] == tuple(image.shape[1:])
+    return makes(size, image.shape) or size[1:] == tuple(image.shape[1:]) or bool(blocks(size, image.shape))

@@ -17,6 +17,7 @@ from sparse_plugin.network.sites import Site
 from sparse_plugin.network.wrappers import check_order, forget_compiled
 from sparse_plugin.registry.base import AtomPenalty, Regularizer
 from sparse_plugin.registry.composition import parts_of, sites_of
+from sparse_plugin.support import advice
 from sparse_plugin.support.sinks.sink import JSONL
 
 
@@ -47,6 +48,11 @@ def resolve(
         for site in chosen:
             sites.check(generator, site)
         return chosen, "adapter" if len(chosen) == 1 and chosen[0].side == "input" else "hand"
+    if sites.is_implicit(generator):
+        raise SiteError(
+            f"{type(generator).__name__} makes every pixel by itself, as an implicit network does: none of its kernels is larger than "
+            f"1x1, so that no atom has a shape. If one of them is meant all the same, name it with {advice.sites()}"
+        )
     if args is not None:
         return detection.heads(generator, *args, **kwargs), "trace"
     path = sites.predict(generator)
@@ -55,7 +61,7 @@ def resolve(
     if not any(True for _ in sites.kernel_owners(generator)):
         raise SiteError(
             f"{type(generator).__name__} has no convolution, so no dictionary and no representation; "
-            "generators made of linear layers alone are not synthesized from atoms"
+            "generators made of linear layers alone, implicit networks among them, are not synthesized from atoms"
         )
     return None, "trace"
 

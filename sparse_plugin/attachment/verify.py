@@ -20,6 +20,7 @@ from sparse_plugin.errors import SiteError
 from sparse_plugin.network.sites import (
     CHILD,
     Site,
+    blocks,
     convolution,
     image_of,
     inside,
@@ -89,7 +90,7 @@ class FirstPass:
                     last, after = size, ""
                 elif size == last and not inside(d1, path):
                     after = path
-            if last is not None and not makes(last, image.shape):
+            if last is not None and not self._makes(last, image.shape):
                 raise self._wrong_image(d1, last, image.shape)
             if after and self.guessed:
                 raise self._wrong_last(d1, after)
@@ -143,13 +144,16 @@ class FirstPass:
         self._judge_calls(ran)
         for d1 in self.d1s:
             last = next((size for path, size in reversed(ran) if path == d1), ())
-            if image is not None and not makes(last, image):
+            if image is not None and not self._makes(last, image):
                 raise self._wrong_image(d1, last, image)
             rest = ran[[path for path, _ in ran].index(d1) + 1 :]
             after = [path for path, size in rest if size == last and not inside(d1, path)]
             if after and self.guessed:
                 raise self._wrong_last(d1, after[-1])
         self.done, self.unread = not self.unread, False  # the shapes are right; what has values is looked at once more
+
+    def _makes(self, size: Sequence[int], image: Sequence[int]) -> bool:
+        return makes(size, image) or bool(not self.guessed and blocks(size, image))
 
     def _judge_calls(self, ran: Ran) -> None:
         if self.compiled:

@@ -18,6 +18,7 @@ from sparse_plugin.network.probe import forward, learning, undisturbed, unseen
 from sparse_plugin.network.sites import (
     CHILD,
     Site,
+    blocks,
     climb,
     image_of,
     images_of,
@@ -99,6 +100,13 @@ def trace(generator: nn.Module, *args: Any, grad: bool = True, **kwargs: Any) ->
 
     Returns every candidate and the chosen site, or none with the reason in `why`.
     """
+    return trace_call(generator, generator, args, kwargs, grad)
+
+
+def trace_call(
+    generator: nn.Module, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], grad: bool = True
+) -> Detection:
+    """`trace`, of a call of run: generator, or a method of it or of a part of it, such as its `decode`."""
     candidates = {path: Candidate(path, module) for path, module in kernel_owners(generator)}
     fired: dict[str, Candidate] = {path: Candidate(path, module) for path, module in generator.named_modules()}
     clock = iter(range(1 << 60))
@@ -125,7 +133,7 @@ def trace(generator: nn.Module, *args: Any, grad: bool = True, **kwargs: Any) ->
             if CHILD not in path.split("."):
                 module.register_forward_hook(watch(path))
         with learning(generator):
-            output = forward(generator, args, kwargs, grad)
+            output = forward(generator, args, kwargs, grad, run)
     images = images_of(output)
     rival = rival_of(images[0], output) if images else None
     # A kernel whose module never ran was called behind its back by a wrapper: the nearest ancestor that ran stands in.
@@ -136,7 +144,7 @@ def trace(generator: nn.Module, *args: Any, grad: bool = True, **kwargs: Any) ->
         del candidates[path]
         if at or path == "":
             candidates[at] = fired[at]
-    detection = _choose(generator, candidates, images, lambda path: _matters(generator, path, args, kwargs))
+    detection = _choose(generator, candidates, images, lambda path: _matters(generator, path, run, args, kwargs))
     for seen in fired.values():
         seen.nodes.clear()
     if rival is not None and rival.grad_fn is not None and not _is_below(rival.grad_fn, images):
@@ -172,7 +180,9 @@ def _choose(
         return Detection(ran, size, (), "no module with a convolution kernel ran, so it has no dictionary")
     # Beside images that were computed, one without a graph was handed through: an autoencoder returns its input too.
     computed = [image for image in images if image.grad_fn is not None] or images[:1]
-    able = [_able(generator, ran, size, image, matters) for image in computed]
+    able = [
+        _able(generator, ran, size, image, matters, makes) or _able(generator, ran, size, image, matters, blocks) for image in computed
+    ]
     makers = tuple(c for c in ran if any(c in found for found in able))
     idle = tuple(c for c in ran if c.idle and c not in makers)
     for c in ran:
@@ -188,6 +198,8 @@ def _choose(
         chosen[climb(generator, found[0].path)] = found[0]
     for path, d1 in chosen.items():
         d1.verdict = "D1" + (f"; Γ is read at {path}, before its padding" if path != d1.path else "")
+        if r := blocks(d1.output, size):
+            d1.verdict += f"; its channels are laid out in blocks of {r}x{r} pixels"
     why = "the only convolution that makes the image" if len(chosen) == 1 else "each makes an image of its own"
     return Detection(ran, size, tuple(Site(path) for path in chosen), why, makers, idle)
 
@@ -202,13 +214,20 @@ def _why_not(makers: int, size: tuple[int, ...], readable: bool) -> str:
 
 
 def _able(
-    generator: nn.Module, ran: Sequence[Candidate], size: tuple[int, ...], image: Tensor, matters: Callable[[str], bool]
+    generator: nn.Module,
+    ran: Sequence[Candidate],
+    size: tuple[int, ...],
+    image: Tensor,
+    matters: Callable[[str], bool],
+    has_shape: Callable[[Sequence[int], Sequence[int]], Any],
 ) -> list[Candidate]:
-    """The candidates that can be D1 of this image; the others get their verdict."""
+    """The candidates that can be D1 of this image; the others get their verdict. has_shape: whether an output has the image's, in
+    itself or in blocks.
+    """
     makers = _makers(image, ran)
     for c in ran:
         weight = own_kernel(c.module)
-        if not makes(c.output, size):
+        if not has_shape(c.output, size):
             c.verdict = "output has not the image's shape"
         elif len(c.gamma) < (4 if weight is None else min(weight.dim(), 4)):
             c.verdict = "its input has no two spatial dimensions, so it is no representation"
@@ -248,16 +267,18 @@ def _makers(image: Tensor, ran: Sequence[Candidate]) -> list[Candidate] | None:
     return found
 
 
-def _matters(generator: nn.Module, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def _matters(
+    generator: nn.Module, path: str, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> bool:
     """Whether the image changes when the module's output is left out."""
 
     def silence(module: nn.Module, inputs: Any, output: Any) -> Any:
         return torch.zeros_like(output) if isinstance(output, Tensor) else output
 
     with undisturbed(generator), unseen(generator):
-        plain = image_of(forward(generator, args, kwargs))
+        plain = image_of(forward(generator, args, kwargs, run=run))
         generator.get_submodule(path).register_forward_hook(silence)
-        without = image_of(forward(generator, args, kwargs))
+        without = image_of(forward(generator, args, kwargs, run=run))
     assert plain is not None and without is not None
     return not torch.equal(plain, without)
 
@@ -280,7 +301,11 @@ def detect(generator: nn.Module, *args: Any, **kwargs: Any) -> Site:
 
 def heads(generator: nn.Module, *args: Any, **kwargs: Any) -> tuple[Site, ...]:
     """The sites of Γ_1, one for each image that generator returns: a coupled GAN makes two. Otherwise as `detect`."""
-    found = trace(generator, *args, **kwargs)
+    return told(generator, trace(generator, *args, **kwargs))
+
+
+def told(generator: nn.Module, found: Detection) -> tuple[Site, ...]:
+    """The sites that were found. Raises SiteError with the table of candidates where there are none."""
     if not found.sites:
         raise SiteError(
             f"cannot tell where the representation of {type(generator).__name__} is: {found.why}. "

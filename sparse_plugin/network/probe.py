@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -124,16 +124,20 @@ def _usable(value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
 
 
-def forward(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], grad: bool = False) -> Any:
-    """One undisturbed forward of module; with grad, its output carries the graph that made it."""
+def forward(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], grad: bool = False, run: Callable[..., Any] | None = None
+) -> Any:
+    """One undisturbed forward of module; with grad, its output carries the graph that made it. run: what is called instead, a
+    method of module or of a part of it.
+    """
     if grad and torch.is_inference_mode_enabled():
         with torch.inference_mode(False):
-            return forward(module, tree_map(_usable, args), tree_map(_usable, kwargs), grad)
+            return forward(module, tree_map(_usable, args), tree_map(_usable, kwargs), grad, run)
     # A checkpoint that the forward is a part of counts what is saved in it, and shall not count what is saved here.
     unsaved = saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor) if grad else nullcontext()
     with eager(), undisturbed(module), unsaved, torch.enable_grad() if grad else torch.no_grad():
         try:
-            return module(*args, **kwargs)
+            return (run or module)(*args, **kwargs)
         except SparsePluginError:
             raise
         except Exception as error:

@@ -149,6 +149,22 @@ def makes(size: Sequence[int], image: Sequence[int]) -> bool:
     return each > 2 and len(image) > len(size) and image[-each:] == size[1:] and math.prod(image) == math.prod(size)
 
 
+def blocks(size: Sequence[int], image: Sequence[int]) -> int:
+    """The r for which an output of shape size has all pixels of an image of shape image, r x r of them in the channels of each of its
+    positions, as a pixel shuffle or an inverse wavelet transform lays them out; 0 where it has not.
+    """
+    if len(size) != 4 or len(image) != 4 or size[0] != image[0] or not size[-1]:
+        return 0
+    r = image[-1] // size[-1]
+    return r if r > 1 and tuple(size[1:]) == (image[1] * r * r, image[2] // r, image[3] // r) else 0
+
+
+def is_implicit(generator: nn.Module) -> bool:
+    """Whether generator makes every pixel by itself: none of its kernels is larger than one."""
+    kernels = [own_kernel(module) for _, module in kernel_owners(generator)]
+    return bool(kernels) and all(kernel is not None and math.prod(kernel.shape[-2:]) == 1 for kernel in kernels)
+
+
 def kernel_owners(generator: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Every module that owns a kernel, with its path; what the plugin inserted is left out."""
     for path, module in generator.named_modules():

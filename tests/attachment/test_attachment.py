@@ -376,9 +376,9 @@ class TestFirstPass:
 
     def test_ambiguous_and_called_directly(self):
         generator = Modulated()
-        attach(generator, "l0_inf", k=2)
-        with pytest.raises(SiteError, match="example_input"):
-            generator.forward(noise())
+        attachment = attach(generator, "l0_inf", k=2)
+        generator.forward(noise())
+        assert [site.path for site in attachment.sites] == ["rgb8"]
 
     def test_ambiguous_and_ml_csc(self):
         with pytest.raises(SiteError, match="inserts parameters"):
