@@ -18,11 +18,8 @@ from sparse_plugin.network.sites import Site, climb, convolution, kernel_owners,
 from sparse_plugin.support import advice, capture
 
 
-class Watching(Protocol):
+class Watching(hooks.Passed, Protocol):
     """What is told of a generator's forwards, and of the heads in them."""
-
-    def passed(self) -> None:
-        """The running forward of this thread went through a site."""
 
     def meet(self, head: Head, module: nn.Module, args: tuple[Any, ...]) -> Any:
         """A head runs. Returns what it shall consume, or None for its own input."""

@@ -29,9 +29,9 @@ class Adapter:
     """A table of generator classes: `"package.module:Class"` or `"Class"` -> the path of D1, as in `"c5"`.
 
     A value may name a side, `"down1:output"`, or be a list of such, one a representation, or a function of the generator
-    that returns one of these, or None for one that it was not written for. A key's module also stands for the modules below it. host: the host whose classes these
-    are, where other codebases have modules of the same names. Subclass and override `matches` and `sites` where a table
-    is not enough. follows_input: whether `sites` takes, beside the generator, the inputs of one forward.
+    that returns one of these, or None for one that it was not written for. A key's module also stands for the modules below it.
+    host: the host whose classes these are, where other codebases have modules of the same names. Subclass and override `matches` and
+    `sites` where a table is not enough. follows_input: whether `sites` takes, beside the generator, the inputs of one forward.
     """
 
     follows_input = False

@@ -14,7 +14,7 @@ import sparse_plugin
 from sparse_plugin import Attachment
 from sparse_plugin.attachment import hooks
 from sparse_plugin.attachment.first_call import DEFERRED
-from sparse_plugin.errors import CheckpointError, SiteError
+from sparse_plugin.errors import CheckpointError
 
 K = 2
 
