@@ -15,6 +15,7 @@ BIGGAN, DIFFAUG, MSGAN = (
     root("HelenMao+MSGAN") / "DCGAN-Mode-Seeking",
 )
 STUDIO = root("POSTECH-CVLab+PyTorch-StudioGAN") / "src"
+DIFFUSERS = root("huggingface+diffusers")
 STYLEGAN = root("mit-han-lab+data-efficient-gans") / "DiffAugment-stylegan2-pytorch"
 DIP = root("DmitryUlyanov+deep-image-prior")
 

@@ -15,8 +15,7 @@ from dataclasses import replace
 from types import FrameType
 from typing import Any
 
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch import nn
 
 from sparse_plugin.attachment import frames, hooks, loading, placement
 from sparse_plugin.attachment.child import MEMORY, SparseChild, begin_where
@@ -123,7 +122,7 @@ class Guard(capture.Unscriptable):
         if any(call.frame is self.encoding.get(me) for call in calls):
             return None
         call, found = self._traced(generator, module, calls)
-        if _shrinks(found.image, call):
+        if math.prod(found.image[-2:]) < call.given:  # as an encoder makes its code
             self.encoding[me] = call.frame
             return None
         if not _may_be_its_image(generator, found.image):
@@ -148,7 +147,7 @@ class Guard(capture.Unscriptable):
             owner = generator.get_submodule(call.path)
             given = self.called.get((threading.get_ident(), owner))
             if given is not None and call.frame.f_code.co_name == "forward":
-                call = replace(call, run=owner, args=given[0], kwargs=given[1], given=(*call.given, *given[0]))
+                call = replace(call, run=owner, args=given[0], kwargs=given[1], given=max(call.given, frames.pixels(given)))
             try:
                 with looking():
                     return call, detection.trace_call(generator, call.run, call.args, call.kwargs)
@@ -168,12 +167,6 @@ class Guard(capture.Unscriptable):
 def path_of(generator: nn.Module, module: nn.Module) -> str | None:
     """The path of module in generator."""
     return next((path for path, inner in generator.named_modules() if inner is module), None)
-
-
-def _shrinks(image: Sequence[int], call: frames.PartCall) -> bool:
-    """Whether a call, or one of the generator's that it is a part of, was given a larger image, as an encoder is."""
-    tensors = [leaf for leaf in tree_leaves(call.given) if isinstance(leaf, Tensor) and leaf.dim() >= 4]
-    return len(image) > 3 and any(math.prod(image[-2:]) < math.prod(leaf.shape[-2:]) for leaf in tensors)
 
 
 def _may_be_its_image(generator: nn.Module, image: Sequence[int]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 _TORCH = nn.Module.__call__.__code__.co_filename
 _CALL = nn.Module._call_impl.__code__
@@ -53,7 +55,7 @@ class PartCall:
     run: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    given: tuple[Any, ...]  # the arguments of all running methods of the generator and of its parts that this is a part of
+    given: int  # the pixels of the largest image among its arguments, and among those of the methods that it is a part of
 
 
 def part_calls(module: nn.Module, path: str) -> list[PartCall]:
@@ -78,11 +80,22 @@ def _part_call(module: nn.Module, path: str, frame: FrameType, part: str) -> Par
         return None
     args = (*(held[name] for name in rest), *(held[arguments.varargs] if arguments.varargs else ()))
     kwargs = {**{name: held[name] for name in only}, **(held[arguments.keywords] if arguments.keywords else {})}
-    given = []
-    for around, _ in _around(module, path, frame):
+    return PartCall(part, frame, run, args, kwargs, given(module, path, frame))
+
+
+def given(module: nn.Module, path: str, inner: FrameType | None = None) -> int:
+    """The pixels of the largest image among the arguments of the running methods around module, from inner on."""
+    found = []
+    for around, _ in _around(module, path, inner):
         code = around.f_code
-        given += [around.f_locals.get(name) for name in code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]]
-    return PartCall(part, frame, run, args, kwargs, tuple(given))
+        found += [around.f_locals.get(name) for name in code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]]
+    return pixels(found)
+
+
+def pixels(values: Any) -> int:
+    """Of the largest image in a tree of values; 0 where there is none."""
+    images = [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor) and leaf.dim() >= 4]
+    return max((math.prod(image.shape[-2:]) for image in images), default=0)
 
 
 def _around(module: nn.Module, path: str, inner: FrameType | None = None) -> Iterator[tuple[FrameType, str]]:

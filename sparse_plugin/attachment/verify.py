@@ -5,6 +5,7 @@ and what D1 really consumes meets the constraint.
 from __future__ import annotations
 
 import copy
+import math
 import threading
 from collections.abc import Collection, Sequence
 from typing import Any, Literal
@@ -57,16 +58,17 @@ class FirstPass:
         self.rooted: dict[int, bool] = {}  # by thread: whether somebody tells when the forward ends
         self.parts: dict[int, str] = {}  # by thread: the path of the part that was called past the generator
         self.ran: dict[int, Ran] = {}
+        self.given: dict[int, int] = {}  # by thread: the pixels of the largest image that the part was given
         self.traced: list[tuple[str, torch.Size]] | None = None  # the same, while torch.compile follows a forward
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FirstPass:
         twin = copy.copy(self)
-        twin.rooted, twin.parts, twin.ran = {}, {}, {}
+        twin.rooted, twin.parts, twin.ran, twin.given = {}, {}, {}, {}
         memo[id(self)] = twin
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "rooted": {}, "parts": {}, "ran": {}}
+        return {**vars(self), "rooted": {}, "parts": {}, "ran": {}, "given": {}}
 
     def begin_traced(self) -> None:
         """torch.compile begins to follow a call of the generator; the check of it leaves nothing in the graph."""
@@ -110,7 +112,7 @@ class FirstPass:
             part = frames.when_returned(module, path, self.end)
             self.rooted[me] = part is not None
             if part is not None:
-                self.parts[me] = part
+                self.parts[me], self.given[me] = part, frames.given(module, path)
             elif any(seen == path for seen, _ in ran[:-1]):
                 raise SiteError(
                     f"{path} ran again before anybody could tell what image it makes: the generator's forward is called "
@@ -120,12 +122,12 @@ class FirstPass:
     def end(self, output: Any) -> None:
         """The forward that `begin` or `see` followed returned; None where it failed."""
         me = threading.get_ident()
-        ran, part = self.ran.pop(me, []), self.parts.pop(me, None)
+        ran, part, given = self.ran.pop(me, []), self.parts.pop(me, None), self.given.pop(me, 0)
         self.rooted[me] = False
         if output is not None and not self.done:  # another thread may have been first, and taken the watches off
             found = image_of(output)
             image = _size(found)
-            if part is None or self._concerned(part, ran, image):
+            if part is None or self._concerned(part, ran, image, given):
                 if self.guessed and found is not None and (rival := rival_of(found, output)) is not None:
                     raise SiteError(
                         f"the generator returns {shape(found.shape)} and {shape(rival.shape)}, and either may be the image, so D1 "
@@ -133,12 +135,16 @@ class FirstPass:
                     )
                 self._judge(ran, image)
 
-    def _concerned(self, part: str, ran: Ran, image: tuple[int, ...] | None) -> bool:
-        """Whether a part that was called by itself makes the image: an encoder, say, has no site and makes none."""
+    def _concerned(self, part: str, ran: Ran, image: tuple[int, ...] | None, given: int) -> bool:
+        """Whether a part that was called by itself makes the image: an encoder, say, has no site and makes none, but a code that is
+        smaller than what it was given.
+        """
         at = [site.path for site in self.sites]
         if any(path in at for path, _ in ran):
             return True
-        return any(path == part or inside(path, part) for path in at) and image is not None and image[1] <= 4
+        if image is None or image[1] > 4 or math.prod(image[-2:]) < given:
+            return False
+        return any(path == part or inside(path, part) for path in at)
 
     def _judge(self, ran: Ran, image: tuple[int, ...] | None) -> None:
         self._judge_calls(ran)
