@@ -147,7 +147,7 @@ class Guard(capture.Unscriptable):
             owner = generator.get_submodule(call.path)
             given = self.called.get((threading.get_ident(), owner))
             if given is not None and call.frame.f_code.co_name == "forward":
-                call = replace(call, run=owner, args=given[0], kwargs=given[1], given=max(call.given, frames.pixels(given)))
+                call = replace(call, run=owner, args=given[0], kwargs=given[1])
             try:
                 with looking():
                     return call, detection.trace_call(generator, call.run, call.args, call.kwargs)

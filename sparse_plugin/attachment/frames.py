@@ -84,10 +84,14 @@ def _part_call(module: nn.Module, path: str, frame: FrameType, part: str) -> Par
 
 
 def given(module: nn.Module, path: str, inner: FrameType | None = None) -> int:
-    """The pixels of the largest image among the arguments of the running methods around module, from inner on."""
+    """The pixels of the largest image among the arguments of the running methods around module, from inner on; 0 where the forward of
+    the generator is one of them, whose image may have any size.
+    """
     found = []
-    for around, _ in _around(module, path, inner):
+    for around, part in _around(module, path, inner):
         code = around.f_code
+        if code.co_name == "forward" and not part:
+            return 0
         found += [around.f_locals.get(name) for name in code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]]
     return pixels(found)
 

@@ -8,13 +8,15 @@ stops: nothing is silently off.
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from sparse_plugin.attachment import frames, growth, hooks, lineage, optimizer_steps
 from sparse_plugin.attachment.calls import GeneratorCall
@@ -110,11 +112,22 @@ class Vigil:
             if generator is not None:
                 self.direct.follow(generator, module, self.heads)
             return None
+        if self._makes_a_code(module, args):
+            return None
         raise SiteError(
             f"a {type(module).__name__} that could make the image runs for the first time, and which module makes it cannot "
             "be told, since the forward of the generator is called directly or compiled. Call the generator itself once in "
             f"this way, uncompiled, or name the sites with {advice.sites()}"
         )
+
+
+    def _makes_a_code(self, module: nn.Module, args: tuple[Any, ...]) -> bool:
+        """Whether module, called past the generator, makes fewer pixels than the method that calls it was given, as in an encoder."""
+        generator, made = None if self.root is None else self.root(), _pixels_made(module, args)
+        if generator is None or made is None or (out_channels(module) or 99) > 4:
+            return False
+        path = next((path for path, inner in generator.named_modules() if inner is module), None)
+        return path is not None and made < frames.given(module, path)
 
 
 class Begins(capture.Unscriptable):
@@ -141,6 +154,15 @@ class Ends(capture.Unscriptable):
             self.vigil.first.end_traced(output)
         elif threading.get_ident() not in muted:
             self.vigil.end(output)
+
+
+def _pixels_made(module: nn.Module, args: tuple[Any, ...]) -> int | None:
+    """How many pixels a convolution makes of its input, as its stride says; None where that is not known."""
+    if not isinstance(module, _ConvNd) or not args or not isinstance(args[0], Tensor):
+        return None
+    step = math.prod(module.stride[-2:])
+    taken = math.prod(args[0].shape[-2:])
+    return taken * step if module.transposed else taken // step
 
 
 HOOKS = (Begins, Ends, Head, lineage.Made)
