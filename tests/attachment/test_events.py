@@ -85,7 +85,7 @@ def test_a_penalty_is_due_before_it_takes_effect(heard):
     for _ in range(2):
         generator(z).mean().backward()
         optimizer.step()
-    assert [name for name, _ in heard] == ["placed", "penalizable", "effective"]
+    assert [name for name, _ in heard] == ["placed", "penalizable", "effective", "trained"]
 
 
 def test_a_generator_out_of_another_process_takes_effect_there_too(heard):
