@@ -1,7 +1,5 @@
 """`coherence` and `revival` in two processes: both come to the step that one process takes on the joint batch."""
 
-import socket
-
 import pytest
 import torch
 import torch.distributed as dist
@@ -49,9 +47,9 @@ def train(model, delivery, part=lambda batch: batch):
         optimizer.step()
 
 
-def worker(rank, port, folder):
+def worker(rank, folder):
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://localhost:{port}", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=(folder / "store").as_uri(), rank=rank, world_size=2)
     found = {}
     for asked in ASKED:
         generator = made(asked)
@@ -64,10 +62,7 @@ def worker(rank, port, folder):
 
 @pytest.mark.filterwarnings("ignore")
 def test_two_processes_equal_one_on_the_joint_batch(tmp_path):
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port = free.getsockname()[1]
-    mp.spawn(worker, (port, tmp_path), nprocs=2)
+    mp.spawn(worker, (tmp_path,), nprocs=2)
     one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     for asked in ASKED:
         generator = made(asked)
