@@ -54,6 +54,7 @@ def check(grid, undisturbed):
         assert not list(run.directory.glob(f"{lease.FILE}*"))
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_one_that_hangs_and_full_disks_change_nothing(tmp_path, undisturbed, capfd):
     faults = ["killed", "", "hangs", "full", "broken"]
     grid = CountingGrid(tmp_path, faults)
@@ -68,6 +69,7 @@ def test_a_process_that_is_killed_one_that_hangs_and_full_disks_change_nothing(t
     assert len({attempts.read(run.directory)[0]["process"] for run in grid.runs}) > 1  # several processes were at work
 
 
+@pytest.mark.slow
 def test_what_fails_for_good_is_told_in_a_sentence_and_the_others_go_on(tmp_path, undisturbed, monkeypatch):
     monkeypatch.setattr(placing, "TRIES", 2)
     grid = CountingGrid(tmp_path, ["diverges", "killed always", "bug", "hangs always", ""])
@@ -161,6 +163,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_driver_that_is_killed_takes_its_processes_along_and_the_same_command_goes_on(tmp_path, undisturbed):
     out = tmp_path / "out"
     command = [sys.executable, "-c", DRIVE, RUNS, str(out)]
