@@ -46,11 +46,16 @@ class RayWork(Work):
             return f"its worker died: {type(error).__name__}: {' '.join(lines[0].split())[:300]}"
         return ended
 
+    def tell(self) -> None:
+        """Interrupt the task."""
+        with suppress(self.ray.exceptions.RayError, ValueError):
+            self.ray.cancel(self.task, force=False)
+
     def stop(self, gently: bool) -> None:
         """Cancel the task."""
         with suppress(self.ray.exceptions.RayError, ValueError):
             if gently:
-                self.ray.cancel(self.task, force=False)
+                self.tell()
                 if self.ray.wait([self.task], timeout=SAVING)[0]:
                     return
             self.ray.cancel(self.task, force=True)

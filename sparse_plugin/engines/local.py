@@ -56,11 +56,15 @@ class Process:
             self.child.stdin.write(len(content).to_bytes(8, "big") + content)
             self.child.stdin.flush()
 
-    def end(self, gently: bool) -> None:
-        """End it, and everything that it started: at once, or after it has left its directory in order."""
+    def tell(self) -> None:
+        """Let it know that it is to end: by the end of its input."""
         with suppress(OSError):
             assert self.child.stdin is not None
-            self.child.stdin.close()  # by which it is told
+            self.child.stdin.close()
+
+    def end(self, gently: bool) -> None:
+        """End it, and everything that it started: at once, or after it has left its directory in order."""
+        self.tell()
         if gently:
             with suppress(subprocess.TimeoutExpired):
                 self.child.wait(SAVING if self.busy else 5)
@@ -90,6 +94,10 @@ class LocalWork(Work):
         code = self.process.child.wait()
         how = f"died of signal {-code}" if code < 0 else f"ended with {code}"
         return f"its process {how}; what it printed is in {self.process.output}"
+
+    def tell(self) -> None:
+        """Its input ends."""
+        self.process.tell()
 
     def stop(self, gently: bool) -> None:
         """End the process; another one takes its place for the next run."""

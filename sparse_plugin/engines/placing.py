@@ -43,6 +43,10 @@ class Work(ABC):
         """How it ended; a text, what its process died of; None as long as it is at work."""
 
     @abstractmethod
+    def tell(self) -> None:
+        """Have it begin to leave its directory in order, without waiting for it."""
+
+    @abstractmethod
     def stop(self, gently: bool) -> None:
         """End it. gently: let it leave its directory in order first; it is waited for."""
 
@@ -129,9 +133,11 @@ class PlacingEngine(ABC):
                     board.show()
                     time.sleep(min(5.0, max(LOOK, 4 * (time.monotonic() - began))))  # a disk of many readers is asked less often
             finally:
-                for each in at_work:
-                    if each.work is not None:
-                        each.work.stop(gently=True)
+                works = [each.work for each in at_work if each.work is not None]
+                for work in works:  # all at once: a time limit leaves them half a minute together
+                    work.tell()
+                for work in works:
+                    work.stop(gently=True)
 
     def _placeable(self, waiting: Sequence[Placed], free: int) -> list[Placed]:
         """So many runs that nobody has, in their order."""
