@@ -1,6 +1,5 @@
 """diffusers' trainers of autoencoders, by their own scripts, and its own loaders."""
 
-import json
 import logging
 import shutil
 
@@ -11,9 +10,8 @@ from host_roots import driven
 
 import sparse_plugin
 from sparse_plugin import Attachment
-from sparse_plugin.errors import CheckpointError, ConfigError, SiteError
+from sparse_plugin.errors import CheckpointError, SiteError
 from sparse_plugin.hosts.host import HOSTS
-from sparse_plugin.network.adapters import ADAPTERS
 
 diffusers = pytest.importorskip("diffusers")
 pytest.importorskip("accelerate")
@@ -74,11 +72,11 @@ def test_what_a_trainer_saved_is_loaded_by_its_own_loader(launched, caplog):
         caplog.clear()
         assert density(diffusers.AutoencoderKL.from_pretrained(folder, **how)) == 0.25
         assert not caplog.records, how
-    average, kept = torch.load, diffusers.training_utils.EMAModel.from_pretrained(folder / "checkpoint-2/autoencoderkl_ema", diffusers.AutoencoderKL)
-    assert average is not None and len(kept.shadow_params) > 10
+    kept = diffusers.training_utils.EMAModel.from_pretrained(folder / "checkpoint-2/autoencoderkl_ema", diffusers.AutoencoderKL)
+    assert len(kept.shadow_params) == len(list(small("AutoencoderKL").parameters()))
 
 
-def test_loading_without_the_plugin_is_said_by_the_loader(launched, tmp_path):
+def test_loading_without_the_plugin_is_said_by_the_loader(launched):
     """diffusers leaves out what it does not know, and warns with its name."""
     _, folder, _ = launched("kl")
     said = []
@@ -213,6 +211,3 @@ def test_it_is_known_by_its_source(tmp_path):
     assert found is not None and found.root == tmp_path / "src" and host.lost(found) == ""
     shutil.copyfile(package / "training_utils.py", package / "__init__.py")
     assert host.find(tmp_path) is None
-    assert ADAPTERS.get("diffusers") is not None and json.dumps(NAMES)
-    with pytest.raises(ConfigError, match="host"):
-        sparse_plugin.enable("diffuser", "l0_inf", k=2)
