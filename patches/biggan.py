@@ -58,6 +58,7 @@ def _activations() -> list[Any]:
 HOST = BigGAN(
     "biggan",
     generators=["BigGAN:Generator", "BigGANdeep:Generator"],
+    discriminators=["BigGAN:Discriminator", "BigGANdeep:Discriminator"],
     # A module attribute that the training function looks up at each call; one call an accumulation step.
     losses=["losses:generator_loss"],
     marks=["BigGAN:G_D", "train_fns:GAN_training_function", "utils:prepare_parser"],

@@ -59,6 +59,7 @@ class Mimicry(Host):
         super().__init__(
             "mimicry",
             generators=["torch_mimicry.nets.gan.gan:BaseGenerator"],
+            discriminators=["torch_mimicry.nets.gan.gan:BaseDiscriminator"],
             losses=["torch_mimicry.nets.gan.gan:BaseGenerator.compute_gan_loss"],
             marks=["torch_mimicry.training.trainer:Trainer.train"],
             sources=[

@@ -49,6 +49,7 @@ class MSGAN(Host):
 HOST = MSGAN(
     "msgan",
     generators=["networks:generator"],
+    discriminators=["networks:discriminator"],
     losses={"model:CDCGAN.backward_G": 0.5},
     marks=["networks:discriminator", "options:TrainOptions.parse", "model:CDCGAN"],
     switch="flags of its own parser: --sparse l0_inf --sparse_k 16",

@@ -47,7 +47,7 @@ Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 RESERVED = frozenset(
     (
         *("regularizer", "settings", "enabled", "host", "generator", "sites", "adapter", "delivery", "accumulation"),
-        *("measure_every", "run_dir", "log", "imports", "example_input", "config"),
+        *("measure_every", "run_dir", "log", "imports", "example_input", "config", "role", "discriminator", "beside"),
     )
 )
 

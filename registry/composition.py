@@ -9,7 +9,7 @@ from pydantic import PrivateAttr
 
 from sparse_plugin.errors import ConfigError, shown
 from sparse_plugin.registry.auto import Auto
-from sparse_plugin.registry.base import RESERVED, Penalty, Regularizer
+from sparse_plugin.registry.base import RESERVED, Constraint, Penalty, Regularizer
 
 
 class Composition(Regularizer):
@@ -108,6 +108,11 @@ def sites_of(regularizer: Regularizer, part: Regularizer) -> list[str]:
 def penalizes(regularizer: Regularizer) -> bool:
     """Whether it, or a part of it, is a term of the generator's loss."""
     return any(isinstance(part, Penalty) for part in parts_of(regularizer))
+
+
+def inserts(regularizer: Regularizer) -> bool:
+    """Whether it, or a part of it, adds parameters, which must exist before the first forward."""
+    return any(isinstance(part, Constraint) and part.dictionaries(1, 2) is not None for part in parts_of(regularizer))
 
 
 def sentence(settings: Mapping[str, Any]) -> str:

@@ -20,8 +20,8 @@ from pydantic import (
 
 from sparse_plugin.errors import CheckpointError, ConfigError, one_of, shown
 from sparse_plugin.registry import REGULARIZERS, by_default, compose, create
-from sparse_plugin.registry.base import Regularizer
-from sparse_plugin.registry.composition import penalizes
+from sparse_plugin.registry.base import AtomPenalty, Regularizer
+from sparse_plugin.registry.composition import inserts, parts_of, penalizes
 from sparse_plugin.support.config_text import assign as assign
 from sparse_plugin.support.config_text import load_yaml as load_yaml
 from sparse_plugin.support.config_text import path_text
@@ -37,6 +37,7 @@ ENVIRONMENT = "SPARSE_PLUGIN_CONFIG"
 _MOST = 2**63 - 1
 
 Delivery = Literal["gradient", "loss"]
+Role = Literal["generator", "discriminator"]
 
 
 class SparsityConfig(BaseModel):
@@ -52,11 +53,13 @@ class SparsityConfig(BaseModel):
     regularizer: a registered name, or a list of several, which act in this order and have a section each for their
     fields, as in `l1: {weight: 0.1}`, with `sites` among them where one acts elsewhere; None where the host's own
     configuration or a checkpoint is to say (`waiting=True`).
-    enabled: whether anything is attached at all. host: the only host to patch; else every installed one.
-    generator: "module:Class" to attach to in a host that is not known. sites: paths of modules whose input is Γ, or
-    "path:output". adapter: the name of one. delivery, accumulation: see `attach`; the default is "loss" where a host
-    patch knows the generator's loss, else "gradient". measure_every: steps between two measurements, 0 for none; the
-    default is the host's own interval, else 100. run_dir: where they are logged; the default is the host's own run
+    enabled: whether anything is attached at all. host: the only host to patch; else every installed one. generator:
+    "module:Class" to attach to in a host that is not known. role: which network it acts on; "discriminator" regularizes what
+    its last feature layer hands on to its head. discriminator: "module:Class" of it, in a host. beside: the section of the
+    other network, where both are regularized; in a file, `sparse` is then a list of two sections. sites: paths of modules
+    whose input is Γ, or "path:output". adapter: the name of one. delivery, accumulation: see `attach`; the default is "loss"
+    where a host patch knows the generator's loss, else "gradient". measure_every: steps between two measurements, 0 for
+    none; the default is the host's own interval, else 100. run_dir: where they are logged; the default is the host's own run
     directory. log: the sinks that they are written to, `jsonl` (that directory) by default, and `tensorboard` and `wandb`,
     which are the host's own where it has them open. imports: files or modules that register regularizers.
 
@@ -70,6 +73,9 @@ class SparsityConfig(BaseModel):
     enabled: bool = True
     host: str | None = None
     generator: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
+    role: Role = "generator"
+    discriminator: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
+    beside: dict[str, Any] = {}
     sites: list[str] = []
     adapter: str | None = None
     delivery: Delivery | None = None
@@ -132,6 +138,8 @@ class SparsityConfig(BaseModel):
             raise ValueError(
                 f"adapter {self.adapter!r} and the sites {', '.join(self.sites)} both say where Γ is; give one of them"
             )
+        if self.adapter is not None and self.role == "discriminator":
+            raise ValueError(f"adapter {self.adapter!r} says where Γ of a generator is, and role is discriminator; name sites instead")
         sinks.check(self.log, self.run_dir, self.measure_every)
         for path in (self.run_dir, *self.imports):
             if path is not None and (not path or "\0" in path):
@@ -160,6 +168,33 @@ class SparsityConfig(BaseModel):
         except ConfigError as error:
             raise ConfigError(f"{source}: {error}") from None
 
+    def for_role(self, role: Role) -> SparsityConfig | None:
+        """What acts on the network of this role alone, None where nothing does. Raises ConfigError for a section that is not valid."""
+        found = next((part for part in self.parts() if part.role == role), None)
+        unneeded = "discriminator" if role == "generator" else "generator"
+        return found if found is None or getattr(found, unneeded) is None else found.with_(**{unneeded: None})
+
+    @property
+    def roles(self) -> list[Role]:
+        """The networks that a regularizer is named for, one or two."""
+        return [part.role for part in self.parts() if part.regularizer is not None]
+
+    def parts(self) -> list[SparsityConfig]:
+        """What acts on each network, one or two."""
+        return [self.with_(beside={}), self._other()] if self.beside else [self]
+
+    def _other(self) -> SparsityConfig:
+        """The section of the other network, which shares what is not of one network."""
+        both = ("enabled", "measure_every", "run_dir", "log", "imports", "host", "generator", "discriminator")
+        shared = {key: value for key, value in self.said().items() if key in both}
+        other = type(self).from_mapping({**shared, **self.beside}, f"the section beside {self.name}")
+        if other.beside or other.role == self.role:
+            raise ConfigError(
+                f"{self.name} and {other.name} are both of the {other.role}; give one section with `role: discriminator` and one without, "
+                "or list both regularizers in one section"
+            )
+        return other
+
     @classmethod
     def from_data(cls, found: Any, source: str) -> SparsityConfig:
         """From the settings that a checkpoint or a run directory holds: the regularizer with its own fields, and sites.
@@ -183,7 +218,8 @@ class SparsityConfig(BaseModel):
             settings = own_fields(dict(found), REGULARIZERS.get(str(named)).model_fields)
         del settings["regularizer"]
         try:
-            config = cls(regularizer=named, settings=settings, sites=found.get("sites", []))
+            role = found.get("role", "generator")
+            config = cls(regularizer=named, settings=settings, sites=found.get("sites", []), role=role)
             config.build()
         except ConfigError as error:
             raise CheckpointError(f"{source} holds settings that are not valid: {reason(error)}") from None
@@ -242,6 +278,16 @@ class SparsityConfig(BaseModel):
                 f"{'sites' if self.sites else 'adapter'} is given, and each of {', '.join(self.names)} has sites of its own, so that it "
                 "would have no effect; leave it out"
             )
+        if self.role == "discriminator" and (inserting := [part for part in parts_of(made) if inserts(part)]):
+            raise ConfigError(
+                f"{inserting[0]} inserts dictionaries before the convolution that synthesizes an image, and a discriminator synthesizes "
+                "none; give it another regularizer, such as l0_inf"
+            )
+        atoms = next((part for part in parts_of(made) if isinstance(part, AtomPenalty)), None)
+        if self.role == "discriminator" and atoms is not None:
+            raise ConfigError(
+                f"{atoms} is of the atoms of D1, and a discriminator synthesizes nothing of atoms; give it another regularizer, such as l0_inf"
+            )
         regularizer: Regularizer = made
         return regularizer
 
@@ -274,6 +320,12 @@ class SparsityConfig(BaseModel):
     def name(self) -> str:
         """The name of the regularizer; of several "l1+l0_inf"; "" where none is named."""
         return "+".join(self.names)
+
+    @property
+    def title(self) -> str:
+        """The name with the network that it acts on, unless that is a generator: "l0_inf@discriminator", or "l0_inf&l1@discriminator"."""
+        named = f"{self.name}@{self.role}" if self.role != "generator" else self.name
+        return "&".join([named, *(part.title for part in self.parts()[1:])])
 
     @property
     def names(self) -> list[str]:
@@ -311,6 +363,12 @@ class SparsityConfig(BaseModel):
             return json.dumps(self.flat())
         except (TypeError, ValueError, RecursionError) as error:
             raise ConfigError(f"the settings cannot be handed on to other processes: {reason(error)}") from None
+
+
+def section_of(found: Mapping[str, Any] | None, role: Role) -> Mapping[str, Any] | None:
+    """Of what a run's directory says was attached, the section of the network of this role; None where there is none."""
+    sections = [] if found is None else [found, *([found["beside"]] if isinstance(found.get("beside"), Mapping) else [])]
+    return next((section for section in sections if section.get("role", "generator") == role), None)
 
 
 def own_fields(found: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:

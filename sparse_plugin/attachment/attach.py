@@ -19,7 +19,7 @@ from sparse_plugin.attachment import (
 )
 from sparse_plugin.attachment.handle import Attachment
 from sparse_plugin.attachment.plan import Plan, asked, paths
-from sparse_plugin.config import Delivery, SparsityConfig
+from sparse_plugin.config import Delivery, Role, SparsityConfig
 from sparse_plugin.errors import AttachmentError, ConfigError, SiteError, module_of, path_of, shown
 from sparse_plugin.network.probe import forward
 from sparse_plugin.network.sites import Site
@@ -44,6 +44,7 @@ def attach(
     run_dir: str | os.PathLike[str] | None = None,
     measure_every: int | None = None,
     log: str | Sequence[str] | None = None,
+    role: Role | None = None,
     **settings: Any,
 ) -> Attachment:
     """Regularize generator's representation from now on.
@@ -63,6 +64,8 @@ def attach(
     run_dir, measure_every: where, and every how many steps of the generator's optimizer, measurements are logged;
     by default nowhere, and every 100. log: to which sinks: "jsonl", the default, which needs a run_dir; "tensorboard" and
     "wandb", a writer or run that your script has open, whenever it opened it.
+    role: "generator", the default, or "discriminator": then the representation that the last feature layer of a discriminator hands on to
+    its head is regularized, `generator` is that discriminator, example_input are images, and steps and losses are its own.
 
     Raises ConfigError for settings, and for those that would have no effect; SiteError where D1 cannot be told or is not used
     as one; AttachmentError where the generator is attached already.
@@ -77,6 +80,7 @@ def attach(
         run_dir=None if run_dir is None else path_of(run_dir, "run_dir"),
         measure_every=measure_every,
         log=log,
+        role=role,
     )
     plan = Plan.of(config)
     module_of(generator, "attach")

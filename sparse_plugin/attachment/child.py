@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sparse_plugin.attachment.training_step import TrainingStep
-from sparse_plugin.config import own_fields
+from sparse_plugin.config import Role, own_fields
 from sparse_plugin.errors import CheckpointError, shown
 from sparse_plugin.network.sites import CHILD
 from sparse_plugin.registry.base import Constraint, Regularizer
@@ -42,9 +42,13 @@ class SparseChild(nn.Module):
     schedule: Tensor
     memory: Tensor
 
-    def __init__(self, regularizer: Regularizer, dictionaries: nn.Module | None, channels: int = 0) -> None:
+    def __init__(
+        self, regularizer: Regularizer, dictionaries: nn.Module | None, channels: int = 0, role: Role = "generator"
+    ) -> None:
         super().__init__()
         self.settings = regularizer.settings()
+        if role != "generator":
+            self.settings["role"] = role
         self.dictionaries = dictionaries
         self.training_step: TrainingStep | None = None
         if regularizer.scheduled:
@@ -93,7 +97,7 @@ class SparseChild(nn.Module):
 
     def set_extra_state(self, state: Any) -> None:
         """Raises CheckpointError where the checkpoint was trained under other settings."""
-        theirs = own_fields(decode(state), self.settings)
+        theirs = own_fields(decode(state), (*self.settings, "role"))
         if theirs != self.settings:
             raise CheckpointError(
                 f"this checkpoint was trained with {sentence(theirs)}, and the generator is attached with "

@@ -132,6 +132,7 @@ class ConstraintHook(SiteHook):
         def observe(level: int, before: Tensor, after: Tensor) -> None:
             found = gamma_statistics(self.site.path, first + level, before, after)
             found.regularizer, found.settings, found.measured = self.regularizer.name, settings, constraint.measures()
+            found.role = self.role
             take(found)
 
         return observe

@@ -53,7 +53,7 @@ class Deferred(capture.Unscriptable):
         if capture.recording():
             raise SiteError(
                 f"Γ of {type(module).__name__} is not known yet and cannot be found inside torch.compile, jit.trace or "
-                f"torch.export; run the generator once before, or {_hint()}"
+                f"torch.export; run the {self.plan.role} once before, or {_hint()}"
             )
         if threading.get_ident() in muted:
             return
@@ -106,8 +106,10 @@ class Guard(capture.Unscriptable):
 
     def __call__(self, module: nn.Module, args: Any) -> Any:
         if threading.get_ident() in muted:
-            makes = (out_channels(module) or 99) <= 4
+            makes = self.plan.role == "generator" and (out_channels(module) or 99) <= 4
             return constrained_input(self.plan.regularizer, args) if makes else None
+        if self.plan.role == "discriminator":  # whose parts make no image by which it could be found
+            raise self._unknown(module)
         with _lock:
             generator = None if self.generator is None else self.generator()
             path = None if generator is None else path_of(generator, module)
@@ -159,8 +161,8 @@ class Guard(capture.Unscriptable):
 
     def _unknown(self, module: nn.Module) -> SiteError:
         return SiteError(
-            f"a {type(module).__name__} of the generator ran before the generator was called, so its forward, or a part of it "
-            f"such as decode or synthesis, is called directly and Γ cannot be found; {_hint(self.likely)}"
+            f"a {type(module).__name__} of the {self.plan.role} ran before the {self.plan.role} was called, so its forward, or a part of "
+            f"it such as decode or synthesis, is called directly and Γ cannot be found; {_hint(self.likely)}"
         )
 
 
@@ -203,10 +205,11 @@ DEFERRED = (Deferred, Guard, Called)
 
 def defer(generator: nn.Module, plan: Plan) -> None:
     """Install plan at the first call of generator, which tells the sites."""
-    generator.add_module(CHILD, Waiting(plan.regularizer, None).train(generator.training))
+    generator.add_module(CHILD, Waiting(plan.regularizer, None, role=plan.role).train(generator.training))
     generator.register_forward_pre_hook(Deferred(plan), with_kwargs=True)
     loading.follow(generator)
-    guard = Guard(tuple(image_makers(generator)[:3]), plan, generator)
+    likely = image_makers(generator)[:3] if plan.role == "generator" else []
+    guard = Guard(tuple(likely), plan, generator)
     owners = [module for _, module in kernel_owners(generator)]
     for module in generator.modules():
         if module in owners:

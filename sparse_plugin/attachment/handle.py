@@ -25,6 +25,7 @@ from sparse_plugin.attachment.child import SparseChild
 from sparse_plugin.attachment.looks import muted
 from sparse_plugin.attachment.penalty_hook import PenaltyHook
 from sparse_plugin.attachment.plan import Plan
+from sparse_plugin.config import Role
 from sparse_plugin.dictionary.operator import SynthesisOperator
 from sparse_plugin.errors import AttachmentError, ConfigError, PenaltyError, module_of, path_of, shown
 from sparse_plugin.measurements.gamma import GammaStatistics, Measurement
@@ -93,6 +94,11 @@ class Attachment:
             plan: Plan = hook.plan if isinstance(hook, first_call.Deferred) else hook.vigil.plan
             return plan
         raise AttachmentError(f"nothing is attached to this {type(self.generator).__name__}: it was detached")
+
+    @property
+    def role(self) -> Role:
+        """Which network it is, a generator or a discriminator. Raises AttachmentError where it was detached."""
+        return self._plan.role
 
     @property
     def delivery(self) -> str | None:
@@ -256,6 +262,7 @@ def _look_at(module: nn.Module, there: list[hooks.SiteHook], seen: list[GammaSta
     def look(gamma: Tensor) -> None:
         if threading.get_ident() not in muted:
             gamma = gamma.as_subclass(Tensor)
+            gamma = hooks.as_needles(gamma)
             for hook in there:
                 gamma = hook.look(module, gamma, seen)
 

@@ -18,6 +18,7 @@ from sparse_plugin.attachment import events
 from sparse_plugin.attachment.child import SparseChild
 from sparse_plugin.attachment.looks import constrained, muted
 from sparse_plugin.attachment.site_state import SiteState, Stage
+from sparse_plugin.config import Role
 from sparse_plugin.errors import SiteError
 from sparse_plugin.measurements.gamma import GammaStatistics
 from sparse_plugin.network.sites import CHILD, Site
@@ -34,6 +35,9 @@ class Passed(Protocol):
 
     def passed(self) -> None:
         """The running forward of this thread went through a site."""
+
+    def network(self) -> nn.Module | None:
+        """The one at work, where it is known."""
 
 
 _states: weakref.WeakKeyDictionary[SiteHook, SiteState] = weakref.WeakKeyDictionary()
@@ -66,6 +70,7 @@ class SiteHook(capture.Unscriptable):
         self.owner = owner
         self.aside = False  # whether it stands at sites of its own, beside which Γ has others
         self.is_copy = False
+        self.role: Role = "generator"  # of the network that it stands in
         self.vigil: Passed | None = None  # what is told that a forward went through this site
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SiteHook:
@@ -97,10 +102,12 @@ class SiteHook(capture.Unscriptable):
                 f"the {self.site} is a {type(gamma).__name__}, not a tensor; name another site, one whose first "
                 "positional argument is the representation"
             )
+        if gamma.dim() == 2 and self.role == "discriminator":
+            return self.regularize(module, as_needles(gamma)).flatten(1)
         if gamma.dim() < 4:
             raise SiteError(
                 f"the {self.site} is a tensor of {gamma.dim()} axes, {tuple(gamma.shape)}; a representation is (N, C, H, W): "
-                "give the generator a batch, or name another site"
+                f"give the {self.role} a batch, or name another site"
             )
         gamma = capture.plain(gamma)
         if torch.compiler.is_dynamo_compiling() and (self.changes or self.outside) and not capture.exporting():
@@ -142,6 +149,11 @@ class SiteHook(capture.Unscriptable):
         if state.stage is not Stage.EFFECTIVE:
             state.stage = Stage.EFFECTIVE
             events.effective.announce(self)
+
+
+def as_needles(gamma: Tensor) -> Tensor:
+    """Features without positions, (N, C), as a representation of one needle a sample; any other as it is."""
+    return gamma[:, :, None, None] if gamma.dim() == 2 else gamma
 
 
 def compiled(generator: nn.Module) -> bool:

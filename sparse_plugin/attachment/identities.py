@@ -7,6 +7,7 @@ so in a graph that is being compiled.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -72,8 +73,11 @@ class Passage:
     taken_by: object = None  # the node whose backward took it, where that can be differentiated again
     left_out = False  # whether a backward pass left it out, as one that was not that of the loss
 
-    def __init__(self, generator: weakref.ref[nn.Module] | None = None) -> None:
+    def __init__(self, generator: weakref.ref[nn.Module] | None = None, trained: frozenset[int] | None = None) -> None:
         self.generator = generator
+        # The weights, by identity, of a discriminator: through it go the gradients of the generator's step too, and of penalties on
+        # its slope, which end at the images. None of a generator.
+        self.trained = trained
 
     @property
     def of_others(self) -> bool:
@@ -135,6 +139,8 @@ class AddTerm(torch.autograd.Function):
 def _belongs_to_loss(ctx: Any) -> bool:
     """Whether the running backward pass is that of the generator's loss, and not one of a gradient of it."""
     passage: Passage = ctx.passage
+    if passage.trained is not None and not ctx.transformed and passage.taken_by is None:
+        return _in_own_step(ctx, passage.trained)
     if ctx.transformed:  # torch.func differentiates from the inside out, and its inner gradient is that of the loss
         mine = passage.taken_by in (None, ctx.node)
         passage.taken_by = passage.taken_by or ctx.node
@@ -154,22 +160,38 @@ def _belongs_to_loss(ctx: Any) -> bool:
     return True
 
 
+def _in_own_step(ctx: Any, trained: frozenset[int]) -> bool:
+    """Whether the running backward pass comes to weights of the discriminator before Γ, and to those of no other network."""
+    own, others = False, False
+    for weight in _weights_below(ctx):
+        own, others = own or id(weight) in trained, others or id(weight) not in trained
+    if own and others:
+        ctx.counter.elsewhere += 1
+    if own and not others and torch.is_grad_enabled():
+        ctx.passage.taken_by = ctx.node
+    return own and not others
+
+
 def _trains(node: Any) -> bool:
     """Whether the running backward pass reaches a parameter below node: a loss's does, that of a path length ends at w."""
+    return any(True for _ in _weights_below(node))
+
+
+def _weights_below(node: Any) -> Iterator[Any]:
+    """The parameters below node that the running backward pass reaches."""
     seen, todo = set(), [node]
     while todo:
         at = todo.pop()
         if at is None or at in seen:
             continue
         seen.add(at)
-        if isinstance(getattr(at, "variable", None), torch.nn.Parameter):
+        if isinstance(variable := getattr(at, "variable", None), torch.nn.Parameter):
             try:
                 if torch._C._will_engine_execute_node(at):
-                    return True
+                    yield variable
             except RuntimeError:  # torch.autograd.grad of just this parameter
-                return True
+                yield variable
         todo.extend(parent for parent, _ in at.next_functions)
-    return False
 
 
 def _part(ctx: Any) -> float:

@@ -85,6 +85,8 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             trains = _trains(optimizer, watched)
             watched.trained_by[optimizer] = (count, trains)
         if not trains:
+            if isinstance(hook, PenaltyHook):
+                hook.state.counter.elsewhere = 0  # those were of that step
             continue
         any_trained = True
         now = hook.state
@@ -180,18 +182,25 @@ def _check_penalty(hook: PenaltyHook) -> None:
     # A host whose loss function is known steps for other terms too (path-length regularization), without calling it.
     if hook.delivery == "loss" and not now.taken and not (now.loss_is_known and now.stage is Stage.EFFECTIVE):
         raise PenaltyError(
-            f"the generator took a step without its penalty {hook.regularizer}: "
+            f"the {hook.role} took a step without its penalty {hook.regularizer}: "
             + ("add attachment.penalty() to its loss, or attach" if advice.reader() == "attach" else "ask for it")
             + f" with {advice.setting('delivery', 'gradient')}"
         )
     if hook.delivery == "loss" and 0 < now.taken < hook.accumulation and not now.counter.said:
         now.counter.said = True
         log.warning(
-            "the penalty was taken %d times before one step of the generator's optimizer, and accumulation is %d: each of "
+            "the penalty was taken %d times before one step of its network's optimizer, and accumulation is %d: each of "
             "the accumulated losses takes its own attachment.penalty()",
             now.taken,
             hook.accumulation,
         )
+    if hook.delivery == "gradient" and now.counter.elsewhere:
+        say_once(
+            f"{hook.regularizer} of the discriminator was left out of {now.counter.elsewhere} backward passes before its optimizer's step, "
+            "which reached the weights of another network too: it acts on images without a graph, so detach() what D's own step judges, "
+            f"or add the penalty to its loss with {advice.setting('delivery', 'loss')}"
+        )
+        now.counter.elsewhere = 0
     if hook.delivery == "gradient":
         if now.counter.backwards:
             hook.took_effect()

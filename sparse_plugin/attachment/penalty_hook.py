@@ -64,7 +64,7 @@ class PenaltyHook(SiteHook):
                 state.follows_scaling = True
                 follow_loss_scaling(self)
             of, penalty = self._of(module)
-            passage = Passage(None if self.vigil is None else self.vigil.root)
+            passage = Passage(None if self.vigil is None else self.vigil.root, self._own_weights())
             passed = AddGradient.apply(gamma, of, penalty, 1 / self.accumulation, state.counter, passage, state.nodes)
         recorder = state.recorder
         if recorder is not None and recorder.due(state.steps):
@@ -76,6 +76,11 @@ class PenaltyHook(SiteHook):
             raise PenaltyError(
                 f"{advice.setting('delivery', 'loss')} cannot follow Γ through torch.compile; use "
                 f"{advice.setting('delivery', 'gradient')}"
+            )
+        if self.role == "discriminator":
+            raise PenaltyError(
+                f"{self.regularizer} acts on a discriminator whose graph is compiled, where nothing tells its own step from the "
+                "generator's; leave it uncompiled, or give it a constraint such as l0_inf"
             )
         self.compiled = True
         note_compiled(self.site.path)
@@ -91,6 +96,11 @@ class PenaltyHook(SiteHook):
         """What the penalty is a function of, None for Γ, and the penalty."""
         return None, self.acting(module)
 
+    def _own_weights(self) -> frozenset[int] | None:
+        """The weights of the discriminator that this stands in, by identity: gradients of other networks go through it too."""
+        root = None if self.role == "generator" or self.vigil is None else self.vigil.network()
+        return None if root is None else frozenset(map(id, root.parameters()))
+
     def look(self, module: nn.Module, gamma: Tensor, seen: list[GammaStatistics]) -> Tensor:
         """Measure Γ and its penalty. Returns Γ."""
         seen.append(self._weigh(module, gamma))
@@ -100,7 +110,7 @@ class PenaltyHook(SiteHook):
         acting = self.acting(module)
         found = gamma_statistics(self.site.path, self.site.level, gamma, gamma)
         found.regularizer, found.settings = self.regularizer.name, self.settings_of(acting)
-        found.penalty = value(acting, gamma.detach())
+        found.penalty, found.role = value(acting, gamma.detach()), self.role
         return found
 
     def is_due(self) -> None:

@@ -12,7 +12,7 @@ from sparse_plugin.attachment.plan import Plan
 from sparse_plugin.attachment.verify import KnownBy
 from sparse_plugin.errors import SiteError
 from sparse_plugin.measurements.log import Recorder
-from sparse_plugin.network import adapters, detection, sites
+from sparse_plugin.network import adapters, detection, discriminators, sites
 from sparse_plugin.network.sites import Site
 from sparse_plugin.network.wrappers import check_order, forget_compiled
 from sparse_plugin.registry.base import AtomPenalty, Regularizer
@@ -27,16 +27,19 @@ def resolve(
     """The sites, or None where they wait for the first call, and how they are known. args: None where no input is known."""
     made = plan.regularizer
     check_order(generator, standing.inserts(made))
+    check = discriminators.check if plan.role == "discriminator" else sites.check
     named = {part.name: own for part in parts_of(made) if (own := _own_sites(plan, part))}
     for site in (site for own in named.values() for site in own):
-        sites.check(generator, site)
+        check(generator, site)
     if len(named) == len(parts_of(made)):
         return tuple(dict.fromkeys(site for own in named.values() for site in own)), "hand"
     if plan.sites:
         chosen = tuple(Site.parse(text, level) for level, text in enumerate(plan.sites, 1))
         for site in chosen:
-            sites.check(generator, site)
+            check(generator, site)
         return chosen, "hand"
+    if plan.role == "discriminator":  # of whose forward nothing is checked that is of images
+        return (None if args is None else discriminators.last_features(generator, *args, **kwargs)), "hand"
     known = adapters.find(generator, plan.adapter)
     if known is not None:
         if not known.follows_input:
@@ -73,7 +76,7 @@ def install(
 
     is_copy: whether generator is a copy of one that was attached. Returns what watches over it.
     """
-    if all(site.side == "output" for site in chosen):
+    if plan.role == "generator" and all(site.side == "output" for site in chosen):
         plan = replace(plan, regularizer=plan.regularizer.of_encoder())
     found, shared = _by_site(generator, chosen, plan)
     ready = [standing.prepare(generator, site, parts, plan) for site, parts in found.items()]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparse_plugin.config import Delivery, SparsityConfig
+from sparse_plugin.config import Delivery, Role, SparsityConfig
 from sparse_plugin.errors import ConfigError, shown
 from sparse_plugin.network.sites import Site
 from sparse_plugin.registry import by_default, compose, create
@@ -23,7 +23,7 @@ MEASURE_EVERY = 100
 class Plan:
     """A regularizer, where it acts and how. Picklable: it may wait in a generator for the first call.
 
-    sites, adapter: where Γ is read, if that was said. The rest is as `attach` takes it, with nothing left open.
+    role: which network it is. sites, adapter: where Γ is read, if that was said. The rest is as `attach` takes it, with nothing left open.
     """
 
     regularizer: Regularizer
@@ -34,10 +34,16 @@ class Plan:
     run_dir: str | None = None
     measure_every: int = MEASURE_EVERY
     log: tuple[str, ...] = (JSONL,)
+    role: Role = "generator"
 
     @classmethod
     def of(cls, config: SparsityConfig) -> Plan:
-        """What a config asks of one generator. Raises ConfigError as its `build` does."""
+        """What a config asks of one network. Raises ConfigError as its `build` does, and where it asks something of two."""
+        if config.beside:
+            raise ConfigError(
+                f"the config has sections of two networks, {config.title}, one beside the other, and one network was handed over; take "
+                'that of its role, as in config.for_role("discriminator")'
+            )
         return cls(
             config.build(),
             tuple(config.sites),
@@ -47,6 +53,7 @@ class Plan:
             config.run_dir,
             MEASURE_EVERY if config.measure_every is None else config.measure_every,
             tuple(config.log),
+            config.role,
         )
 
 
@@ -63,10 +70,10 @@ def asked(
                 f"{', '.join(beside)} {'is' if len(beside) == 1 else 'are'} given beside a SparsityConfig, which says all of "
                 "that; put it into the config, or take a changed copy, as in config.with_(sites=[...])"
             )
-        for key in ("host", "generator"):
+        for key in ("host", "generator", "discriminator"):
             if getattr(config, key) is not None:
                 raise ConfigError(
-                    f"the config's {key}, {getattr(config, key)!r}, says where enable() and sparse-plugin run look for a generator, "
+                    f"the config's {key}, {getattr(config, key)!r}, says where enable() and sparse-plugin run look for a network, "
                     f"and attach was handed one; leave it out, as in config.with_({key}=None)"
                 )
     elif isinstance(regularizer, (list, tuple)):

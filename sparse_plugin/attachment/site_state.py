@@ -71,6 +71,7 @@ class Counter:
     backwards = 0.0
     said = False  # that there were more of them than expected
     told = False  # whether their number is accelerate's, which divides the loss by it
+    elsewhere = 0  # of a discriminator: those since any other optimizer's step that reached another network's weights too
 
 
 class PenaltyState(SiteState):

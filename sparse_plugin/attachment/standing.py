@@ -23,7 +23,7 @@ from sparse_plugin.network import sites
 from sparse_plugin.network.sites import CHILD, Site
 from sparse_plugin.network.synthesis import stands_in_module
 from sparse_plugin.registry.base import AtomPenalty, Constraint, Penalty, Regularizer
-from sparse_plugin.registry.composition import parts_of
+from sparse_plugin.registry.composition import inserts as inserts
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def prepare(generator: nn.Module, site: Site, parts: Sequence[Regularizer], plan
         )
     dictionaries = _dictionaries(inserting[0], generator, site) if inserting else None
     hooks = tuple(_hook(part, generator, site, owner, plan) for part in parts)
-    return Stand(hooks, SparseChild(plan.regularizer, dictionaries, _channels(generator, site, parts)))
+    return Stand(hooks, SparseChild(plan.regularizer, dictionaries, _channels(generator, site, parts), plan.role))
 
 
 def _channels(generator: nn.Module, site: Site, parts: Sequence[Regularizer]) -> int:
@@ -64,6 +64,7 @@ def _channels(generator: nn.Module, site: Site, parts: Sequence[Regularizer]) ->
 
 
 def _hook(part: Regularizer, generator: nn.Module, site: Site, owner: str, plan: Plan) -> SiteHook:
+    hook: SiteHook
     if isinstance(part, AtomPenalty):
         path = sites.convolution(generator, site)
         below = path if path == site.path or sites.inside(path, site.path) else site.path
@@ -72,9 +73,12 @@ def _hook(part: Regularizer, generator: nn.Module, site: Site, owner: str, plan:
         inner = below[len(site.path) :].lstrip(".")
         return AtomPenaltyHook(part, site, owner, plan.delivery, plan.accumulation, inner, not stands_in_module(d1))
     if isinstance(part, Penalty):
-        return PenaltyHook(part, site, owner, plan.delivery, plan.accumulation)
-    assert isinstance(part, Constraint)  # a regularizer is the one or the other
-    return ConstraintHook(part, site, owner)
+        hook = PenaltyHook(part, site, owner, plan.delivery, plan.accumulation)
+    else:
+        assert isinstance(part, Constraint)  # a regularizer is the one or the other
+        hook = ConstraintHook(part, site, owner)
+    hook.role = plan.role
+    return hook
 
 
 def _check_atoms(part: AtomPenalty, site: Site, d1: nn.Module) -> None:
@@ -122,11 +126,6 @@ def _place(generator: nn.Module, child: SparseChild, module: nn.Module, hook: Si
     if child.training_step is not None:
         child.training_step.kind = f"{type(generator).__module__}.{type(generator).__qualname__}: {hook.site}, {child.settings}"
         child.training_step.look_at(weight_of(module))
-
-
-def inserts(regularizer: Regularizer) -> bool:
-    """Whether regularizer adds parameters, which must exist before the first forward."""
-    return any(isinstance(part, Constraint) and part.dictionaries(1, 2) is not None for part in parts_of(regularizer))
 
 
 def _owner(module: nn.Module, site: Site) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sparse_plugin.attachment import frames
 from sparse_plugin.attachment.constraint_hook import ConstraintHook
 from sparse_plugin.attachment.consumed import Consumed
-from sparse_plugin.attachment.hooks import SiteHook, find, remove
+from sparse_plugin.attachment.hooks import SiteHook, as_needles, find, remove
 from sparse_plugin.errors import SiteError
 from sparse_plugin.network.sites import (
     CHILD,
@@ -52,6 +52,7 @@ class FirstPass:
 
     def __init__(self, sites: tuple[Site, ...], d1s: tuple[str, ...], guessed: bool, heads: Collection[str]) -> None:
         self.sites, self.d1s, self.guessed, self.heads = sites, d1s, guessed, frozenset(heads)
+        self.scores = False  # whether it is a discriminator's, which makes no image
         self.done = False
         self.compiled = False  # whether a site ran in a graph of its own while the generator ran as it is written
         self.unread = False  # whether D1 consumed what has no values yet: a meta or fake tensor, or one being recorded
@@ -79,7 +80,7 @@ class FirstPass:
         """torch.compile has followed the call to its end. Plain loops: it follows these lines, too."""
         ran, self.traced = self.traced, None
         image = None if ran is None else image_of(output)
-        if ran is None or image is None:
+        if ran is None or (image is None and not self.scores):
             return
         for site in self.sites:
             count = sum([path == site.path for path, _ in ran])
@@ -92,7 +93,7 @@ class FirstPass:
                     last, after = size, ""
                 elif size == last and not inside(d1, path):
                     after = path
-            if last is not None and not self._makes(last, image.shape):
+            if last is not None and image is not None and not self._makes(last, image.shape):
                 raise self._wrong_image(d1, last, image.shape)
             if after and self.guessed:
                 raise self._wrong_last(d1, after)
@@ -224,7 +225,7 @@ class Watch(capture.Unscriptable):
             consumed = args[0] if hook.site.side == "input" else output
             if not capture.readable(consumed):
                 self.first.unread = True
-            elif not (constraint := hook.acting(module)).holds(consumed):
+            elif not (constraint := hook.acting(module)).holds(as_needles(consumed)):
                 raise self._broken(constraint, hook, self.hooks[place + 1 :], module)
         self.first.see(self.path, module, output)
 
@@ -258,6 +259,8 @@ def watch(generator: nn.Module, hooks: list[SiteHook], known_by: KnownBy) -> Fir
     makers = dict.fromkeys(hook.site for hook in hooks if not hook.aside)
     d1s = () if known_by == "hand" else tuple(convolution(generator, site) for site in makers)
     first = FirstPass(sites, d1s, known_by == "guess", _heads(generator, sites))
+    first.scores = any(hook.role == "discriminator" for hook in hooks)
+    first.heads = frozenset() if first.scores else first.heads  # of a discriminator all are used
     at: dict[str, list[SiteHook]] = {}
     for hook in hooks:
         at.setdefault(hook.site.path, []).append(hook)

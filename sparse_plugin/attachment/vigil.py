@@ -69,6 +69,10 @@ class Vigil:
         if not self.first.done:
             self.first.begin()
 
+    def network(self) -> nn.Module | None:
+        """The one at work, where it is known."""
+        return None if self.root is None else self.root()
+
     def passed(self) -> None:
         """The running forward of this thread went through a site."""
         self.met = True
@@ -86,10 +90,17 @@ class Vigil:
         if first:
             self.first.compiled = now is not None and not now.passed and hooks.compiled(now.generator)
             self.first.end(output)
+        heads = self.heads
+        if self.plan.role == "discriminator":
+            if now is not None and not now.passed and not first and not hooks.compiled(now.generator):
+                raise SiteError(
+                    f"{type(now.generator).__name__} returned without going through {heads.where(now.generator)}, so that nothing was "
+                    f"regularized. Name what every call of it goes through, as in {advice.sites()}"
+                )
+            return
         images = images_of(output)
         if now is None or not images:
             return
-        heads = self.heads
         if not now.passed and not first and not hooks.compiled(now.generator):
             raise SiteError(
                 f"{type(now.generator).__name__} made an image without going through {heads.where(now.generator)}: another "

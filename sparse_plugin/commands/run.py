@@ -18,6 +18,7 @@ from sparse_plugin.commands.options import config_of, config_options
     metavar="MODULE:CLASS",
     help='The generator\'s class in a host that is not known, as in "__main__:Generator".',
 )
+@click.option("--discriminator", metavar="MODULE:CLASS", help="The discriminator's, where sparse.role is discriminator.")
 @click.option(
     "--host",
     cls=DerivedOption,
@@ -28,7 +29,7 @@ from sparse_plugin.commands.options import config_of, config_options
     "--run-dir", metavar="DIR", help="Where measurements are logged.  [default: the host's, else sparse_runs/<time>]"
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def run(command: tuple[str, ...], generator: str | None, host: str | None, run_dir: str | None, **options: Any) -> None:
+def run(command: tuple[str, ...], run_dir: str | None, host: str | None, **options: Any) -> None:
     """Run a script that does not know of the plugin, with the plugin on.
 
     \b
@@ -38,5 +39,5 @@ def run(command: tuple[str, ...], generator: str | None, host: str | None, run_d
     """
     from sparse_plugin.hosts.launch import run_command
 
-    config = config_of(**options, generator=generator, host=host, run_dir=run_dir)
+    config = config_of(**options, host=host, run_dir=run_dir)
     sys.exit(run_command(command, config))

@@ -52,7 +52,7 @@ class Outcome:
     def method(self) -> str:
         """The regularizer's name, or "vanilla"."""
         sparse = self.config.sparse
-        return "vanilla" if sparse is None else SparsityConfig.from_mapping(sparse).name
+        return "vanilla" if sparse is None else SparsityConfig.from_mapping(sparse).title
 
     @property
     def label(self) -> str:

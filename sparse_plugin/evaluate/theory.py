@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.errors import ConfigError
+from sparse_plugin.support import advice
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,7 +58,7 @@ def _of_run(target: str, samples: int, seed: int, device: str | None) -> Theory:
     if trained is None:
         raise ConfigError(
             f"{target} is neither the directory nor a checkpoint of a run of `train`; name one, or, of another codebase's checkpoint, the "
-            'class of its generator, as in --generator "package.module:Generator"'
+            f"class of its generator, as in {advice.setting('generator', 'package.module:Generator')}"
         )
     return of_trained(trained, samples, seed)
 

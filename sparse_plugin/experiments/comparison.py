@@ -113,7 +113,7 @@ def control_of(sparse: dict[str, Any] | None) -> str | None:
     if sparse is None:
         return None
     config = SparsityConfig.from_mapping(sparse)
-    control = Method(config.name, config).control
+    control = Method(config.title, config).control
     return None if control is None else control.label
 
 

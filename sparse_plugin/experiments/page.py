@@ -12,6 +12,7 @@ from sparse_plugin.experiments.comparison import Compared, RunGroup, control_of,
 from sparse_plugin.experiments.paper import TABLES
 from sparse_plugin.experiments.records import Record
 from sparse_plugin.experiments.statistics import Change
+from sparse_plugin.runs.appearance import method_of
 from sparse_plugin.runs.methods import VANILLA
 
 RULE = (
@@ -106,7 +107,7 @@ def _spread(values: Sequence[float]) -> str:
 
 def _papers(group: RunGroup, method: str) -> float | None:
     """The paper's change of FID against its vanilla, in per cent; None where it has none, and for a control."""
-    config, (name, _, settings) = group.config, method.partition("-")
+    config, name, settings = group.config, method_of(method), method.partition("-")[2]
     if name == "ml_csc" and settings == "k=1.0":
         return None
     for table in TABLES.values():

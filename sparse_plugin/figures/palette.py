@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.runs.appearance import of
+from sparse_plugin.runs.appearance import method_of, of
 
 # Distinct to all kinds of colour vision (Okabe and Ito), as those of the built-in regularizers are.
 FURTHER = ("#CC79A7", "#F0E442", "#000000")
@@ -23,7 +23,7 @@ def colours(labels: Iterable[str]) -> dict[str, str]:
     counts: dict[str, int] = {}
     further = iter(FURTHER * 20)
     for label in labels:
-        name = label.partition("-")[0]
+        name = method_of(label)
         if name not in bases:
             bases[name] = of(name).colour or next(further)
         if not is_color_like(bases[name]):

@@ -62,6 +62,14 @@ class ResNetGenerator(nn.Module):
         return self.squash(self.synthesis(F.relu(self.norm(h), inplace=True)))
 
 
+class SumPool(nn.Module):
+    """The sum over positions: what a discriminator's linear head and its label embedding both read."""
+
+    def forward(self, h: Tensor) -> Tensor:
+        """h: (N, C, H, W). Returns (N, C)."""
+        return h.sum((2, 3))
+
+
 class ResNetDiscriminator(nn.Module):
     """Residual blocks, ReLU, the sum over positions, one logit; plus, with classes, the projection <embedding(label), h>.
 
@@ -89,6 +97,7 @@ class ResNetDiscriminator(nn.Module):
         )
         self.attend = attend
         self.attention = nn.Identity() if attend is None else Attention(channels[attend + 1], layers)
+        self.rectify, self.pool = nn.ReLU(), SumPool()
         self.linear = layers.linear(channels[-1], 1)
         self.embedding = layers.embedding(classes, channels[-1]) if classes else None
 
@@ -99,11 +108,12 @@ class ResNetDiscriminator(nn.Module):
             h = block(h)
             if index == self.attend:
                 h = self.attention(h)
-        return F.relu(h)
+        rectified: Tensor = self.rectify(h)
+        return rectified
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """images: (N, 3, H, W); labels: (N,), where there are classes. Returns logits (N,)."""
-        h = self.features(images).sum((2, 3))
+        h = self.pool(self.features(images))
         logits: Tensor = self.linear(h)[:, 0]
         return logits if self.embedding is None else logits + (self.embedding(labels) * h).sum(1)
 

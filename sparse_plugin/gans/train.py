@@ -99,7 +99,7 @@ def train_run(
     if not 0 < goal <= numbers["steps"]:
         raise ConfigError(f"the run is to stop after step {goal}, and has {numbers['steps']} steps; give one of them")
     sparse = attachable(sparse, "train", arch)
-    check_length(sparse, numbers["steps"])
+    check_length(sparse, numbers["steps"], chosen.discriminator_steps)
     images: ImageSet
     if data is None or isinstance(data, (str, Path, Source)):
         images = load(data, size=size, fraction=fraction, seed=seed)
@@ -198,8 +198,11 @@ def _in_range(numbers: Mapping[str, int], width: float, fraction: float, precisi
 
 def _identity(sparse: SparsityConfig) -> dict[str, Any]:
     """What of a config decides the result of a run."""
-    aside = ("run_dir", "measure_every", "host", "generator", "accumulation")
-    return {name: value for name, value in sparse.flat().items() if name not in aside}
+    aside = ("run_dir", "measure_every", "host", "generator", "discriminator", "accumulation")
+    found = {name: value for name, value in sparse.flat().items() if name not in (*aside, "beside")}
+    for other in sparse.parts()[1:]:
+        found["beside"] = _identity(other)
+    return found
 
 
 def _train(
@@ -218,7 +221,7 @@ def _train(
     if group.first:
         tell(trainer.precision, group.device)
         checkpoints.clean(directory.checkpoints)
-        directory.trim(start)
+        directory.trim(start, trainer.updates_of("discriminator"))
         report = TrainingReport(directory, trainer.recipe.title, start, goal, trainer.batches.batch)
         report.say(f"{directory.path}: {trainer}, from step {start} of {trainer.steps}")
     with report or nullcontext():

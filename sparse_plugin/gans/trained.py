@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sparse_plugin.attachment.attach import attach
 from sparse_plugin.attachment.handle import Attachment
-from sparse_plugin.config import SparsityConfig
+from sparse_plugin.config import SparsityConfig, section_of
 from sparse_plugin.data.images import to_uint8
 from sparse_plugin.errors import CheckpointError, ConfigError, shown
 from sparse_plugin.gans.gan import build, gan
@@ -124,10 +124,10 @@ def load_trained(run_dir: str | Path, step: int | None = None, device: str | Non
     with understood(directory.path / CONFIG, "name another directory"):
         recipe = read_recipe(config.recipe)
         generator = build(recipe, config.width, config.classes).generator.to(on)
-    if config.sparse is not None:
+    if (attached := section_of(config.sparse, "generator")) is not None:
         labels = torch.zeros(2, dtype=torch.int64, device=on) if config.classes else None
         example = (torch.zeros(2, recipe.z, device=on), labels)
-        attach(generator, SparsityConfig.from_data(config.sparse, str(run_dir)), example_input=example)
+        attach(generator, SparsityConfig.from_data(attached, str(run_dir)), example_input=example)
     name = "generator_average" if recipe.ema else "generator"
     _, tensors = checkpoints.load(directory.checkpoints, step, (name,))
     fill(generator, tensors[name], name)

@@ -68,21 +68,23 @@ class Trainer:
         made = build(recipe, config.width, self.classes)
         generator = made.generator.to(group.device)
         # Before the optimizer is made, which is to train what is inserted; before the average, which is to keep it.
-        self.attachment = None if sparse is None else self._attach(generator, sparse, directory)
+        self.attachments: dict[Role, Attachment] = {}
+        for part in [] if sparse is None else sparse.parts():
+            self._attach(generator if part.role == "generator" else self._discriminator(made), part, directory)
         self.networks: dict[Role, TrainedNetwork] = {
             role: self._trained(generator if role == "generator" else module.to(group.device), rate)
             for role, module, rate in self._updated(made)
         }
         self.average = copy.deepcopy(generator).requires_grad_(False) if recipe.ema else None
         self.terms: dict[str, Tensor] = {}
-        self._measured: list[Measurement] = []
+        self._measured: dict[Role, list[Measurement]] = {}
         self._broken = torch.full((), -1, device=group.device)  # the first step with a loss that is not finite
 
     def __str__(self) -> str:
         sizes = (
             f"{role} of {sum(p.numel() for p in network.module.parameters()):,}" for role, network in self.networks.items()
         )
-        attached = f", {self.attachment}" if self.attachment else ""
+        attached = "".join(f", {attachment}" for attachment in self.attachments.values())
         return f"{self.recipe.title}, {', '.join(sizes)} parameters{attached}, on {self.group.device}"
 
     def _updated(self, made: Networks) -> Iterator[tuple[Role, nn.Module, float]]:
@@ -102,15 +104,29 @@ class Trainer:
                     "from `networks`, or derive an objective that leaves it out of `updates`"
                 )
 
-    def _attach(self, generator: nn.Module, sparse: SparsityConfig, directory: RunDirectory) -> Attachment:
-        z, labels = self._example(2)
+    def _discriminator(self, made: Networks) -> nn.Module:
+        """The discriminator. Raises ConfigError where there is none."""
+        if made.discriminator is None or next(made.discriminator.parameters(), None) is None:
+            raise ConfigError(f"role is discriminator, and {self.recipe.arch} has none; leave it out")
+        return made.discriminator.to(self.group.device)
+
+    @property
+    def attachment(self) -> Attachment | None:
+        """What is attached to the generator."""
+        return self.attachments.get("generator")
+
+    def _attach(self, network: nn.Module, sparse: SparsityConfig, directory: RunDirectory) -> None:
+        example, labels = self._example(2)
+        if sparse.role == "discriminator":
+            source = torch.Generator().manual_seed(key("example", self.seed))
+            example = torch.randn(2, 3, self.recipe.size, self.recipe.size, generator=source).to(self.group.device)
         plan = replace(
             Plan.of(sparse),
             delivery=sparse.delivery or "loss",  # exact under scaling, accumulation and data parallelism
             accumulation=self.accumulation,
             run_dir=str(directory.path) if self.group.first else None,
         )
-        return regularize(generator, plan, example_input=(z, labels))
+        self.attachments[sparse.role] = regularize(network, plan, example_input=(example, labels))
 
     def _example(self, count: int) -> tuple[Tensor, Tensor | None]:
         """Inputs of G that are the same in all processes and at all times, every class in turn."""
@@ -124,6 +140,10 @@ class Trainer:
         optimizer = torch.optim.Adam(module.parameters(), rate, recipe.betas, recipe.eps, decay, fused=True)
         scaler = torch.amp.GradScaler(self.group.device.type, enabled=self.dtype is torch.float16)
         return TrainedNetwork(module, self.group.wrap(module), rate, optimizer, scaler)
+
+    def updates_of(self, role: Role) -> int:
+        """The updates of a network in one step."""
+        return sum(update.role == role for update in self.objective.updates)
 
     def train_step(self, step: int) -> None:
         """One update of G and those of the others that belong to it. step: how many were taken before."""
@@ -149,9 +169,9 @@ class Trainer:
             with self.group.averaging(network.wrapped, part + 1 == self.accumulation):
                 with torch.autocast(self.group.device.type, self.dtype, enabled=self.dtype is not torch.float32):
                     terms = self.objective.terms(role, networks, real, step / self.steps)
-                if role == "generator" and self._penalized:
-                    assert self.attachment is not None
-                    terms["sparsity"] = self.attachment.penalty()
+                if (penalized := self._penalized(role)) is not None:
+                    # Of a discriminator, that of all images which its loss judges: not of those at which its slope is penalized.
+                    terms["sparsity"] = penalized.penalty(None if role == "generator" else next(iter(terms.values())))
                 total = torch.stack(list(terms.values())).sum()
                 network.scaler.scale(total / self.accumulation).backward()  # type: ignore[no-untyped-call]
             self.terms.update({f"{role}/{name}": term.detach() for name, term in terms.items()})
@@ -159,11 +179,10 @@ class Trainer:
         network.scaler.step(network.optimizer)
         network.scaler.update()
 
-    @property
-    def _penalized(self) -> bool:
-        """Whether a penalty is to be added to G's loss; with delivery "gradient" it adds itself."""
-        at = self.attachment
-        return at is not None and at.delivery == "loss" and penalizes(at.regularizer)
+    def _penalized(self, role: Role) -> Attachment | None:
+        """What has a penalty that is to be added to the loss of role; with delivery "gradient" it adds itself."""
+        at = self.attachments.get(role)
+        return at if at is not None and at.delivery == "loss" and penalizes(at.regularizer) else None
 
     def _for_update(self, role: Role) -> Networks:
         """The networks for an update of role: it wrapped, the others' weights without gradients."""
@@ -177,12 +196,14 @@ class Trainer:
         """The latest terms by "role/name", the learning rate, and the measurements of Γ since the last call, if any."""
         values = {name: float(term) for name, term in self.terms.items()}
         values["rate"] = self.networks["generator"].optimizer.param_groups[0]["lr"]
-        recorder = self.attachment.recorder if self.attachment else None
-        latest = recorder.latest if recorder else []
-        fresh, self._measured = ([] if latest is self._measured else latest), latest
-        for measured in fresh:
-            values[f"sparsity_{measured.level}"] = measured.sparsity
-            values[f"sparsity_before_{measured.level}"] = measured.sparsity_before
+        for role, attachment in self.attachments.items():
+            latest = attachment.recorder.latest if attachment.recorder else []
+            fresh = [] if latest is self._measured.get(role) else latest
+            self._measured[role] = latest
+            network = "" if role == "generator" else f"{role}/"
+            for measured in fresh:
+                values[f"{network}sparsity_{measured.level}"] = measured.sparsity
+                values[f"{network}sparsity_before_{measured.level}"] = measured.sparsity_before
         return values
 
     def check_losses(self, directory: RunDirectory) -> None:
@@ -227,8 +248,9 @@ class Trainer:
                 network.scaler.load_state_dict(more["scalers"][role])
             if self.average is not None:
                 trained.fill(self.average, tensors["generator_average"], "generator_average")
-        for _, _, hook in hooks.find(self.networks["generator"].module, hooks.SiteHook):
-            hook.state.steps = step  # by which measurements are numbered
+        for role in self.attachments:
+            for _, _, hook in hooks.find(self.networks[role].module, hooks.SiteHook):
+                hook.state.steps = step * self.updates_of(role)  # by which measurements are numbered
 
 
 def _left(directory: RunDirectory) -> str:

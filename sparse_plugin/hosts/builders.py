@@ -32,10 +32,11 @@ class Builders:
     host is None where none is known.
     """
 
-    def __init__(self, patches: Patches, built: Callable[[nn.Module, Host | None], None]) -> None:
+    def __init__(self, patches: Patches, built: Callable[[nn.Module, Host | None], None], key: str = "generator") -> None:
         self._patches = patches
         self._built = built
         self._loaders = Loaders(patches)
+        self._key = key  # of the config, by which a class is named
         self._watched: weakref.WeakKeyDictionary[type, Host | None] = weakref.WeakKeyDictionary()
 
     def attach_instances_of(self, spec: str, host: Host | None) -> None:
@@ -82,8 +83,8 @@ class Builders:
             generator = wrapped(*args, **kwargs)
             if not isinstance(generator, nn.Module):
                 raise ConfigError(
-                    f"{wrapped.__module__}:{wrapped.__qualname__} returns {shown(generator)}, and no generator; name the "
-                    f"generator's class with {advice.setting('generator', 'module:Class')}"
+                    f"{wrapped.__module__}:{wrapped.__qualname__} returns {shown(generator)}, and no {self._key}; name the "
+                    f"{self._key}'s class with {advice.setting(self._key, 'module:Class')}"
                 )
             self._built(generator, host)
             return generator

@@ -15,6 +15,7 @@ from sparse_plugin.hosts import current
 from sparse_plugin.hosts.environment import default_run_dir, environment, set_environment
 from sparse_plugin.hosts.host import HOSTS
 from sparse_plugin.hosts.journal import verdict
+from sparse_plugin.hosts.request import check_networks
 from sparse_plugin.hosts.session import Session
 from sparse_plugin.support import advice
 from sparse_plugin.support.console import say
@@ -37,6 +38,7 @@ def enable(
     on already.
     """
     config = _config(host, regularizer, config, settings)
+    check_networks(config)
     made = config.build()
     if config.host is not None:
         HOSTS.get(config.host)

@@ -10,12 +10,14 @@ from dataclasses import replace
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from sparse_plugin.errors import CheckpointError
+from sparse_plugin.config import Role, SparsityConfig
+from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.hosts.host import Host
 from sparse_plugin.hosts.instances import handed_on, named
 from sparse_plugin.hosts.reporting import Reporter
 from sparse_plugin.hosts.request import Request
 from sparse_plugin.hosts.undo import Undo
+from sparse_plugin.support import advice
 from sparse_plugin.support.console import say
 
 if TYPE_CHECKING:
@@ -33,28 +35,53 @@ class Generators:
         self._request = request
         self._reporter = reporter
         self._undo = undo
+        self._discriminator = False  # whether one was built
         self._hosts: weakref.WeakKeyDictionary[nn.Module, Host | None] = weakref.WeakKeyDictionary()
 
     def __contains__(self, generator: nn.Module) -> bool:
         return generator in self._hosts
 
-    def built(self, generator: nn.Module, host: Host | None) -> None:
-        """A generator was built, maybe by a function that wrapped it: attach, unless it holds one that is attached already."""
+    def discriminator_built(self, discriminator: nn.Module, host: Host | None) -> None:
+        """A discriminator was built: attach where one is asked for."""
+        self.built(discriminator, host, "discriminator")
+
+    def expect_discriminator(self, optimizers: Any) -> None:
+        """Refuse the first step of an optimizer where no discriminator was built by then. optimizers: torch's module of them."""
+
+        def refuse(*step: Any) -> None:
+            handle.remove()
+            if not self._discriminator and self._request.active:
+                raise ConfigError(
+                    "role is discriminator, and none that a host patch knows was built before training began, so that nothing would be "
+                    f"regularized; name its class with {advice.setting('discriminator', 'module:Class')}, "
+                    '"__main__:Class" where the script defines it'
+                )
+
+        handle = optimizers.register_optimizer_step_pre_hook(refuse)
+        self._undo.append(handle.remove)
+
+    def built(self, generator: nn.Module, host: Host | None, role: Role = "generator") -> None:
+        """A network was built, maybe by a function that wrapped it: attach, unless it holds one that is attached already."""
         from sparse_plugin.attachment.handle import Attachment
         from sparse_plugin.hosts import waiting
         from sparse_plugin.network.wrappers import unwrapped
 
+        config = self._request.config
         if not self._request.active or Attachment.of(generator) is not None:
             return
+        if config.regularizer is not None and role not in config.roles:
+            return  # the other network alone is asked for
         inner = unwrapped(generator)
-        if host is not None and not self._asked_for(inner):
+        if host is not None and role == "generator" and not self._asked_for(inner):
             return
         self._hosts[inner] = host
-        if self._request.config.regularizer is None or not self._request.config.enabled:
-            waiting.watch(inner)
-            self._reporter.waiting(inner)
+        self._discriminator = self._discriminator or role == "discriminator"
+        if config.regularizer is None or not config.enabled:
+            if role == "generator" or config.discriminator is not None:
+                waiting.watch(inner)
+                self._reporter.waiting(inner)
             return
-        self._attach(generator)
+        self._attach(generator, config.for_role(role))
 
     def _asked_for(self, generator: nn.Module) -> bool:
         """Whether generator, of a host's class, is of the class that was named, where one was: another is none of it."""
@@ -78,9 +105,13 @@ class Generators:
                 f"this checkpoint was trained with {sentence(dict(settings))} and the plugin is disabled; run with it enabled, "
                 "or take it out of the checkpoint with `sparse-plugin strip`"
             )
-        self._request.adopt(settings)
-        say(f"the checkpoint was trained with {self._request.config.build()}, which is attached again")
-        return self._attach(generator, loading=True)
+        if settings.get("role", "generator") == "generator":
+            self._request.adopt(settings)
+            config = self._request.config
+        else:
+            config = SparsityConfig.from_data(settings, "the checkpoint")
+        say(f"the checkpoint was trained with {config.build()}, which is attached again")
+        return self._attach(generator, config, loading=True)
 
     def attachments(self) -> list[Attachment]:
         """Of those that are alive."""
@@ -95,17 +126,18 @@ class Generators:
         handle.log_to(config.run_dir or host_dir, chosen, config.log)
         self._reporter.logging(handle)
 
-    def _attach(self, generator: nn.Module, loading: bool = False) -> Attachment:
+    def _attach(self, generator: nn.Module, config: SparsityConfig | None, loading: bool = False) -> Attachment:
         from sparse_plugin.attachment.attach import regularize
         from sparse_plugin.attachment.plan import Plan
         from sparse_plugin.network.wrappers import unwrapped
 
         self._listen()
-        config, host = self._request.config, self._hosts.get(unwrapped(generator))
+        assert config is not None  # as what is not asked for is not attached
+        host = self._hosts.get(unwrapped(generator))
         plan = Plan.of(config)
-        if config.delivery is None and host is not None and host.knows_loss:
+        if config.delivery is None and plan.role == "generator" and host is not None and host.knows_loss:
             plan = replace(plan, delivery="loss")
-        if host is not None and not plan.sites and not loading and host.dense(unwrapped(generator)):
+        if host is not None and plan.role == "generator" and not plan.sites and not loading and host.dense(unwrapped(generator)):
             plan = replace(plan, regularizer=plan.regularizer.of_dense())
             self._reporter.dense(unwrapped(generator), plan.regularizer)
         handle = regularize(generator, plan)  # as it was built: sites may be named by its paths
@@ -137,7 +169,7 @@ class Generators:
 
         handle, host = Attachment(generator), self._hosts[generator]
         for _, _, hook in hooks.find(generator, PenaltyHook):
-            hook.state.loss_is_known = host is not None and host.knows_loss
+            hook.state.loss_is_known = hook.role == "generator" and host is not None and host.knows_loss
         if handle.recorder is None and self._request.default_run_dir:
             every = self._request.config.measure_every
             handle.log_to(

@@ -39,6 +39,9 @@ class Patcher(Protocol):
     def attach_instances_of(self, spec: str, host: Host | None) -> None:
         """Attach to every instance of the class "module:Class"."""
 
+    def attach_discriminators_of(self, spec: str, host: Host | None) -> None:
+        """The same of a discriminator's class, for those who ask for `role: discriminator`."""
+
     def after_factory(self, host: Host | None) -> Callable[..., Any]:
         """A wrapt wrapper around a function that returns a generator."""
 
@@ -74,6 +77,7 @@ class Host:
 
     generators: `"package.module:Class"`; instances of these classes and of classes derived from them are attached as soon
     as they are built, before an optimizer, an EMA copy or a parallel wrapper sees them.
+    discriminators: the same of its discriminators, which are attached where somebody asks for `role: discriminator`.
     factories: `"package.module:function"` that return a generator of a class that is not the host's own.
     losses: `"package.module:function"` or `"package.module:Class.method"` that return the generator's loss; a penalty is
     added to what they return, so that loss scaling, accumulation and logging see it. As a mapping, with the share of the
@@ -98,8 +102,9 @@ class Host:
         marks: Sequence[str] = (),
         sources: Sequence[Revision] = (),
         switch: str = "",
+        discriminators: Sequence[str] = (),
     ) -> None:
-        for given in (generators, factories, losses, marks, sources):
+        for given in (generators, factories, losses, marks, sources, discriminators):
             if isinstance(given, str) or not isinstance(given, (Sequence, Mapping)):
                 raise ConfigError(
                     f'host {shown(name)} is given {shown(given)}; give a list, as in ["package.module:Class"]'
@@ -107,6 +112,7 @@ class Host:
         self.name = name
         self.generators = tuple(generators)
         self.factories = tuple(factories)
+        self.discriminators = tuple(discriminators)
         self.losses = dict(losses) if isinstance(losses, Mapping) else dict.fromkeys(losses, 1.0)
         self.marks = tuple(marks)
         self.sources = tuple(sources)
@@ -185,6 +191,8 @@ class Host:
             self.wrap(session, spec, session.after_factory(self))
         if not session.config.enabled:
             return
+        for spec in self.discriminators:
+            session.attach_discriminators_of(spec, self)
         self.patch(session)
         for spec, share in self.losses.items():
             self.wrap(session, spec, session.add_penalty(share))

@@ -112,6 +112,13 @@ def verdict(events: Sequence[Mapping[str, str]], config: SparsityConfig) -> tupl
     of = {kind: text for event in reversed(events) for kind, text in event.items()}  # the first of each kind
     if "off" in of or not config.enabled:
         return unlogged(events), False
+    there = {event.get("network") for event in events}
+    missing = [role for role in config.roles if role not in there]
+    if missing and "attached" in of:
+        return (
+            f"NOTHING WAS ATTACHED TO A {missing[0].upper()}: {of['attached']}, and no {missing[0]} that a host patch knows or that was "
+            f"named was built; name its class with {advice.setting(missing[0], 'module:Class')}"
+        ), True
     if "effective" in of:
         acted = {event.get("acted") for event in events}
         idle = dict.fromkeys(name for event in events if (name := event.get("part")) is not None and name not in acted)
@@ -147,9 +154,11 @@ def verdict(events: Sequence[Mapping[str, str]], config: SparsityConfig) -> tupl
             "was started with -I, -E or -S or another PYTHONPATH, which keep the plugin out; it comes in by PYTHONPATH"
         ), True
     hosts = ", ".join(HOSTS.all()) or "none"
+    role = next(iter(config.roles), "generator")
+    named = next((spec for part in config.parts() if (spec := getattr(part, role)) is not None), None)
     return (
-        f"NOTHING WAS ATTACHED: no generator of a known host ({hosts}) was built"
-        + (f", nor one of class {config.generator}" if config.generator else "")
-        + f"; name the class with {advice.setting('generator', 'module:Class')} "
+        f"NOTHING WAS ATTACHED: no {role} of a known host ({hosts}) was built"
+        + (f", nor one of class {named}" if named else "")
+        + f"; name the class with {advice.setting(role, 'module:Class')} "
         '("__main__:Class" where the script defines it)'
     ), True

@@ -16,6 +16,7 @@ from sparse_plugin.hosts.command import checked, not_started
 from sparse_plugin.hosts.environment import default_run_dir, environment
 from sparse_plugin.hosts.host import identify
 from sparse_plugin.hosts.journal import STATUS, gathered, gathering, verdict
+from sparse_plugin.hosts.request import check_networks
 from sparse_plugin.hosts.supervise import die_of, supervise
 from sparse_plugin.support.console import say
 
@@ -30,6 +31,7 @@ def run_command(command: Sequence[str], config: SparsityConfig) -> int:
     interpreter that runs this. A command that dies of a signal takes this process along. Raises ConfigError for a command,
     a script, settings or a host's source that are not valid, before anything runs.
     """
+    check_networks(config)
     regularizer = None if config.regularizer is None else config.build()
     _check_outer(config)
     command = checked(command)
@@ -60,7 +62,8 @@ def _check_outer(config: SparsityConfig) -> None:
     outer = SparsityConfig.from_environment() if STATUS in os.environ else None
     if outer is None or outer.regularizer is None or not outer.enabled:
         return
-    if (outer.regularizer, outer.settings) != (config.regularizer, config.settings) or not config.enabled:
+    same = [(each.regularizer, each.settings, each.role, each.beside) for each in (outer, config)]
+    if same[0] != same[1] or not config.enabled:
         asked = config.build() if config.enabled else "nothing, by enabled: false"
         raise ConfigError(
             f"this runs inside another `sparse-plugin run`, which was asked for {outer.build()}, and is asked for {asked}; "

@@ -32,7 +32,7 @@ class Loss:
         found = self._generators.attachments()
         if isinstance(instance, torch.nn.Module) and instance in self._generators:
             found = [handle for handle in found if handle.generator is instance]
-        mine = [handle for handle in found if penalizes(handle.regularizer) and handle.delivery == "loss"]
+        mine = [handle for handle in found if handle.role == "generator" and penalizes(handle.regularizer) and handle.delivery == "loss"]
         # A function's loss belongs to the generators that have just run; EMA twins were built too, and did not.
         whole = loss
         for handle in [h for h in mine if h.pending] or mine:

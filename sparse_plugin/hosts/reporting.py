@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from sparse_plugin.registry.base import Regularizer
 
 
+def acting(name: str, role: str) -> str:
+    """A regularizer, and the network that it acts on unless that is a generator."""
+    return name if role == "generator" else f"{name}@{role}"
+
+
 class Reporter:
     """Says once what was attached where; the journal has it as often as it happened."""
 
@@ -32,11 +37,12 @@ class Reporter:
         """A generator has a regularizer, though Γ may be looked for in its first call only."""
         for part in parts_of(handle.regularizer):
             if not penalizes(part):
-                self._journal.note("part", part.name)
+                self._journal.note("part", acting(part.name, handle.role))
         if penalizes(handle.regularizer):
             self._journal.note("penalty", str(handle.regularizer))
         if (auto := handle.regularizer.automatic) is not None:
             self._journal.note("auto", str(auto.measure))
+        self._journal.note("network", handle.role)
         if not handle.sites:
             self._attached(f"{handle.regularizer} waits for the first call of {type(handle.generator).__name__}")
 
@@ -71,12 +77,12 @@ class Reporter:
     def effective(self, hook: Any) -> None:
         """A hook has taken effect."""
         self._journal.note("effective", str(hook.site))
-        self._journal.note("acted", hook.regularizer.name)
+        self._journal.note("acted", acting(hook.regularizer.name, hook.role))
 
     def penalizable(self, hook: Any) -> None:
         """A hook's generator is trained, so that a penalty is due."""
         self._journal.note("penalizable", str(hook.site))
-        self._journal.note("part", hook.regularizer.name)
+        self._journal.note("part", acting(hook.regularizer.name, hook.role))
 
     def trained(self, hook: Any) -> None:
         """An optimizer trains a hook's generator."""

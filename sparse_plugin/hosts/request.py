@@ -7,6 +7,32 @@ from typing import Any
 
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError
+from sparse_plugin.support import advice
+
+
+def discriminator_of(config: SparsityConfig) -> str | None:
+    """The class of discriminators that is named, in whichever section."""
+    return next((part.discriminator for part in config.parts() if part.discriminator is not None), None)
+
+
+def check_networks(config: SparsityConfig) -> None:
+    """Build every regularizer. Raises ConfigError for what is not valid, or has no effect: a discriminator's class where nothing
+    acts on discriminators; a penalty that somebody is to add to a discriminator's loss, which no host patch knows.
+    """
+    for part in config.parts():
+        if part.regularizer is not None:
+            part.build()
+        if part.role == "discriminator" and part.delivery == "loss":
+            raise ConfigError(
+                "delivery is 'loss' and role is discriminator, whose loss no host patch knows; leave it out: the gradient is added in the "
+                "backward pass of its own step"
+            )
+    spec = discriminator_of(config)
+    if spec is not None and config.regularizer is not None and "discriminator" not in config.roles:
+        raise ConfigError(
+            f"the discriminator's class is named, {spec}, and {config.name} acts on the generator; say "
+            f"{advice.setting('role', 'discriminator')} where the discriminator is meant, or give a section of its own for it"
+        )
 
 
 class Request:

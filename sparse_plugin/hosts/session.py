@@ -15,7 +15,7 @@ from sparse_plugin.hosts.journal import Journal
 from sparse_plugin.hosts.loss import Loss
 from sparse_plugin.hosts.patching import Patches
 from sparse_plugin.hosts.reporting import Reporter
-from sparse_plugin.hosts.request import Request
+from sparse_plugin.hosts.request import Request, check_networks, discriminator_of
 from sparse_plugin.hosts.undo import Undo
 from sparse_plugin.support.console import say
 from sparse_plugin.support.user_files import import_named
@@ -34,14 +34,16 @@ class Session:
         self.journal = Journal()
         self.undo = Undo()
         patches = Patches(self.undo)
-        generators = Generators(self.request, Reporter(self.journal), self.undo)
+        generators = self.generators = Generators(self.request, Reporter(self.journal), self.undo)
         builders = Builders(patches, generators.built)
+        others = Builders(patches, generators.discriminator_built, "discriminator")
         loss = Loss(generators)
         # What a `Patcher` offers, by the parts that do it.
         self.wrap = patches.wrap
         self.when_imported = patches.when_imported
         self.attach_instances_of = builders.attach_instances_of
         self.attach_generators = builders.attach_generators
+        self.attach_discriminators_of = others.attach_instances_of
         self.after_factory = builders.after_factory
         self.built = generators.built
         self.from_checkpoint = generators.from_checkpoint
@@ -71,6 +73,11 @@ class Session:
                 hosts = [(config.host, HOSTS.get(config.host))] if config.host else HOSTS.usable()
                 for name, host in hosts:
                     self._install(name, host)
+                check_networks(config)
+                if (spec := discriminator_of(config)) is not None:
+                    self.attach_discriminators_of(spec, None)
+                elif config.enabled and "discriminator" in config.roles:
+                    self.when_imported("torch.optim.optimizer", self.generators.expect_discriminator)
                 if config.generator:
                     self.attach_instances_of(config.generator, None)
                 elif not config.host:

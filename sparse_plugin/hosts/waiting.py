@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
 from sparse_plugin.attachment.child import KEY, decode, kept_at, place, places, sentence
+from sparse_plugin.attachment.loading import Loads
 from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.hosts import current
 from sparse_plugin.support import advice
@@ -35,6 +36,9 @@ class Remember:
         settings = decode(state_dict[prefix + min(keys)])
         handle = now.from_checkpoint(module, settings)
         ours = kept_at(module)
+        if ours == {KEY}:  # whose sites its first call tells, and compares with the checkpoint's
+            Loads()(module, state_dict, prefix)
+            return
         if ours != keys:
             raise CheckpointError(
                 f"this checkpoint was trained with {sentence(settings)} at {places(keys)}, and here it would be attached at "

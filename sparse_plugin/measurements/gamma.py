@@ -22,7 +22,7 @@ class Measurement:
     sparsity level). needle_density: (H, W), the mean share of non-zeros of the needle at each position, 0 to 1 (paper,
     figure 4b). atom_usage: (C,), the share of positions that use each atom, 0 to 1. penalty: its value, or None. settings: those
     of the regularizer that change over training, as they were then. regularizer: its name; of several at one site each has a
-    measurement of what it takes and leaves. measured: what the regularizer itself measures, by name.
+    measurement of what it takes and leaves. measured: what the regularizer itself measures, by name. role: of the network.
     """
 
     site: str
@@ -35,6 +35,7 @@ class Measurement:
     settings: Mapping[str, Any] = field(default_factory=dict)
     regularizer: str = ""
     measured: Mapping[str, float] = field(default_factory=dict)
+    role: str = "generator"
 
     @property
     def never_used(self) -> int:
@@ -50,6 +51,7 @@ class Measurement:
         return {
             "site": self.site,
             "level": self.level,
+            **({} if self.role == "generator" else {"role": self.role}),
             "regularizer": self.regularizer,
             **self.settings,
             "sparsity_before": round(self.sparsity_before, 4),
@@ -76,6 +78,7 @@ class GammaStatistics:
     settings: Mapping[str, Any] = field(default_factory=dict)
     regularizer: str = ""
     measured: Mapping[str, Tensor] = field(default_factory=dict)
+    role: str = "generator"
 
     def read(self) -> Measurement:
         """The numbers; waits for the device."""
@@ -90,6 +93,7 @@ class GammaStatistics:
             self.settings,
             self.regularizer,
             {name: float(value) for name, value in self.measured.items()},
+            self.role,
         )
 
 
@@ -125,6 +129,7 @@ def mean(batches: Sequence[Sequence[Measurement]]) -> list[Measurement]:
                 parts[0].settings,
                 parts[0].regularizer,
                 {name: sum(part.measured[name] for part in parts) / len(parts) for name in parts[0].measured},
+                parts[0].role,
             )
         )
     return found

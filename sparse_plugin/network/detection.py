@@ -174,7 +174,8 @@ def _choose(
     # A module around another candidate owns a kernel by accident; what it makes, the inner one makes.
     ran = tuple(c for c in ran if not any(o is not c and inside(o.path, c.path) for o in ran))
     if not images:
-        return Detection(ran, (), (), "it returned no image, a tensor of shape (N, channels, H, W)")
+        role = advice.setting("role", "discriminator")
+        return Detection(ran, (), (), f"it returned no image, a tensor of shape (N, channels, H, W); of a discriminator say {role}")
     size = tuple(images[0].shape)
     if not ran:
         return Detection(ran, size, (), "no module with a convolution kernel ran, so it has no dictionary")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
-from sparse_plugin.config import SparsityConfig, load_yaml
+from sparse_plugin.config import Role, SparsityConfig, load_yaml
 from sparse_plugin.errors import ConfigError, one_of
 from sparse_plugin.registry import REGULARIZERS
 from sparse_plugin.runs import sparsity
@@ -18,7 +18,9 @@ VANILLA = "vanilla"
 
 @dataclass(frozen=True)
 class Method:
-    """name: "vanilla", or a registered regularizer's, or of several "l1+l0_inf". sparse: what is attached, None for vanilla."""
+    """name: "vanilla", or a registered regularizer's, or of several "l1+l0_inf", with "@discriminator" where it acts there; of both
+    networks "l0_inf&l1@discriminator". sparse: what is attached, None for vanilla.
+    """
 
     name: str
     sparse: SparsityConfig | None
@@ -33,20 +35,14 @@ class Method:
     @property
     def label(self) -> str:
         """The name with the settings, for directories and tables: "l0_inf-k=0.25", or "l0_inf@first-k=0.25" at sites of its own."""
-        if self.sparse is None:
-            return self.name
-        name = "@".join([self.name, *(["+".join(self.sparse.sites).replace("/", "_")] if self.sparse.sites else [])])
-        sections = self.sparse.settings if isinstance(self.sparse.regularizer, list) else {"": self.sparse.settings}
-        settings = (
-            f"{f'{name}.' if name else ''}{key}={_plain(value)}" for name, own in sections.items() for key, value in own.items()
-        )
-        return "-".join((name, *settings))
+        return self.name if self.sparse is None else "&".join(map(_label, self.sparse.parts()))
 
 
 def methods(asked: Iterable[str], arch: str, imports: Iterable[str] = ()) -> list[Method]:
     """The methods that "vanilla", "l0_inf", "l1:weight=0.1" or "l1+l0_inf:l1.weight=0.1:l0_inf.k=0.25" name, for an architecture.
 
-    "l0_inf@first:k=0.25" acts at the input of the module `first` instead of D1's. A name without settings takes its defaults
+    "l0_inf@first:k=0.25" acts at the input of the module `first` instead of D1's, "l0_inf@discriminator:k=0.25" on the discriminator,
+    and "l0_inf:k=0.25&l1@discriminator:weight=0.1" on both networks. A name without settings takes its defaults
     (`sparsity.settings`). Raises ConfigError for a name or a setting that there is not, and for a method that is named twice.
     """
     found = [_method(text, arch, list(imports)) for text in asked]
@@ -71,7 +67,7 @@ def label_of(sparse: dict[str, Any] | None) -> str:
     if sparse is None:
         return VANILLA
     config = SparsityConfig.from_mapping(sparse)
-    return Method(config.name, config).label
+    return Method(config.title, config).label
 
 
 def split(texts: Iterable[str]) -> list[str]:
@@ -91,12 +87,33 @@ def _parts(text: str, mark: str) -> list[str]:
     return parts
 
 
+def _label(sparse: SparsityConfig) -> str:
+    """What acts on one network, with its settings."""
+    sections = sparse.settings if isinstance(sparse.regularizer, list) else {"": sparse.settings}
+    settings = (
+        f"{f'{name}.' if name else ''}{key}={_plain(value)}" for name, own in sections.items() for key, value in own.items()
+    )
+    sites = ["+".join(sparse.sites).replace("/", "_")] if sparse.sites else []
+    return "-".join(("@".join([sparse.title, *sites]), *settings))
+
+
 def _method(text: str, arch: str, imports: list[str]) -> Method:
-    name, *assignments = _parts(text, ":")
-    name, at, site = name.partition("@")
-    if name == VANILLA and not assignments and not at:
-        return Method(name, None)
-    if at and not site:
+    if text == VANILLA:
+        return Method(text, None)
+    parts = [_of_one(part, arch, imports) for part in _parts(text, "&")]
+    if len(parts) > 2 or len({part.role for part in parts}) < len(parts):
+        raise ConfigError(f"the method {text!r} names a network twice; write one part for the generator, and &NAME@discriminator")
+    sparse = parts[0].with_(beside={**parts[1].flat(), "role": parts[1].role}) if len(parts) > 1 else parts[0]
+    return Method(sparse.title, sparse)
+
+
+def _of_one(text: str, arch: str, imports: list[str]) -> SparsityConfig:
+    """What acts on one network."""
+    whole, *assignments = _parts(text, ":")
+    name, at, site = whole.partition("@")
+    role, _, rest = site.partition("@")
+    role, site = (role, rest) if role in get_args(Role) else ("generator", site)
+    if at and not site and role == "generator" and whole.endswith("@"):
         raise ConfigError(f"the method {text!r} names no site behind @; name the module whose input is Γ, or leave out the @")
     names = name.split("+")
     unknown = next((each for each in names if each not in REGULARIZERS.all()), None)
@@ -124,9 +141,9 @@ def _method(text: str, arch: str, imports: list[str]) -> Method:
         if field not in fields:
             raise ConfigError(f"the method {text!r} sets {key}: {one_of('field', field, fields)}")
         (settings.setdefault(owner, {}) if several else settings)[field] = read
-    given = {"regularizer": names if several else name, **settings, "imports": imports, **({"sites": [site]} if site else {})}
-    sparse = SparsityConfig.from_mapping(given, f"the method {text!r}")
-    return Method(sparse.name, sparsity.checked(sparse, arch))  # now: before anything is trained
+    given = {"regularizer": names if several else name, **settings, "imports": imports, "role": role}
+    given |= {"sites": [site]} if site else {}
+    return sparsity.checked(SparsityConfig.from_mapping(given, f"the method {text!r}"), arch)  # now: before anything is trained
 
 
 def _plain(value: Any) -> str:

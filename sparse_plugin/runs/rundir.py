@@ -123,12 +123,16 @@ class RunDirectory:
                 f"{self.path} holds a run of another configuration: {each}; name another directory, or ask for the same"
             )
 
-    def trim(self, step: int) -> None:
-        """Forget what the logs say of later steps, which are about to be taken again."""
+    def trim(self, step: int, discriminator_steps: int = 1) -> None:
+        """Forget what the logs say of later steps, which are about to be taken again.
+
+        discriminator_steps: those of the discriminator, by which what it hands on is logged, to one of the generator.
+        """
+        last = {"discriminator": step * discriminator_steps}
         for name in (LOG, SPARSITY):
             path = self.path / name
             if path.exists():
-                kept = [json.dumps(record) for record in lines(path) if not _after(record, step)]
+                kept = [json.dumps(record) for record in lines(path) if not _after(record, last.get(str(record.get("role")), step))]
                 write(path, "".join(f"{line}\n" for line in kept))
 
     @contextmanager

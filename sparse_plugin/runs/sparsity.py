@@ -21,6 +21,7 @@ MEANINGLESS = {
     "train": {
         "host": "the networks are the command's own, so leave it out",
         "generator": "the networks are the command's own, so leave it out",
+        "discriminator": "the networks are the command's own, so leave it out; role: discriminator regularizes it",
         "accumulation": "give --accumulation, which counts the passes to one update",
         "run_dir": "measurements are logged in the run's directory, so leave it out",
         "log": "a run has sparsity.jsonl, and a TensorBoard folder with them, in its directory, so leave it out",
@@ -28,6 +29,9 @@ MEANINGLESS = {
     "restore": {
         "host": "the network is the command's own, so leave it out",
         "generator": "the network is the command's own, so leave it out",
+        "role": "there is no discriminator, so leave it out",
+        "discriminator": "there is none, so leave it out",
+        "beside": "there is one network, so give one section",
         "accumulation": "an iteration is one pass, so leave it out",
         "run_dir": "what is logged stands beside OUT, so leave it out",
         "log": "what is logged stands beside OUT, so leave it out",
@@ -64,6 +68,11 @@ def attachable(sparse: SparsityConfig | None, command: str, arch: str) -> Sparsi
     """
     if sparse is None:
         return None
+    if sparse.beside and sparse.enabled and command != "restore":
+        first, other = (attachable(part, command, arch) for part in sparse.parts())
+        if first is None or other is None:
+            raise ConfigError("one of two sections names no regularizer; give one in each, or one section alone")
+        return first.with_(beside={**other.flat(), "role": other.role})
     given = sparse.flat()
     for key, instead in MEANINGLESS[command].items():
         if key in given:
@@ -80,10 +89,16 @@ def attachable(sparse: SparsityConfig | None, command: str, arch: str) -> Sparsi
     return checked(sparse, arch)
 
 
-def check_length(sparse: SparsityConfig | None, steps: int) -> None:
-    """Raises ConfigError where a run of so many steps ends before `auto` has measured; warns where it ends within a schedule."""
-    if sparse is None:
-        return
+def check_length(sparse: SparsityConfig | None, steps: int, discriminator_steps: int = 1) -> None:
+    """Raises ConfigError where a run of so many steps ends before `auto` has measured; warns where it ends within a schedule.
+
+    discriminator_steps: those of the discriminator to one of the generator.
+    """
+    for part in [] if sparse is None else sparse.parts():
+        _check_length(part, steps * (discriminator_steps if part.role == "discriminator" else 1))
+
+
+def _check_length(sparse: SparsityConfig, steps: int) -> None:
     made = sparse.build()
     auto = made.automatic
     if auto is not None and auto.measure >= steps:

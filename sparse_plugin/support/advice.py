@@ -24,7 +24,13 @@ Reader = Literal["attach", "enable", "command", "evaluate"]
 _default: Reader = "attach"
 _inside: ContextVar[Reader | None] = ContextVar("reader", default=None)
 
-_FLAGS = {"generator": "--generator", "host": "--host", "regularizer": "--sparse", "run_dir": "--run-dir"}
+_FLAGS = {
+    "generator": "--generator",
+    "discriminator": "--discriminator",
+    "host": "--host",
+    "regularizer": "--sparse",
+    "run_dir": "--run-dir",
+}
 
 
 @constant  # a context variable is more than the Dynamo of torch 2.6 follows

@@ -17,7 +17,7 @@ from sparse_plugin.support.files import content, reason
 VERSION = 1
 
 # What stands under these keys is text, whatever else YAML would take it for: of modules called 1.10 and on there are many.
-_TEXT = ("sites", "imports", "run_dir", "host", "adapter", "generator")
+_TEXT = ("sites", "imports", "run_dir", "host", "adapter", "generator", "discriminator")
 
 
 class _Loader(yaml.SafeLoader):
@@ -54,6 +54,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         if "escape" in line:
             line += "; a path with backslashes stands in single quotes"
         raise ConfigError(f"the config file {path} is malformed: {line}") from None
+    written = _words(text) if not toml else {}
+    whole, written = _joined(whole, path), _joined(written, path)
     if not isinstance(whole, dict) or not isinstance(whole.get("sparse"), dict):
         raise ConfigError(
             f"the config file {path} has no section `sparse:` with keys in it; write one with `regularizer: ...`"
@@ -63,14 +65,29 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ConfigError(
             f"the config file {path} is of version {shown(version)}; this sparse_plugin reads version {VERSION}"
         )
-    section: dict[str, Any] = whole["sparse"] if toml else _as_text(whole["sparse"], _words(text).get("sparse"))
+    section: dict[str, Any] = whole["sparse"] if toml else _as_text(whole["sparse"], written.get("sparse"))
     return located(section, path.parent)
+
+
+def _joined(whole: Any, path: Path) -> Any:
+    """whole with a list of two sections, one a network, as one section that has the other beside it."""
+    sections = whole.get("sparse") if isinstance(whole, dict) else None
+    if not isinstance(sections, list) or not all(isinstance(section, dict) for section in sections):
+        return whole
+    if not 1 <= len(sections) <= 2:
+        raise ConfigError(
+            f"the config file {path} lists {len(sections)} sections under `sparse:`; give one for the generator and one with "
+            "`role: discriminator`"
+        )
+    return {**whole, "sparse": {**sections[0], **({"beside": sections[1]} if len(sections) == 2 else {})}}
 
 
 def located(section: dict[str, Any], folder: str | os.PathLike[str]) -> dict[str, Any]:
     """A section as it stands in a file of folder: files that it imports are looked for there, then in the working folder."""
     named = section.get("imports")
     listed = [named] if isinstance(named, str) else named
+    if isinstance(section.get("beside"), dict):
+        section = {**section, "beside": located(section["beside"], folder)}
     if not isinstance(listed, list):
         return section
     return {**section, "imports": [_located(name, Path(folder)) for name in listed]}
