@@ -286,7 +286,8 @@ class SparsityConfig(BaseModel):
         atoms = next((part for part in parts_of(made) if isinstance(part, AtomPenalty)), None)
         if self.role == "discriminator" and atoms is not None:
             raise ConfigError(
-                f"{atoms} is of the atoms of D1, and a discriminator synthesizes nothing of atoms; give it another regularizer, such as l0_inf"
+                f"{atoms} is of the atoms of D1, and a discriminator synthesizes nothing of atoms; give it another regularizer, such "
+                "as l0_inf"
             )
         regularizer: Regularizer = made
         return regularizer
