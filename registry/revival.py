@@ -14,7 +14,7 @@ from sparse_plugin.support.capture import recording
 if TYPE_CHECKING:
     from torch import Tensor
 
-# No atom is favoured by more: what fits half precision beside what others have.
+# No atom is favoured by more than twice this.
 _MOST = 2.0**14
 # So many atoms are listed in a line.
 _LISTED = 20
@@ -54,7 +54,7 @@ class Revival(Constraint):
 
     @model_validator(mode="after")
     def _check(self) -> Revival:
-        assert self.inner  # looked up now: a wrong name is a wrong setting
+        _ = self.inner  # looked up now: a wrong name is a wrong setting
         return self
 
     @cached_property
@@ -87,9 +87,10 @@ class Revival(Constraint):
             )
         if gamma.device.type == "cpu" and not bool((favour > 0).any()):  # the same, without a device that would be waited for
             return self.inner.project(gamma)
-        # A power of 2: nothing is rounded, and with 1 nothing changes.
-        gain = favour.clamp(min=1).to(gamma.dtype).view(-1, *(1 for _ in gamma.shape[2:]))
-        return self.inner.project(gamma * gain) / gain
+        # A power of 2: nothing is rounded, and with 1 nothing changes. In half precision what is favoured could overflow.
+        wide = gamma.float() if gamma.dtype.itemsize == 2 else gamma
+        gain = favour.clamp(min=1).to(wide.dtype).view(-1, *(1 for _ in gamma.shape[2:]))
+        return (self.inner.project(wide * gain) / gain).to(gamma.dtype)
 
     def holds(self, gamma: Tensor) -> bool:
         """As of the constraint."""
@@ -100,13 +101,14 @@ class Revival(Constraint):
         return self.inner.slack(channels, size)
 
     def notes(self, gamma: Tensor, sparse: Tensor) -> Tensor:
-        """The largest magnitudes of each atom, before and after the projection: (2C,)."""
+        """The largest magnitudes of each atom, before and after the projection: (2C,); 0 where one is not finite, which tells nothing."""
         import torch
 
         def largest(each: Tensor) -> Tensor:
             flat = each.flatten(2) if each.dim() > 2 else each.unsqueeze(2)
             # By position first, and signs apart: several times as fast as an infinity norm on CPUs.
-            return torch.maximum(flat.amax(2), -flat.amin(2)).amax(0).float()
+            found = torch.maximum(flat.amax(2), -flat.amin(2)).amax(0).float()
+            return torch.where(found.isfinite(), found, 0)
 
         return torch.cat([largest(gamma), largest(sparse)])
 

@@ -146,6 +146,23 @@ def test_how_much_is_the_definition():
     assert sum(by > 0 for by in before) + sum(used) < channels  # some have just been let go
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_batch_that_is_not_finite_tells_nothing(bad):
+    """As a forward whose step a GradScaler then skips."""
+    torch.manual_seed(0)
+    made, memory = registry.create("revival", {"k": 1, "steps": 2}), torch.zeros(1 + 3 * 4)
+    gamma = torch.randn(2, 4, 3, 3)
+    gamma[:, 1] /= 1e3
+    broken = gamma.clone()
+    broken[0, :2, 0, 0] = bad
+    out = made.remembering(memory, True).project(gamma)
+    for noted in (made.notes(broken, made.project(broken)), made.notes(gamma, out)):
+        made.stepped(memory, noted, 1)
+    assert memory.isfinite().all() and memory[9:].tolist() == pytest.approx([0, float(memory[10]), 0, 0]) and memory[10] >= 256
+    half = made.remembering(memory, True).project(torch.full((1, 4, 1, 1), 6e4).half())
+    assert half[:, 1].item() == torch.tensor(6e4).half()
+
+
 def test_what_is_zero_by_itself_is_said_and_left(caplog):
     generator = net(dead=True, silent=True)
     attach(generator, "revival", k=2, steps=2)
