@@ -134,7 +134,7 @@ def test_a_package_adds_a_figure(runs, tmp_path, monkeypatch):
     path = make("Names", [str(runs)], tmp_path / "f.png")
     assert np.asarray(Image.open(path).convert("L")).std() > 5
     shown = CliRunner().invoke(cli, ["figure", "--help"]).output
-    assert "4a|4b|A|B|training|psnr|names RUN..." in shown and "  names     how long the names of runs are\n" in shown
+    assert "4a|4b|A|B|training|psnr|theory|names RUN..." in shown and "  names     how long the names of runs are\n" in shown
     assert "figure names from" not in shown and "  4a, B     sparsity level and distance of every method\n" in shown
     with pytest.raises(ConfigError, match="figure 'broken' from their-figures 1 .* must be a Kind object"):
         make("broken", [str(runs)], tmp_path / "g.png")
