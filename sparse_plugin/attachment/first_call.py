@@ -124,7 +124,7 @@ class Guard(capture.Unscriptable):
         if any(call.frame is self.encoding.get(me) for call in calls):
             return None
         call, found = self._traced(generator, module, calls)
-        if math.prod(found.image[-2:]) < call.given:  # as an encoder makes its code
+        if found.image and frames.is_code(math.prod(found.image[-2:]), call.given):
             self.encoding[me] = call.frame
             return None
         if not _may_be_its_image(generator, found.image):

@@ -84,21 +84,28 @@ def _part_call(module: nn.Module, path: str, frame: FrameType, part: str) -> Par
 
 
 def given(module: nn.Module, path: str, inner: FrameType | None = None) -> int:
-    """The pixels of the largest image among the arguments of the running methods around module, from inner on; 0 where the forward of
-    the generator is one of them, whose image may have any size.
+    """The pixels of the largest image among the arguments of the running methods around module, from inner on; 0 where what they make
+    may have any size: the forward of the generator is one of them, or the innermost other is named for making images.
     """
-    found = []
+    found: list[Any] = []
+    methods = 0
     for around, part in _around(module, path, inner):
         code = around.f_code
-        if code.co_name == "forward" and not part:
+        methods += code.co_name != "forward"
+        if (code.co_name == "forward" and not part) or (methods == 1 and _MAKING.match(code.co_name)):
             return 0
         found += [around.f_locals.get(name) for name in code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]]
     return pixels(found)
 
 
+def is_code(made: int, given: int) -> bool:
+    """Whether so many pixels are the code of a given image: an encoder halves its sides at least."""
+    return 4 * made <= given
+
+
 def pixels(values: Any) -> int:
     """Of the largest image in a tree of values; 0 where there is none."""
-    images = [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor) and leaf.dim() >= 4]
+    images = [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor) and leaf.dim() >= 4 and leaf.shape[1] <= 4]
     return max((math.prod(image.shape[-2:]) for image in images), default=0)
 
 

@@ -143,7 +143,7 @@ class FirstPass:
         at = [site.path for site in self.sites]
         if any(path in at for path, _ in ran):
             return True
-        if image is None or image[1] > 4 or math.prod(image[-2:]) < given:
+        if image is None or image[1] > 4 or frames.is_code(math.prod(image[-2:]), given):
             return False
         return any(path == part or inside(path, part) for path in at)
 

@@ -138,7 +138,7 @@ class Vigil:
         if generator is None or made is None or (out_channels(module) or 99) > 4:
             return False
         path = next((path for path, inner in generator.named_modules() if inner is module), None)
-        return path is not None and made < frames.given(module, path)
+        return path is not None and frames.is_code(made, frames.given(module, path))
 
 
 class Begins(capture.Unscriptable):

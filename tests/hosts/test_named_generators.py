@@ -216,11 +216,11 @@ def test_a_wrapped_generator_takes_what_a_checkpoint_was_trained_with(package):
 class Parts(nn.Module):
     """Two convolutions make images, so that only a call tells D1; and hosts call its parts."""
 
-    def __init__(self):
+    def __init__(self, channels=6):
         super().__init__()
         self.mapping = nn.Linear(6, 6)
-        self.decoder = nn.Sequential(nn.Conv2d(6, 8, 3), nn.ReLU(), nn.Conv2d(8, 3, 3))
-        self.preview = nn.Conv2d(6, 3, 1)
+        self.decoder = nn.Sequential(nn.Conv2d(channels, 8, 3), nn.ReLU(), nn.Conv2d(8, 3, 3))
+        self.preview = nn.Conv2d(channels, 3, 1)
 
     def decode(self, z):
         return self.decoder(z)
@@ -229,22 +229,27 @@ class Parts(nn.Module):
         return self.decode(z), self.preview(z)
 
 
-@pytest.mark.parametrize("call", [lambda g, z: g.decode(z), lambda g, z: g.decoder(z), lambda g, z: g.forward(z)])
-def test_parts_that_are_called_say_what_helps(call):
-    z = torch.randn(2, 6, 9, 9)
+def test_a_part_that_nothing_tells_says_what_helps():
     generator = Parts()
     with advice.speaking_to("command"):
         sparse_plugin.attach(generator, "l0_inf", k=2)
         with pytest.raises(SiteError) as told:
-            call(generator, z)
+            generator.preview(torch.randn(2, 6, 9, 9))
     assert '--set "sparse.sites=[decoder.2]" or --set "sparse.sites=[preview]"' in str(told.value)
-    generator = Parts()
-    sparse_plugin.attach(generator, "l0_inf", k=2, sites="decoder.2")
-    seen = []
-    generator.decoder[2].register_forward_hook(lambda m, args, out: seen.append(int((args[0] != 0).sum(1).max())))
-    for _ in range(3):
-        call(generator, z)
-    assert seen == [2, 2, 2]
+
+
+@pytest.mark.parametrize("sites", [(), "decoder.2"])
+@pytest.mark.parametrize("call", [lambda g, z: g.decode(z), lambda g, z: g.decoder(z)], ids=["method", "part"])
+def test_parts_that_are_called(call, sites):
+    """Whose image is a little smaller than what they are given."""
+    for channels in (6, 4):
+        generator = Parts(channels)
+        sparse_plugin.attach(generator, "l0_inf", k=2, sites=sites)
+        seen = []
+        generator.decoder[2].register_forward_hook(lambda m, args, out, seen=seen: seen.append(int((args[0] != 0).sum(1).max())))
+        for _ in range(3):
+            call(generator, torch.randn(2, channels, 9, 9))
+        assert seen == [2, 2, 2]
 
 
 def test_autoencoders_of_diffusers_through_their_decoder():
