@@ -75,8 +75,11 @@ class Deferred(capture.Unscriptable):
         """Regularize what was found, and wait no longer. Returns what watches over it."""
         waiting = _child(generator)
         expected = waiting.places
-        settle(generator)
-        watch = placement.install(generator, chosen, self.plan, known_by, self.is_copy)
+        settle(generator, (Guard, Called))
+        try:
+            watch = placement.install(generator, chosen, self.plan, known_by, self.is_copy)
+        finally:
+            hooks.remove(generator, DEFERRED)  # not before: calls of other threads wait in it for what is being installed
         for _, _, hook in hooks.find(generator, hooks.SiteHook):
             begin_where(waiting, hook.state.child)
         loading.check_places(generator, expected)
@@ -218,12 +221,12 @@ def defer(generator: nn.Module, plan: Plan) -> None:
             module.register_forward_pre_hook(Called(guard), with_kwargs=True)
 
 
-def settle(generator: nn.Module) -> None:
-    """Take the deferral off generator."""
+def settle(generator: nn.Module, kinds: tuple[type[Any], ...] = DEFERRED) -> None:
+    """Take the deferral off generator: its child, and the hooks of these kinds."""
     if isinstance(generator._modules.get(CHILD), Waiting):
         del generator._modules[CHILD]
     for module in generator.modules():
-        hooks.remove(module, DEFERRED)
+        hooks.remove(module, kinds)
 
 
 def _child(generator: nn.Module) -> Waiting:

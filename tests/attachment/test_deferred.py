@@ -12,7 +12,7 @@ from torch import nn
 
 import sparse_plugin
 from sparse_plugin import Attachment
-from sparse_plugin.attachment import hooks
+from sparse_plugin.attachment import hooks, placement
 from sparse_plugin.attachment.first_call import DEFERRED
 from sparse_plugin.errors import CheckpointError
 
@@ -76,6 +76,23 @@ def test_an_input_that_does_not_fit():
         with pytest.raises((RuntimeError, TypeError, AttributeError)):
             generator(wrong)
     assert fullest(generator) <= K
+
+
+def test_a_call_while_another_threads_first_call_installs(monkeypatch):
+    """It waits: nothing runs past what is not there yet."""
+    generator, install, seen = attached(), placement.install, []
+    generator.out.register_forward_hook(lambda m, a, out: seen.append(int((a[0] != 0).sum(1).max())))
+    other = threading.Thread(target=lambda: generator(z()))
+
+    def slowly(*args):
+        other.start()
+        other.join(0.5)
+        return install(*args)
+
+    monkeypatch.setattr(placement, "install", slowly)
+    generator(z())
+    other.join()
+    assert len(seen) == 2 and max(seen) <= K
 
 
 def test_many_threads_make_the_first_call():
