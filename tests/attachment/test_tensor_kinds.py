@@ -81,7 +81,7 @@ def test_without_values_nothing_tells_which_of_two_convolutions_is_it():
     class Two(nn.Module):
         def __init__(self):
             super().__init__()
-            self.a, self.b = nn.Conv2d(6, 3, 1), nn.Conv2d(6, 3, 1)
+            self.a, self.b = nn.Conv2d(6, 3, 3, padding=1), nn.Conv2d(6, 3, 1)
 
         def forward(self, z):
             return self.a(z) + 0 * self.b(z)
