@@ -339,7 +339,7 @@ def test_enable_takes_one_host_and_any_path(tmp_path):
 
 
 def test_a_plan_waits_in_a_pickle():
-    generator = nn.Sequential(nn.Conv2d(4, 3, 1), nn.Conv2d(3, 3, 1))
+    generator = nn.Sequential(nn.Conv2d(4, 3, 1), nn.Conv2d(3, 3, 3))
     attach(generator, "l0_inf", k=1)
     twin = pickle.loads(pickle.dumps(generator))
     assert Attachment.of(twin).regularizer == Attachment.of(generator).regularizer
