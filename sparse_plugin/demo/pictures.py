@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from sparse_plugin.demo.result import TrainedResult
+from sparse_plugin.support.plot_style import render
 
 MAP = "magma"
 
@@ -54,7 +55,7 @@ def _style(theme: Theme, size: float) -> Iterator[None]:
 
 def _png(figure: Figure, dpi: int) -> bytes:
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})
+    render(figure, stream, format="png", dpi=dpi, metadata={"Software": None})
     return stream.getvalue()
 
 

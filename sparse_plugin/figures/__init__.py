@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.support.files import make_folder, writing
 from sparse_plugin.support.optional import need
+from sparse_plugin.support.plot_style import render
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,5 +46,5 @@ def save(figure: Figure, path: Path) -> Path:
     """Write a figure so that it is there whole or not at all. Returns its path. Raises OutputError."""
     make_folder(path.parent)
     with writing(path) as file:
-        figure.savefig(file, dpi=160, format=path.suffix[1:])
+        render(figure, file, dpi=160, format=path.suffix[1:])
     return path

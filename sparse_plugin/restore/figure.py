@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sparse_plugin.restore.pictures import Array
 from sparse_plugin.restore.result import RestorationResult
-from sparse_plugin.support.plot_style import INK, blank, marker, quiet, style
+from sparse_plugin.support.plot_style import INK, blank, marker, quiet, render, style
 
 _SINGLE, _AVERAGE = "#56B4E9", "#D55E00"
 
@@ -48,7 +48,7 @@ def report(title: str, given: Array, result: RestorationResult, clean: Array | N
             if len(axes.get_xticks()):
                 axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         stream = io.BytesIO()
-        figure.savefig(stream, format="png", dpi=120, metadata={"Software": None})
+        render(figure, stream, format="png", dpi=120, metadata={"Software": None})
     return stream.getvalue()
 
 

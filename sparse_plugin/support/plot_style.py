@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 INK, FAINT = "#1f2328", "#d5d9de"
 MAP = "magma"
@@ -28,6 +29,21 @@ def style() -> Iterator[None]:
     }
     with rc_context(settings):
         yield
+
+
+def render(figure: Figure, file: Any, **how: Any) -> None:
+    """Save a figure, whatever the names in it: what no font has is drawn as a replacement, and nothing of a name is a formula."""
+    from matplotlib.text import Text
+
+    ticks = {id(label) for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for label in axis.get_ticklabels(which="both")}
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and id(text) not in ticks:
+            written = text.get_text()
+            drawable = written.encode("utf-8", "replace").decode("utf-8")
+            text.set_parse_math(False)
+            if drawable != written:
+                text.set_text(drawable)
+    figure.savefig(file, **how)
 
 
 def marker(points: int) -> str:
