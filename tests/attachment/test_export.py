@@ -303,7 +303,7 @@ def test_script_is_refused_with_a_sentence_and_fx_keeps_the_hook():
     class Painter(nn.Conv2d):
         pass
 
-    net = nn.Sequential(nn.Conv2d(6, 9, 1), Painter(9, 3, 1)).eval()
+    net = nn.Sequential(nn.Conv2d(6, 9, 1), Painter(9, 3, 3, padding=1)).eval()
     sparse_plugin.attach(net, "l0_inf", k=2, example_input=Z)
     with pytest.raises(SiteError, match="make it a leaf of your Tracer"):
         torch.fx.symbolic_trace(net)

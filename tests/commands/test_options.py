@@ -263,6 +263,12 @@ NAMED = {
     "sites": (["--generator", "a:B", "--site", "c5"], "sites", ("c5",)),
     "bounds": (["--generator", "a:B", "--range", 0, 255], "high", 255.0),
 }
+THEORY = {
+    "samples": (["--samples", 99], "samples", 99),
+    "seed": (["--seed", 3], "seed", 3),
+    "device": (["--device", "cuda:1"], "device", "cuda:1"),
+    "factory": (["--factory", "a:B"], "generator", "a:B"),
+}
 RESTORE = {
     "output": (["-o", "x.png"], "output", "x.png"),
     "clean": (["--clean", "c.png"], "clean", ("c.png",)),
@@ -291,6 +297,7 @@ CONFIG = {
 }
 RUN = {
     "generator": (["--generator", "a:B"], "generator", "a:B"),
+    "discriminator": (["--sparse", "l0", "--set", "sparse.role=discriminator", "--discriminator", "a:B"], "discriminator", "a:B"),
     "host": (["--host", "mimicry"], "host", "mimicry"),
     "run_dir": (["--run-dir", "x"], "run_dir", "x"),
 }
@@ -309,6 +316,7 @@ CALLS = [
     (["evaluate", "target"], [EVALUATE, DATA, NAMED], "sparse_plugin.evaluate.evaluation:evaluate", None),
     *((["restore " + kind, "image.png", "-o", "o.png", *more], [RESTORE, CONFIG], "sparse_plugin.restore.command:restore_files", []) for kind, more in KINDS.items()),
     (["run", "--", "python", "x.py"], [RUN, CONFIG], "sparse_plugin.hosts.launch:run_command", 0),
+    (["theory", "r"], [THEORY, NAMED], "sparse_plugin.evaluate.theory:theory", None),
     (["figure", "4a", "runs"], [FIGURE], "sparse_plugin.figures:make", "f.png"),
     (["demo"], [DEMO], "sparse_plugin.demo.run:make_demo", ""),
     (["results", "runs.jsonl"], [RESULTS], "sparse_plugin.figures.pages:make", ""),
@@ -319,6 +327,7 @@ ENGINE = {"engine", "jobs", "address", "cpus", "gpus", "hanging", "status", "as_
 BY_HAND = {
     "train": {"run_dir", "config_file", "imports", "checkpoint_every", "sample_every", "log_every", "keep", "keep_at", "device", *DATA},
     "evaluate": {"as_json", "imports"},
+    "theory": {"as_json", "imports"},
     "check": {"host", "imports", "as_json"},
     "sites": {"arguments", "inputs", "imports", "as_json"},
     "list": {"as_json", "kernels", "imports"},
