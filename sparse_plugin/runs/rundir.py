@@ -141,7 +141,7 @@ class RunDirectory:
 
         Whether a process on another host is, its signs of life tell, which may take a while.
 
-        A directory that is made for that and stays empty is removed again.
+        A directory that is made for that and stays empty is removed again, unless another process just looks into it.
         """
         missing: list[Path] = []
         try:
@@ -184,8 +184,8 @@ class RunDirectory:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
                 taken = Lease.take(self.path)
-            except FileNotFoundError:  # who had made it, or a folder above, for its lease has removed it
-                if tries := tries - 1:
+            except (FileNotFoundError, FileExistsError):  # who had made it, or a folder above, for its lease has removed it
+                if (tries := tries - 1) and (self.path.is_dir() or not self.path.exists()):
                     continue
                 raise
             if isinstance(taken, Lease) or taken.certain:

@@ -209,7 +209,7 @@ def test_a_penalty_reaches_an_unknown_hosts_loss(tmp_path):
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        (["--sparse", "l0inf", "--", "python", "train.py"], "there is no regularizer 'l0inf'; there are l0, "),
+        (["--sparse", "l0inf", "--", "python", "train.py"], "there is no regularizer 'l0inf'; there are coherence, l0, "),
         (
             ["--sparse", "l0", "--set", "sparse.k=0", "--set", "sparse.kk=1", "--", "python", "train.py"],
             "no field 'kk'",

@@ -107,7 +107,7 @@ def test_command_lines_are_taken_by_the_real_parsers(page):
     assert [f"{block}: {line}: {why}" for block, line in lines if (why := fault(line, files))] == []
 
 
-def test_settings_are_read():
+def test_settings_are_read(tmp_path):
     from sparse_plugin import SparsityConfig
     from sparse_plugin.config import load_yaml
 
@@ -119,7 +119,11 @@ def test_settings_are_read():
             assert set(tables["project"]["entry-points"]) <= groups
         else:
             sections = load_yaml(block.text)
-            SparsityConfig.from_mapping(sections.get("sparse") or sections["SPARSE"]).build()
+            if "SPARSE" in sections:
+                SparsityConfig.from_mapping(sections["SPARSE"]).build()
+            else:
+                (tmp_path / "sparse.yaml").write_text(block.text, encoding="utf-8")
+                assert all(part.build() for part in SparsityConfig.from_file(tmp_path / "sparse.yaml").parts())
         read += 1
     assert read >= 5
 
