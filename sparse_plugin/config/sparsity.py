@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import (
@@ -18,18 +18,16 @@ from pydantic import (
     model_validator,
 )
 
+from sparse_plugin.config.meaning import check_meaning
+from sparse_plugin.config.out_of_data import settings_of
 from sparse_plugin.errors import CheckpointError, ConfigError, one_of, shown
-from sparse_plugin.registry import REGULARIZERS, by_default, compose, create
-from sparse_plugin.registry.base import AtomPenalty, Regularizer
-from sparse_plugin.registry.composition import inserts, parts_of, penalizes
-from sparse_plugin.support.config_text import assign as assign
-from sparse_plugin.support.config_text import load_yaml as load_yaml
-from sparse_plugin.support.config_text import path_text
-from sparse_plugin.support.config_text import read as read
+from sparse_plugin.registry import by_default, compose, create
+from sparse_plugin.registry.base import Regularizer
+from sparse_plugin.support.config_text import path_text, read
 from sparse_plugin.support.files import reason
 from sparse_plugin.support.sinks import sink as sinks
 from sparse_plugin.support.sinks.sink import JSONL
-from sparse_plugin.support.user_files import import_named, whence
+from sparse_plugin.support.user_files import import_named
 
 ENVIRONMENT = "SPARSE_PLUGIN_CONFIG"
 
@@ -202,21 +200,7 @@ class SparsityConfig(BaseModel):
         Nothing else of them is taken: data never say what is imported, patched or written. Raises CheckpointError, naming
         source, where they are no settings, or of a regularizer that is not registered here: it says by which --import.
         """
-        named = found.get("regularizer") if isinstance(found, Mapping) else None
-        names = named if isinstance(named, list) else [named]
-        if not names or not all(isinstance(name, str) for name in names):
-            raise CheckpointError(f"{source} should hold a regularizer and its settings, and holds {shown(found)}")
-        for name in names:
-            if name not in REGULARIZERS.all():
-                raise CheckpointError(
-                    f"{source} was trained with {shown(name)}, which is not registered here; {whence(found)}"
-                )
-        if named is names:
-            settings = own_fields(dict(found), names)
-            settings.update({name: _own_section(settings[name], name) for name in names if name in settings})
-        else:
-            settings = own_fields(dict(found), REGULARIZERS.get(str(named)).model_fields)
-        del settings["regularizer"]
+        named, settings = settings_of(found, source)
         try:
             role = found.get("role", "generator")
             config = cls(regularizer=named, settings=settings, sites=found.get("sites", []), role=role)
@@ -265,30 +249,7 @@ class SparsityConfig(BaseModel):
         config that have no meaning for it.
         """
         made = self._made or self._create()
-        if not penalizes(made):
-            for key, default in (("delivery", "gradient"), ("accumulation", 1)):
-                value = getattr(self, key)
-                if value not in (None, default):
-                    raise ConfigError(
-                        f"{key} is {value!r}, which says how a penalty reaches the loss, and {made} is a constraint, which acts "
-                        f"in the forward pass; leave {key} out"
-                    )
-        if self.apart and (self.sites or self.adapter):
-            raise ConfigError(
-                f"{'sites' if self.sites else 'adapter'} is given, and each of {', '.join(self.names)} has sites of its own, so that it "
-                "would have no effect; leave it out"
-            )
-        if self.role == "discriminator" and (inserting := [part for part in parts_of(made) if inserts(part)]):
-            raise ConfigError(
-                f"{inserting[0]} inserts dictionaries before the convolution that synthesizes an image, and a discriminator synthesizes "
-                "none; give it another regularizer, such as l0_inf"
-            )
-        atoms = next((part for part in parts_of(made) if isinstance(part, AtomPenalty)), None)
-        if self.role == "discriminator" and atoms is not None:
-            raise ConfigError(
-                f"{atoms} is of the atoms of D1, and a discriminator synthesizes nothing of atoms; give it another regularizer, such "
-                "as l0_inf"
-            )
+        check_meaning(made, self)
         regularizer: Regularizer = made
         return regularizer
 
@@ -364,30 +325,6 @@ class SparsityConfig(BaseModel):
             return json.dumps(self.flat())
         except (TypeError, ValueError, RecursionError) as error:
             raise ConfigError(f"the settings cannot be handed on to other processes: {reason(error)}") from None
-
-
-def section_of(found: Mapping[str, Any] | None, role: Role) -> Mapping[str, Any] | None:
-    """Of what a run's directory says was attached, the section of the network of this role; None where there is none."""
-    sections = [] if found is None else [found, *([found["beside"]] if isinstance(found.get("beside"), Mapping) else [])]
-    return next((section for section in sections if section.get("role", "generator") == role), None)
-
-
-def own_fields(found: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
-    """What of found, settings out of data, is the regularizer's own, which has these fields.
-
-    What a config says beside them (what is imported, patched, written) is never taken from data; any other key is left, to
-    be refused.
-    """
-    aside = SparsityConfig.model_fields.keys() - {"regularizer", *fields}
-    return {key: value for key, value in found.items() if key not in aside}
-
-
-def _own_section(section: Any, name: str) -> Any:
-    """What of the section of one of several regularizers is its own, with the sites that it alone stands at."""
-    if not isinstance(section, Mapping):
-        return section
-    sites = {"sites": section["sites"]} if "sites" in section else {}
-    return {**own_fields(dict(section), REGULARIZERS.get(name).model_fields), **sites}
 
 
 def _sentence(error: ValidationError) -> str:
