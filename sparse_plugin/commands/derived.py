@@ -28,7 +28,11 @@ class DerivedOption(click.Option):
 
 
 class DerivedCommand(click.Command):
-    """A command that says what is registered in its help, once `derive` has been called."""
+    """A command that says what is registered in its help, as it is when somebody asks. written: the help in its source."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.written = self.help or ""
 
     def derive(self) -> None:
         """Set what is shown."""

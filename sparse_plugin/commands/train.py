@@ -16,7 +16,7 @@ class _Train(DerivedCommand):
         from sparse_plugin.gans import architectures
 
         *names, last = architectures()
-        self.help = (self.help or "").replace("ARCHITECTURES", f"{', '.join(names)} or {last}")
+        self.help = self.written.replace("ARCHITECTURES", f"{', '.join(names)} or {last}")
 
 
 @click.command(cls=_Train)

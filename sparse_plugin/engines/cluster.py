@@ -156,20 +156,31 @@ class RayEngine(PlacingEngine):
                 continue  # no run will be there
             pinned = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             task = look.options(num_cpus=0, max_retries=0, scheduling_strategy=pinned)
-            asked[task.remote(self.place, str(mark), token, __version__)] = node.get("NodeManagerHostname") or node["NodeID"][:12]
+            asked[task.remote(self.place, str(mark), token, __version__)] = node
         answered, silent = self._ray.wait(list(asked), num_returns=len(asked), timeout=ANSWERING)
         for task in answered:
             try:
                 wrong = self._ray.get(task)
             except self._ray.exceptions.RayError as error:
+                if not self._lives(asked[task]):
+                    continue  # it went while it was asked: no run will be there
                 first = next((line for line in reversed(str(error).strip().splitlines()) if line.strip()), "")
                 wrong = f"does not run sparse_plugin: {' '.join(first.split())[:300]}; install there what is installed here"
             if wrong:
-                raise ConfigError(f"the node {asked[task]} {wrong}")
+                raise ConfigError(f"the node {_called(asked[task])} {wrong}")
+        silent = [task for task in silent if self._lives(asked[task])]
         if silent:
             raise ConfigError(
-                f"the node {asked[silent[0]]} gave no answer within {ANSWERING:.0f} s; see `ray status`, or take it out of the cluster"
+                f"the node {_called(asked[silent[0]])} gave no answer within {ANSWERING:.0f} s; see `ray status`, or take it out of the "
+                "cluster"
             )
+
+    def _lives(self, node: dict[str, Any]) -> bool:
+        return any(each["NodeID"] == node["NodeID"] for each in self._nodes())
+
+
+def _called(node: dict[str, Any]) -> str:
+    return str(node.get("NodeManagerHostname") or node["NodeID"][:12])
 
 
 def seen_here(place: Place, mark: str, token: str, version: str) -> str:

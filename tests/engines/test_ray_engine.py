@@ -92,6 +92,21 @@ def test_a_directory_that_the_nodes_do_not_share_is_said_before_the_first_step(n
     assert [path.name for path in tmp_path.rglob("*")] == ["out"]
 
 
+def test_a_node_that_goes_while_it_is_asked_is_left_out(nodes, tmp_path, monkeypatch):
+    real, asked = RayEngine._nodes, []
+
+    def listed(self):
+        asked.append(real(self))
+        gone = {**asked[-1][0], "NodeID": "ab" * 28}
+        return [*asked[-1], gone] if len(asked) < 3 else asked[-1]
+
+    monkeypatch.setattr(RayEngine, "_nodes", listed)
+    grid = CountingGrid(tmp_path / "out", [""])
+    with placed_on(nodes, tmp_path / "out") as placed:
+        (made,) = list(placed(grid.runs, 0))
+    assert made.outcome is not None and len(asked) >= 3
+
+
 def test_a_node_with_another_version_folder_or_disk_says_which(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     place, mark = Place(str(tmp_path)), tmp_path / "mark"
