@@ -106,12 +106,11 @@ def reconstruct(generator: nn.Module, images: Tensor) -> Tensor:
 
 
 def networks(recipe: Recipe, width: float, classes: int) -> tuple[nn.Module]:
-    """At 32 pixels the decoder is DCGAN's behind the map of the code: 512, 256, 128 channels, Γ of 128x16x16, D1 =
+    """The decoder is DCGAN's behind the map of the code: 512, 256, 128 channels, Γ of 128x16x16, D1 =
     ConvTranspose2d(128, 3, 4, 2, 1); the encoder is its mirror image.
     """
     del classes
-    stages = {32: 3, 64: 4}[recipe.size]
-    return (Vae(recipe.z, [scaled(recipe.channels * 2**i, width) for i in reversed(range(stages))]),)
+    return (Vae(recipe.z, [scaled(recipe.channels * factor, width) for factor in (4, 2, 1)]),)
 
 
 VAE = VaeRecipe(
