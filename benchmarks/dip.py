@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import sparse_plugin
-from sparse_plugin.restore.allocator import keep_pages
 from sparse_plugin.restore.network import SkipNetwork
+from sparse_plugin.support.allocator import keep_pages
 
 KINDS = ("official", "ours")
 DENSITY = 0.25

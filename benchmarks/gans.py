@@ -23,10 +23,10 @@ from sparse_plugin.gans.trainer import Trainer
 from sparse_plugin.metrics import scores
 from sparse_plugin.metrics.features import extract
 from sparse_plugin.metrics.lite0 import Lite0
-from sparse_plugin.restore.allocator import keep_pages
 from sparse_plugin.runs.config import DataConfig, RunConfig
 from sparse_plugin.runs.parallel import processes
 from sparse_plugin.runs.rundir import RunDirectory
+from sparse_plugin.support.allocator import keep_pages
 
 WAYS = ("channels last", "contiguous", "Adam not fused", "bfloat16", "compiled")
 

@@ -11,6 +11,7 @@ import click
 
 from sparse_plugin.errors import SparsePluginError
 from sparse_plugin.support import advice
+from sparse_plugin.support.allocator import keep_pages
 from sparse_plugin.support.version import __version__
 
 
@@ -54,11 +55,14 @@ def main() -> None:
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "terminal_width": 80})
 @click.version_option(__version__, package_name="sparse-plugin")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Sparse-modeling regularization for image generators that other people wrote.
 
     Exit codes: 0 done, 1 failed, 2 a mistake in what was asked, 3 the command ran and nothing was regularized.
     """
+    if ctx.invoked_subcommand != "run":  # whose process is another's program
+        keep_pages()
 
 
 for _name in (

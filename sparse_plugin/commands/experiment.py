@@ -121,9 +121,6 @@ def _command(of: Experiment) -> click.Command:
         from sparse_plugin.support.optional import need
 
         need("an experiment", "experiments", "numpy", "PIL")  # which importing it takes
-        from sparse_plugin.restore.allocator import keep_pages
-
-        keep_pages()
         asked = taken(options)
         given = _read(of.options, options)
         idle = bool(asked["status"] or given.get("dry_run") or given.get("collect"))

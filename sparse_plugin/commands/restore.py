@@ -68,10 +68,8 @@ def _restored(
     from sparse_plugin.support.optional import need
 
     need("restoration", "restore", "numpy", "PIL", "skimage", "safetensors", "matplotlib", "png")
-    from sparse_plugin.restore.allocator import keep_pages
     from sparse_plugin.restore.command import restore_files
 
-    keep_pages()
     if stop == "none":
         refuse(("patience",), "with --stop none nothing waits for it; leave it out, or give a rule to --stop")
     config = config_of(config_file, sparse, assignments, imports)

@@ -94,11 +94,8 @@ def tune(command: tuple[str, ...], **options: Any) -> None:
     from sparse_plugin.support.optional import need
 
     need("tuning", "experiments", "numpy", "PIL", "safetensors", "torch_fidelity", "torchvision", "matplotlib", "scipy")
-    from sparse_plugin.restore.allocator import keep_pages
     from sparse_plugin.tune.begun import begun
     from sparse_plugin.tune.tune import tune as race
-
-    keep_pages()
 
     asked = taken(options)
     kept = {name: options.pop(name) for name in ("budget", "seeds", "out", "dry_run")}

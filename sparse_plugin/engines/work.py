@@ -12,6 +12,7 @@ from pathlib import Path
 from sparse_plugin.errors import ConfigError, OutputError, SparsePluginError
 from sparse_plugin.experiments.engine import GridRun, attempt, say_line
 from sparse_plugin.runs.watch import WATCH, Seen
+from sparse_plugin.support.allocator import keep_pages
 from sparse_plugin.support.user_files import import_named
 
 
@@ -40,6 +41,7 @@ class Place:
                 "nodes see"
             ) from None
         os.environ.update(self.settings)
+        keep_pages()
         torch.set_num_threads(self.threads)
         for file in self.imports:
             import_named(file)

@@ -24,9 +24,7 @@ def main() -> None:
     orders: queue.Queue[bytes | None] = queue.Queue()
     threading.Thread(target=_read, args=(orders,), daemon=True).start()
     from sparse_plugin.engines.work import work
-    from sparse_plugin.restore.allocator import keep_pages
 
-    keep_pages()
     with suppress(KeyboardInterrupt, BrokenPipeError):
         while (order := orders.get()) is not None:
             pickle.dump(work(pickle.loads(order)), replies)

@@ -2,7 +2,6 @@
 
 import copy
 import importlib
-import subprocess
 import sys
 
 import pytest
@@ -302,27 +301,3 @@ def test_what_is_no_input():
 def test_what_makes_no_network(options, sentence):
     with pytest.raises(ConfigError, match=sentence):
         SkipNetwork(**options)
-
-
-FAULTS = """
-import resource, sys, torch
-from sparse_plugin.restore.allocator import keep_pages
-kept = sys.argv[1] == "keep" and keep_pages()
-assert kept == (sys.argv[1] == "keep")
-for _ in range(3):
-    torch.empty(3, 4_000_000).fill_(1.0)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(8):
-    torch.empty(3, 4_000_000).fill_(1.0)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
-def test_pages_are_kept():
-    """Each tensor of 48 MB is 11719 pages: faulted in at most twice (a freed chunk may not be taken at once), not 8 times."""
-    faults = {
-        how: int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True).stdout)
-        for how in ("leave", "keep")
-    }
-    assert 3 * faults["keep"] < faults["leave"]
