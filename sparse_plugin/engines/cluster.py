@@ -83,7 +83,7 @@ class RayEngine(PlacingEngine):
         """What each takes."""
         return f"on Ray, {self.cpus} CPU{'' if self.cpus == 1 else 's'}{f' and {self.gpus:g} GPU' if self.gpus else ''} each"
 
-    def start(self) -> None:
+    def start(self, count: int) -> None:
         """Join the cluster, or start one; see that it has what is asked for, and that all nodes see the directory.
 
         Raises ConfigError where not.
@@ -96,7 +96,7 @@ class RayEngine(PlacingEngine):
             if url:
                 say(f"Ray's dashboard: http://{url}")
             self._check_resources()
-            self._check_nodes()
+            self._check_nodes(count)
         except BaseException:
             self.close()
             raise
@@ -141,22 +141,28 @@ class RayEngine(PlacingEngine):
             f"{most['GPU']:g} GPUs; give smaller --cpus and --gpus, or --address of another cluster"
         )
 
-    def _check_nodes(self) -> None:
-        """That every node sees the directory, and has this version of the package. Before any step is taken."""
+    def _check_nodes(self, count: int) -> None:
+        """That every node sees the directory, and has this version of the package. Before any step is taken.
+
+        Each is asked by as many workers as it has room for, of the count that are wanted, so that they all load what a run needs
+        at the same time. Ray gives a run with a GPU a worker of its own, so one is enough there.
+        """
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         token = secrets.token_hex(8)
         mark = make_folder(self.out) / f".shared-{token}"
         self._made.append(mark)
         write(mark, token)
-        look = self._ray.remote(seen_here)
+        seen = self._ray.remote(seen_here)
         asked = {}
         for node in self._nodes():
-            if not self._room(node):
+            room = self._room(node)
+            if not room:
                 continue  # no run will be there
             pinned = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            task = look.options(num_cpus=0, max_retries=0, scheduling_strategy=pinned)
-            asked[task.remote(self.place, str(mark), token, __version__)] = node
+            look = seen.options(num_cpus=0, max_retries=0, scheduling_strategy=pinned)
+            for _ in range(1 if self.gpus else min(room, max(1, count - len(asked)))):
+                asked[look.remote(self.place, str(mark), token, __version__)] = node
         answered, silent = self._ray.wait(list(asked), num_returns=len(asked), timeout=ANSWERING)
         for task in answered:
             try:

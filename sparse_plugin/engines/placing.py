@@ -91,8 +91,8 @@ class PlacingEngine(ABC):
     def close(self) -> None:
         """End what was started."""
 
-    def start(self) -> None:
-        """Before the first run. Raises ConfigError for what cannot be done."""
+    def start(self, count: int) -> None:
+        """Before the first of so many runs. Raises ConfigError for what cannot be done."""
         return
 
     @property
@@ -105,7 +105,7 @@ class PlacingEngine(ABC):
         self.used = True
         if not runs:
             return
-        self.start()
+        self.start(len(runs))
         count = len(runs) + done
         waiting = [Placed(run, f"{number} of {count}: {run}") for number, run in enumerate(runs, 1 + done)]
         at_work: list[Placed] = []

@@ -65,7 +65,7 @@ def values(tmp_path, count):
 def test_without_an_address_one_is_started_here_whatever_cluster_there_is(nodes, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", nodes[0].address)
     with engine_of("ray", tmp_path / "out") as placed:
-        placed.start()
+        placed.start(1)
         assert len(placed._nodes()) == 1 and placed.free(0) == os.cpu_count()
         assert ray.get_runtime_context().gcs_address != nodes[0].address
     assert not ray.is_initialized()
