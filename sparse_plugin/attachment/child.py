@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin.attachment.training_step import TrainingStep
+from sparse_plugin.attachment.training_step import TrainingStep, most_counted
 from sparse_plugin.config import Role, own_fields
 from sparse_plugin.errors import CheckpointError, shown
 from sparse_plugin.network.sites import CHILD
@@ -27,8 +27,11 @@ log = logging.getLogger("sparse_plugin")
 KEY = f"{CHILD}._extra_state"
 # The buffer of what changes over training: the step, the natural density of Γ times its weight, and that weight, 0 or 1.
 SCHEDULE = "schedule"
+# The buffer of what was counted so far of that density, as long as it is being measured; -1 where nothing was yet.
+COUNTED = "counted"
 # The buffer of what constraints keep from forward to forward.
 MEMORY = "memory"
+BUFFERS = (SCHEDULE, COUNTED, MEMORY)
 
 # Of settings as JSON, in bytes.
 LONGEST = 1_000_000
@@ -40,6 +43,7 @@ class SparseChild(nn.Module):
     """
 
     schedule: Tensor
+    counted: Tensor
     memory: Tensor
 
     def __init__(
@@ -55,6 +59,8 @@ class SparseChild(nn.Module):
             self.training_step = TrainingStep()
             with torch.inference_mode(False):
                 self.register_buffer(SCHEDULE, torch.zeros(3))
+                if count := most_counted(parts_of(regularizer)):
+                    self.register_buffer(COUNTED, torch.full((count,), -1.0))
         # By name, where in the buffer the numbers of a part are: the same at every site of as many channels, whatever stands there.
         self.slots: dict[str, slice] = {}
         for part in parts_of(regularizer):
@@ -110,9 +116,30 @@ class SparseChild(nn.Module):
         if f"{prefix}_extra_state" not in state_dict:
             self.say_untrained()
             missing = []  # nothing of ours can be in it
+        elif COUNTED in self._buffers:  # which came later than the rest
+            state_dict.setdefault(f"{prefix}{COUNTED}", torch.full_like(self.counted, -1.0))
         super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, *rest)
+        self.read()
+
+    def read(self) -> None:
+        """Stand at the step that the buffers tell."""
         if self.training_step is not None:
             self.training_step.read(self.schedule)
+            if COUNTED in self._buffers:
+                self.training_step.recall(self.counted)
+
+    def begin(self, kept: Mapping[str, Tensor]) -> None:
+        """Begin with these values of the buffers. Raises CheckpointError for those of another shape."""
+        for name, value in kept.items():
+            own = self._buffers.get(name)
+            if own is None or own.shape != value.shape:
+                raise CheckpointError(
+                    f"the checkpoint that was loaded holds {name} of shape {tuple(value.shape)} beside its settings, and here there is "
+                    f"{'none' if own is None else f'one of shape {tuple(own.shape)}'}: it is of another architecture"
+                )
+            with torch.no_grad():
+                own.copy_(value)
+        self.read()
 
     def say_untrained(self) -> None:
         """Say that a checkpoint without settings was loaded."""
@@ -168,7 +195,7 @@ def stand_where(original: nn.Module, average: nn.Module) -> None:
 
 def companions(key: str) -> tuple[str, ...]:
     """The keys of the buffers beside the settings' key."""
-    return tuple(f"{key[: -len('_extra_state')]}{name}" for name in (SCHEDULE, MEMORY))
+    return tuple(f"{key[: -len('_extra_state')]}{name}" for name in BUFFERS)
 
 
 def kept_at(module: nn.Module) -> set[str]:

@@ -17,9 +17,6 @@ from sparse_plugin.support import capture
 
 log = logging.getLogger("sparse_plugin")
 
-# Forward passes in which the non-zeros of Γ are counted to measure its natural density.
-COUNTED = 64
-
 
 class ConstraintHook(SiteHook):
     """Hands D1 the nearest Γ that meets the constraint."""
@@ -109,7 +106,7 @@ class ConstraintHook(SiteHook):
         """Of a constraint that changes over training: see now that it can project at every step, and count what `auto` asks for."""
         child, auto = self.child(module), self.regularizer.automatic
         now = None if child is None else child.training_step
-        if now is None:
+        if child is None or now is None:
             return
         if not self.state.tried:
             self.state.tried = True
@@ -117,7 +114,9 @@ class ConstraintHook(SiteHook):
                 for step in self.regularizer.turns:
                     self.regularizer.at_step(step, now.density).project(gamma[:1].detach())
         if auto is not None and now.density is None and torch.is_grad_enabled():
-            now.count(gamma, max(1, auto.measure // COUNTED))
+            first = self.state.child or child
+            if not (getattr(module, "_is_replica", False) and gamma.device != first.counted.device):  # one replica tells
+                now.count(gamma, auto, first.counted)
 
     def _observer(self, state: ConstraintState, constraint: Constraint) -> Observer | None:
         recorder = state.recorder

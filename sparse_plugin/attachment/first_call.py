@@ -10,12 +10,12 @@ import copy
 import math
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import FrameType
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from sparse_plugin.attachment import frames, hooks, loading, placement
 from sparse_plugin.attachment.child import MEMORY, SparseChild, begin_where
@@ -80,8 +80,11 @@ class Deferred(capture.Unscriptable):
             watch = placement.install(generator, chosen, self.plan, known_by, self.is_copy)
         finally:
             hooks.remove(generator, DEFERRED)  # not before: calls of other threads wait in it for what is being installed
-        for _, _, hook in hooks.find(generator, hooks.SiteHook):
-            begin_where(waiting, hook.state.child)
+        for path, module in generator.named_modules():
+            if isinstance(module, SparseChild) and path in waiting.kept:
+                module.begin(waiting.kept[path])
+            elif isinstance(module, SparseChild):
+                begin_where(waiting, module)
         loading.check_places(generator, expected)
         return watch
 
@@ -193,12 +196,15 @@ class Called(capture.Unscriptable):
 
 
 class Waiting(SparseChild):
-    """The child of the generator itself while the site is not known. places: where a checkpoint that was loaded had it."""
+    """The child of the generator itself while the site is not known. places: where a checkpoint that was loaded had it, and kept: what
+    the buffers of each held there, by its path.
+    """
 
     places: frozenset[str] = frozenset()
+    kept: Mapping[str, Mapping[str, Tensor]] = {}
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        if self.slots and (theirs := state_dict.get(f"{prefix}{MEMORY}")) is not None:
+        if self.slots and isinstance(theirs := state_dict.get(f"{prefix}{MEMORY}"), Tensor):
             self.memory = self.memory.new_zeros(theirs.shape)  # how many channels there are is not known yet
         super()._load_from_state_dict(state_dict, prefix, *rest)
 

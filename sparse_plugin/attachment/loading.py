@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from sparse_plugin.attachment import vigil
 from sparse_plugin.attachment.child import (
     KEY,
+    SCHEDULE,
     SparseChild,
     companions,
     decode,
@@ -48,10 +49,11 @@ class Loads:
         waiting = ours == {KEY}
         if waiting:
             settings.places = frozenset(theirs)  # type: ignore[assignment]
+            settings.kept = {key[: -len("._extra_state")]: _buffers(state_dict, prefix, key) for key in theirs - ours}  # type: ignore[assignment]
         elif theirs != {KEY} and not any(_learned(state_dict, prefix, key) for key in theirs ^ ours):
             _adopt(module, theirs - ours)
             ours = kept_at(module)
-        beside = [state_dict.get(prefix + key) for key in companions(min(theirs))]
+        beside = [state_dict.get(prefix + key) for key in companions(_furthest(state_dict, prefix, theirs))]
         for key in theirs - ours:
             if waiting or key == KEY:
                 del state_dict[prefix + key]
@@ -63,13 +65,30 @@ class Loads:
                 for other, value in zip(companions(key), beside, strict=True):
                     if value is not None:
                         own = module.get_buffer(other)  # of another shape where it has numbers for other channels
-                        state_dict[prefix + other] = value if waiting or value.shape == own.shape else own
+                        same = waiting or getattr(value, "shape", None) == own.shape
+                        state_dict[prefix + other] = value if same else own
 
 
 def _learned(state_dict: dict[str, Any], prefix: str, key: str) -> bool:
     """Whether dictionaries stand beside this entry: they are weights, which cannot be made up."""
     inserted = prefix + key[: -len("_extra_state")]
     return any(name.startswith(f"{inserted}dictionaries.") for name in state_dict)
+
+
+def _buffers(state_dict: dict[str, Any], prefix: str, key: str) -> dict[str, Tensor]:
+    """Copies of what stands beside this entry, by name."""
+    found = {other.rpartition(".")[2]: state_dict.get(prefix + other) for other in companions(key)}
+    return {name: value.detach().clone() for name, value in found.items() if isinstance(value, Tensor)}
+
+
+def _furthest(state_dict: dict[str, Any], prefix: str, keys: Collection[str]) -> str:
+    """Of these entries the one that was trained furthest: where a part has sites of its own, nothing may change over training there."""
+
+    def step(key: str) -> float:
+        schedule = _buffers(state_dict, prefix, key).get(SCHEDULE)
+        return float(schedule.flatten()[0]) if schedule is not None and schedule.numel() and not schedule.is_meta else -1.0
+
+    return max(sorted(keys), key=step)
 
 
 def _adopt(generator: nn.Module, keys: Collection[str]) -> None:

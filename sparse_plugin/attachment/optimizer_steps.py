@@ -146,7 +146,7 @@ def _advance(hook: SiteHook, advanced: set[TrainingStep]) -> None:
         now.advance(child.schedule)
     auto = hook.regularizer.automatic
     if auto is not None and now.density is None and now.step >= auto.measure:
-        density = now.measured(child.schedule)
+        density = now.measured(child.schedule, child.counted)
         events.chosen.announce(hook)
         log.warning("%s", said(hook, auto, density))
 

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import itertools
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sparse_plugin.registry.auto import Auto
 from sparse_plugin.registry.base import Regularizer
 
+# Forward passes in which the non-zeros of Γ are counted to measure its natural density.
+COUNTED = 64
 # Entries of a weight, which are looked at for whether it has changed.
 _LOOKED_AT = 256
 
@@ -47,7 +51,7 @@ class TrainingStep:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TrainingStep:
         twin = TrainingStep(self.kind)
-        twin.step, twin.density, twin._buffer = self.step, self.density, self._buffer
+        twin.step, twin.density, twin._buffer, twin._counted = self.step, self.density, self._buffer, list(self._counted)
         twin._original = weakref.ref(self)
         weight = None if self._of is None else self._of()
         twin._weight = None if weight is None else _part(weight)
@@ -58,7 +62,7 @@ class TrainingStep:
 
     def __getstate__(self) -> dict[str, Any]:
         kept = TrainingStep(self.kind)
-        return {**vars(kept), "step": self.step, "density": self.density, "_buffer": self._buffer}
+        return {**vars(kept), "step": self.step, "density": self.density, "_buffer": self._buffer, "_counted": list(self._counted)}
 
     def acting(self, regularizer: Regularizer) -> Regularizer:
         """What regularizer is at this step."""
@@ -78,15 +82,26 @@ class TrainingStep:
         self._tick = next(_ticks)
         self._write(buffer)
 
-    def count(self, gamma: Tensor, every: int) -> None:
-        """Count the non-zeros of a Γ that training sees, of every so many steps once."""
-        if self.step % every == 0 and len(self._counted) <= self.step // every:
+    def count(self, gamma: Tensor, auto: Auto, counted: Tensor) -> None:
+        """Count the non-zeros of a Γ that training sees, of every so many steps once. counted: the buffer of it."""
+        every, number = _every(auto), len(self._counted)
+        if self.step % every == 0 and number <= self.step // every and gamma.numel():
             self._counted.append((gamma.detach() != 0).float().mean())
+            if number < len(counted):
+                with torch.no_grad():
+                    counted[number].copy_(self._counted[-1])
 
-    def measured(self, buffer: Tensor) -> float:
+    def recall(self, counted: Tensor) -> None:
+        """Go on counting where a checkpoint was."""
+        if not counted.is_meta:
+            known = 0 if self.density is not None else sum(value >= 0 for value in counted.tolist())
+            self._counted = list(counted[:known].clone().unbind())
+
+    def measured(self, buffer: Tensor, counted: Tensor) -> float:
         """Take the mean of what was counted, of all processes, as the natural density of Γ, from now on. Waits for the device."""
         counts = torch.stack(self._counted).mean() if self._counted else torch.ones(())
         self._counted.clear()
+        counted.fill_(-1)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             counts = counts.to(buffer.device)
             torch.distributed.all_reduce(counts)
@@ -152,6 +167,17 @@ class TrainingStep:
             return original if original.trained else original._leader()
         found = [each for each in _trained if each.kind == self.kind and each is not self and each._tick > self._since > 0]
         return found[0] if len(found) == 1 else None
+
+
+def most_counted(regularizers: Iterable[Regularizer]) -> int:
+    """How often Γ is counted at most for `auto` of any of these, 0 where there is none."""
+    autos = (auto for each in regularizers if (auto := each.automatic) is not None)
+    return max((auto.measure // _every(auto) + 1 for auto in autos), default=0)
+
+
+def _every(auto: Auto) -> int:
+    """Steps from one count to the next."""
+    return max(1, auto.measure // COUNTED)
 
 
 def _part(weight: Tensor) -> Tensor | None:
