@@ -53,7 +53,7 @@ class L0Batch(Constraint):
         """gamma: (N, C, ...), any float dtype and memory format. Same shape, dtype and format; ties go to the lowest index."""
         if self._memory is None or self._training:
             sparse = self._of_batch(gamma)
-            if self._memory is not None:
+            if self._memory is not None and gamma.numel():
                 self._follow(sparse)
             return sparse
         threshold, known = self._threshold()

@@ -28,6 +28,7 @@ class MLCSC(Constraint):
     constraint: str = "l0_inf"
     kernel_size: int = Field(default=3, ge=1, le=99)
 
+    unscheduled = ("levels", "kernel_size")
     # docs/results.md has the sweeps that found them: of a DCGAN.
     defaults: ClassVar[dict[str, float]] = {"k": 0.25}
     appearance = Appearance("ML", "#009E73", 3)

@@ -67,6 +67,9 @@ class Regularizer(BaseModel):
     # The fields that may list one value for each representation of a network.
     listed: ClassVar[tuple[str, ...]] = ()
 
+    # The fields that what is inserted depends on, which exists before training: no schedule may change them.
+    unscheduled: ClassVar[tuple[str, ...]] = ()
+
     # What it is set to where it is named and nobody gives settings: for a generator's Γ, and for an encoder's scales.
     defaults: ClassVar[Mapping[str, Any]] = {}
     encoder_defaults: ClassVar[Mapping[str, Any]] = {}
@@ -81,6 +84,9 @@ class Regularizer(BaseModel):
 
     def __init__(self, /, **settings: Any) -> None:
         settings, schedules = apart(type(self).model_fields, type(self).defaults, settings)
+        for name, _ in schedules:
+            if name in type(self).unscheduled:
+                raise ConfigError(f"{name} is a schedule, and what is inserted cannot change over training; give one value of {name}")
         try:
             super().__init__(**settings)
         except ValidationError as error:
@@ -228,5 +234,5 @@ def _sentence(cls: type[Regularizer], error: ValidationError) -> str:
         about = cls.model_fields[field].description
         return f"field {field!r} is missing: give {about or 'it a value'}"
     if first["type"] == "value_error":
-        return f"field {field!r}: {first['ctx']['error']}"
+        return f"field {field!r}: {first['ctx']['error']}" if field else str(first["ctx"]["error"])
     return f"field {field!r} is {shown(first['input'])}: {first['msg'][0].lower()}{first['msg'][1:]}"

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sparse_plugin.attachment.hooks import SiteHook, note_compiled
 from sparse_plugin.attachment.site_state import ConstraintState, Stage
 from sparse_plugin.measurements.gamma import GammaStatistics, gamma_statistics
+from sparse_plugin.network.probe import probing
 from sparse_plugin.network.sites import Site
 from sparse_plugin.registry.base import Constraint, Observer
 from sparse_plugin.support import capture
@@ -58,8 +59,8 @@ class ConstraintHook(SiteHook):
         return sparse
 
     def _note(self, constraint: Constraint, gamma: Tensor, sparse: Tensor) -> None:
-        """Keep for the optimizer's next step what this forward of training shows; a derivative that torch.func takes is none."""
-        if gamma.numel() and torch._C._functorch.peek_interpreter_stack() is None:
+        """Keep for the optimizer's next step what this forward of training shows; a derivative that torch.func takes is none, nor a look."""
+        if gamma.numel() and not probing() and torch._C._functorch.peek_interpreter_stack() is None:
             with torch.no_grad():
                 self.state.noted.add(constraint.notes(gamma.detach(), sparse.detach()))
 
@@ -68,8 +69,10 @@ class ConstraintHook(SiteHook):
         child = self.state.child
         if not self.regularizer.memory_per_channel or child is None or (noted := self.state.noted.take()) is None:
             return
+        acting = self.regularizer if child.training_step is None else child.training_step.acting(self.regularizer)
+        assert isinstance(acting, Constraint)
         with torch.no_grad():
-            said = self.regularizer.stepped(child.memory[child.slots[self.regularizer.name]], noted, self.state.steps)
+            said = acting.stepped(child.memory[child.slots[self.regularizer.name]], noted, self.state.steps)
         if said:
             log.warning("%s at the %s: %s", self.regularizer, self.site, said)
 

@@ -51,7 +51,12 @@ class _Head:
         """Count what the forward that has just ended showed."""
         if self.image is None or len(self.gammas) != 1 + len(self.dictionaries):
             return
-        size = self.image[0].numel()
+        size = self.image.shape[1:].numel()
+        if not all(bool(gamma.isfinite().all()) for gamma in self.gammas):
+            raise AttachmentError(
+                f"Γ at the {self.site} has values that are no finite numbers, so that nothing can be said of it; take weights from before "
+                "training diverged"
+            )
         self.cut = self.cut or _cuts(self.d1, self.gammas[0], self.image)
         known = [size] * len(self.image)
         for gamma, counts in zip(self.gammas, self.counts, strict=False):

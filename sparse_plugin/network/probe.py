@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -19,6 +20,15 @@ from sparse_plugin.errors import ForwardError, SparsePluginError
 from sparse_plugin.network.sites import kernel_owners
 from sparse_plugin.network.wrappers import eager
 from sparse_plugin.support import capture
+
+
+# Threads in which a forward runs that shall leave no trace, as often as it is inside another.
+_probing: list[int] = []
+
+
+def probing() -> bool:
+    """Whether the running forward of this thread is one that shall leave no trace."""
+    return threading.get_ident() in _probing
 
 
 @contextmanager
@@ -37,7 +47,9 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
         if tensor is not None and capture.readable(tensor)
     ]
     devices = sorted({tensor.device.index or 0 for _, _, tensor, _ in tensors if tensor.device.type == "cuda"})
+    me = threading.get_ident()
     with torch.random.fork_rng(devices=devices), random_states(None):
+        _probing.append(me)
         for module in modules:
             # Buffers are written in place: on clones, so that graphs which hold the real ones never know.
             module._buffers.update(
@@ -46,6 +58,7 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
         try:
             yield
         finally:
+            _probing.remove(me)
             for m, saved in attributes:
                 for name in vars(m).keys() - saved.keys():
                     del vars(m)[name]

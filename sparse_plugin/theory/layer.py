@@ -10,6 +10,7 @@ import torch
 
 from sparse_plugin.dictionary.coherence import normalized_gram, off_diagonal
 from sparse_plugin.dictionary.operator import SynthesisOperator
+from sparse_plugin.errors import SiteError
 from sparse_plugin.theory import bounds
 from sparse_plugin.theory.counts import Counts, effective_number
 
@@ -148,8 +149,13 @@ def _finite(value: float) -> float | None:
 def layer(
     name: str, site: str, operator: SynthesisOperator, counts: Counts, *, cut: bool, gap: float | None = None
 ) -> Layer:
-    """What there is to say of a dictionary whose representation was counted."""
+    """What there is to say of a dictionary whose representation was counted. Raises SiteError for atoms that are not finite."""
     exact = SynthesisOperator(operator.atoms.detach().double(), operator.stride, operator.dilation)
+    if not bool(exact.atoms.isfinite().all()):
+        raise SiteError(
+            f"{name} at {site} has weights that are no finite numbers, so that nothing can be said of its atoms; take weights from before "
+            "training diverged"
+        )
     alike = off_diagonal(normalized_gram(exact)).abs().flatten(2).amax(2)
     flat = exact.atoms.flatten(1)
     zero = int((flat == 0).all(1).sum())
