@@ -59,7 +59,7 @@ class ConstraintHook(SiteHook):
         return sparse
 
     def _note(self, constraint: Constraint, gamma: Tensor, sparse: Tensor) -> None:
-        """Keep for the optimizer's next step what this forward of training shows; a derivative that torch.func takes is none, nor a look."""
+        """Keep for the optimizer's next step what this forward of training shows; a derivative of torch.func is none, nor is a look."""
         if gamma.numel() and not probing() and torch._C._functorch.peek_interpreter_stack() is None:
             with torch.no_grad():
                 self.state.noted.add(constraint.notes(gamma.detach(), sparse.detach()))

@@ -32,6 +32,19 @@ class Loading:
         self.built: list[tuple[nn.Module, Callable[[Any], None]]] = []
         self.ours: dict[str, Tensor] = {}
         self.read = False  # whether it has read a checkpoint at all
+        self._taking: list[Any] = []
+
+    def build(self, generator: nn.Module, then: Callable[[Any], None]) -> None:
+        """generator was built: then is due when the call returns. What is loaded into it until then is without our entries, however it
+        was read, or nested in a file.
+        """
+        self.built.append((generator, then))
+        self._taking.append(generator.register_load_state_dict_pre_hook(_Takes(self)))
+
+    def end(self) -> None:
+        """The call is over: nothing is kept from what was built any more."""
+        for handle in self._taking:
+            handle.remove()
 
     def take(self, entries: dict[str, Any]) -> dict[str, Any]:
         """The entries of a checkpoint without ours, which are kept."""
@@ -57,17 +70,48 @@ class Loading:
             )
 
 
+class _Takes:
+    """A load_state_dict pre-hook of what a running loader has built; one that a copy of that carries away does nothing."""
+
+    def __init__(self, loading: Loading | None = None) -> None:
+        self.loading = loading
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Takes:
+        return _Takes()
+
+    def __reduce__(self) -> tuple[type[_Takes], tuple[()]]:
+        return _Takes, ()
+
+    def __call__(self, module: nn.Module, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        del rest
+        if self.loading is not None:
+            here = {key[len(prefix) :]: value for key, value in state_dict.items() if key.startswith(prefix)}
+            for key in here.keys() - self.loading.take(here).keys():
+                del state_dict[prefix + key]
+
+
 def _load(generator: nn.Module, ours: Mapping[str, Tensor], read: bool) -> set[str]:
     """Load those of ours whose modules generator has. Returns their keys."""
     from sparse_plugin.attachment.child import children, fitting
 
-    own = fitting(generator, ours)
+    found = {_without_wrapper(generator, key): key for key in ours}
+    own = fitting(generator, {key: ours[given] for key, given in found.items()})
     if own:
         generator.load_state_dict(own, strict=False)
     elif read:
         for child in children(generator)[:1]:
             child.say_untrained()
-    return set(own)
+    return {found[key] for key in own}
+
+
+def _without_wrapper(generator: nn.Module, key: str) -> str:
+    """key as generator has it, where the file names it as a part of something else, a DataParallel say."""
+    from sparse_plugin.attachment.child import fitting
+    from sparse_plugin.network.sites import CHILD
+
+    parts = key.split(".")
+    ends = [".".join(parts[start:]) for start in range(parts.index(CHILD))] or [key]
+    return next((end for end in ends if fitting(generator, {end: None})), key)
 
 
 class Loaders:
@@ -87,7 +131,7 @@ class Loaders:
             if now is None:
                 then(generator)
             else:
-                now.built.append((generator, then))
+                now.build(generator, then)
 
         return built
 
@@ -123,6 +167,7 @@ class Loaders:
         finally:
             self._here.loading = None
             self._running.remove(now)
+            now.end()
 
     def _now(self) -> Loading | None:
         """The call for which this thread reads."""

@@ -21,7 +21,6 @@ from sparse_plugin.network.sites import kernel_owners
 from sparse_plugin.network.wrappers import eager
 from sparse_plugin.support import capture
 
-
 # Threads in which a forward runs that shall leave no trace, as often as it is inside another.
 _probing: list[int] = []
 

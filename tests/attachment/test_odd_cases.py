@@ -24,8 +24,8 @@ def attached(name="l0_inf", **settings):
 
 
 SETTINGS = {
-    **dict.fromkeys(("l0_inf", "l0", "l0_channel", "l0_batch", "ml_csc", "revival"), {"k": 0.5}),
-    **dict.fromkeys(("l1", "coherence"), {"weight": 1.0}),
+    **{key: {"k": 0.5} for key in ("l0_inf", "l0", "l0_channel", "l0_batch", "ml_csc", "revival")},
+    **{key: {"weight": 1.0} for key in ("l1", "coherence")},
 }
 
 

@@ -1,7 +1,9 @@
 """Generators that class methods build and load: attached when these return, with what the checkpoint holds."""
 
+import copy
 import json
 import logging
+import pickle
 
 import pytest
 import torch
@@ -230,3 +232,96 @@ def test_of_a_package_of_pypi(tmp_path, caplog):
     on(Hub, k=3)
     with pytest.raises(CheckpointError, match="attach the same"):
         Hub.from_pretrained(tmp_path)
+
+
+class Nested(Loaded):
+    """Loads by load_state_dict, out of what its file holds beside the weights."""
+
+    inside = ("networks", "generator")
+    prefix = ""
+
+    @classmethod
+    def from_checkpoint(cls, folder, strict=True):
+        made, found = cls(), cls.open(folder / "weights")
+        for name in cls.inside:
+            found = found[name]
+        made.load_state_dict({key.removeprefix(cls.prefix): value for key, value in found.items()}, strict)
+        return made
+
+    @staticmethod
+    def open(file):
+        return torch.load(file)
+
+    def save(self, folder):
+        found = {self.prefix + key: value for key, value in self.state_dict().items()}
+        for name in reversed(self.inside):
+            found = {name: found, "step": 3}
+        torch.save(found, folder / "weights")
+
+
+class Opened(Nested):
+    """Read by what nobody watches."""
+
+    @staticmethod
+    def open(file):
+        return pickle.loads(file.read_bytes())
+
+    def save(self, folder):
+        found = dict(self.state_dict())
+        for name in reversed(self.inside):
+            found = {name: found}
+        (folder / "weights").write_bytes(pickle.dumps(found))
+
+
+class Wrapped(Nested):
+    """A flat file of what was trained in DataParallel."""
+
+    inside, prefix = (), "module."
+
+
+@pytest.mark.parametrize("kind", [Nested, Opened, Wrapped])
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(("name", "settings"), [("l0_inf", {"k": K}), ("ml_csc", {"k": [K, 1.0]})])
+def test_whatever_way_the_entries_come(kind, strict, name, settings, tmp_path, caplog):
+    original = trained(kind, tmp_path, name, **settings)
+    with torch.no_grad():
+        for p in Attachment.of(original).parameters():
+            p.add_(torch.randn_like(p))
+    original.save(tmp_path)
+    on(kind, name, **settings)
+    loaded = kind.from_checkpoint(tmp_path, strict)
+    noise = z()
+    torch.testing.assert_close(loaded(noise), original(noise))
+    assert fullest(loaded) == K and "without sparse_plugin" not in caplog.text
+
+
+@pytest.mark.parametrize("kind", [Nested, Opened, Wrapped])
+def test_other_settings_are_refused_whatever_way_they_come(kind, tmp_path):
+    trained(kind, tmp_path, k=3)
+    on(kind)
+    with pytest.raises(CheckpointError, match="attach the same"):
+        kind.from_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [Nested, Opened])
+def test_a_nested_plain_one_is_said(kind, tmp_path, caplog):
+    kind().save(tmp_path)
+    on(kind)
+    assert fullest(kind.from_checkpoint(tmp_path)) == K and "trained without sparse_plugin" in caplog.text
+
+
+def test_a_copy_made_while_loading_takes_nothing_away_later(tmp_path):
+    class Averaged(Nested):
+        @classmethod
+        def from_checkpoint(cls, folder, strict=True):
+            made = super().from_checkpoint(folder, strict)
+            made.__dict__["average"] = copy.deepcopy(made)
+            return made
+
+    trained(Nested, tmp_path)
+    on(Nested)
+    loaded = Averaged.from_checkpoint(tmp_path)
+    average = loaded.__dict__["average"]
+    with pytest.raises(RuntimeError, match="Unexpected key"):
+        average.load_state_dict(torch.load(tmp_path / "weights")["networks"]["generator"])
+    assert not [hook for hook in loaded._load_state_dict_pre_hooks.values() if "_Takes" in repr(hook.hook)]
