@@ -39,7 +39,7 @@ class Loading:
         was read, or nested in a file.
         """
         self.built.append((generator, then))
-        self._taking.append(generator.register_load_state_dict_pre_hook(_Takes(self)))
+        self._taking.append(generator.register_load_state_dict_pre_hook(_Takes(self)))  # type: ignore[no-untyped-call]
 
     def end(self) -> None:
         """The call is over: nothing is kept from what was built any more."""
