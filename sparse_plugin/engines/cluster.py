@@ -154,7 +154,7 @@ class RayEngine(PlacingEngine):
         self._made.append(mark)
         write(mark, token)
         seen = self._ray.remote(seen_here)
-        asked = {}
+        asked: dict[Any, dict[str, Any]] = {}
         for node in self._nodes():
             room = self._room(node)
             if not room:

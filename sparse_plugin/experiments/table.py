@@ -132,7 +132,7 @@ def _markdown(paper: PaperTable, entries: Sequence[Entry], metrics: Sequence[str
                 continue
             lines.append([_title(first), "here", *("" if e is None else str(e) for e in found)])
             lines.append(["", "against vanilla", *(_percent(None if e is None else e.change) for e in found)])
-            if metric == paper.metric or metric == _STANDS_FOR.get(paper.metric):
+            if paper.number and metric in (paper.metric, _STANDS_FOR.get(paper.metric)):
                 lines.append(["", f"paper's {paper.metric}", *(_number(None if e is None else e.paper) for e in found)])
                 lines.append(["", "against vanilla", *(_percent(None if e is None else e.paper_change) for e in found)])
         parts.append(files.markdown(["", "", *columns], lines))
@@ -152,7 +152,7 @@ _STANDS_FOR = {"FID": "FD-lite0"}
 
 
 def _meaning(metric: str, paper: PaperTable) -> str:
-    if metric != _STANDS_FOR.get(paper.metric):
+    if not paper.number or metric != _STANDS_FOR.get(paper.metric):
         return ""
     return (
         f", for want of Inception's weights: compare with the paper's {paper.metric} only the changes against vanilla"
