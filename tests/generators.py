@@ -196,6 +196,29 @@ def noise(n=4, seed=0):
     return torch.randn(n, 6, generator=torch.Generator().manual_seed(seed))
 
 
+def consumed(generator, path, z):
+    """What D1's convolution really consumes."""
+    seen = []
+    handle = generator.get_submodule(path).register_forward_hook(lambda m, args, out: seen.append(args[0].detach()))
+    generator(z)
+    handle.remove()
+    return seen[-1]  # a first call may look before it runs
+
+
+def fullest(module, run):
+    """The most non-zeros of a needle that module is given, in every call of it."""
+    seen = []
+    handle = module.register_forward_hook(lambda m, args, out: seen.append(int((args[0] != 0).sum(1).max())))
+    with handle:
+        run()
+    assert seen
+    return max(seen)
+
+
+def image():
+    return torch.rand(2, 3, 16, 16)
+
+
 # class, path of D1
 DETECTED = [
     (Plain, "main.6"),

