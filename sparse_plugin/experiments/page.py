@@ -240,28 +240,3 @@ def power(compared: Iterable[Compared]) -> str:
 def named(found: Compared) -> str:
     """A comparison: the method, and against what where that is not vanilla."""
     return found.method if found.base == VANILLA else f"{found.method} against {found.base}"
-
-
-def sentences(group: RunGroup) -> str:
-    """A group in two sentences: what was compared, and what was found."""
-    config = group.config
-    power_of = power(group.compared)
-    what = (
-        f"{title(group)}, trained on {config.data.name}, {measured_as(group)}, paired by seed "
-        f"({', '.join(map(str, group.seeds))})"
-    )
-    told = []
-    for found in group.compared:
-        if found.change is None:
-            continue
-        against = "vanilla" if found.base == VANILLA else found.base
-        verdict = (
-            f"not told apart from {against}"
-            if found.change.verdict == "not told apart"
-            else f"{found.change.verdict} than {against}"
-        )
-        told.append(
-            f"{found.method} {verdict} ({found.change.mean:+.1f} %, 95 % interval {bounds(found.change)}, "
-            f"{found.change.pairs} pair{'' if found.change.pairs == 1 else 's'})"
-        )
-    return f"{what}: {'; '.join(told) if told else 'no pair is finished yet'}. {power_of[:1].upper()}{power_of[1:]}."

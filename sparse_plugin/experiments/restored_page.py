@@ -79,12 +79,13 @@ def _same(record: Restored) -> tuple[str, ...]:
     return tuple(map(str, what))
 
 
-def markdown(records: Iterable[Restored]) -> str:
-    """All groups, with headings; empty where there is nothing to compare."""
-    return "\n\n".join(f"### {_title(group)}\n\n{_markdown(group)}" for group in groups(records))
+def markdown(found: Iterable[RestorationGroup]) -> str:
+    """All groups, with headings; empty where there is none."""
+    return "\n\n".join(f"### {title(group)}\n\n{_markdown(group)}" for group in found)
 
 
-def _title(group: RestorationGroup) -> str:
+def title(group: RestorationGroup) -> str:
+    """As a heading: task, σ, size, iterations, width."""
     first = group.records[0]
     what = "whole images" if first.crop is None else f"central squares of {first.crop} pixels"
     sigma, iterations, width = first.task["sigma"], first.config.iterations, first.config.width

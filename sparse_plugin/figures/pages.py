@@ -9,6 +9,7 @@ from pathlib import Path
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.experiments import comparison, page, records, restored_page
 from sparse_plugin.experiments.comparison import RunGroup
+from sparse_plugin.experiments.summary import summary
 from sparse_plugin.support.files import write
 from sparse_plugin.support.optional import need
 
@@ -28,10 +29,11 @@ def make(file: str | Path, targets: Iterable[str | Path] = (), figures: bool = T
         raise ConfigError(f"{file} is not there; name a file that `experiment --record` wrote")
     groups = [group for group in comparison.groups(records.read(file)) if group.compared]
     drawn = {name: path for group in groups for name, path in _figures(group, file.parent).items()} if figures else {}
-    table4 = restored_page.markdown(records.restorations(file)) or NONE
+    restored = restored_page.groups(records.restorations(file))
+    table4 = restored_page.markdown(restored) or NONE
     for target in map(Path, targets):
         tables = _tables(groups, _relative(drawn, target))
-        _fill(target, {"tables": tables, "summary": _summary(groups), "table4": table4})
+        _fill(target, {"tables": tables, "summary": summary(groups, restored) or NONE, "table4": table4})
     parts = [_tables(groups, _relative(drawn, file)), table4]
     return "\n\n".join(part for part in parts if part != NONE) or NONE
 
@@ -71,10 +73,6 @@ def _tables(groups: Sequence[RunGroup], drawn: Mapping[str, str]) -> str:
             path = drawn.get(f"{slug(group)}-{what}")
             parts += [f"![{says}]({path})"] if path else []
     return "\n\n".join(parts) or NONE
-
-
-def _summary(groups: Sequence[RunGroup]) -> str:
-    return " ".join(page.sentences(group) for group in groups) or NONE
 
 
 def _fill(target: Path, blocks: Mapping[str, str]) -> None:

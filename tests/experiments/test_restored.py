@@ -8,43 +8,18 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from recorded_restorations import MADE, line, lines
 
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.experiments import records, restored_page, statistics
-from sparse_plugin.experiments.restored import Restored
 from sparse_plugin.experiments.table4 import run_table4 as run
 from sparse_plugin.figures import pages
 from sparse_plugin.restore import restoration
 from sparse_plugin.runs import environment
-from sparse_plugin.runs.config import RestorationSettings
-from sparse_plugin.runs.methods import methods
-from sparse_plugin.runs.sparsity import RESTORING
 
 BLOCK = "<!-- made by `make results`: table4 -->\nstale\n<!-- end -->\n"
-MADE = {"torch": "2.14.1", "device": "a CPU", "threads": 1, "kind": "cpu"}
 QUICK = {"crop": 64, "iterations": 3, "runs": 2, "width": 1 / 16, "methods": ["vanilla", "l0:k=0.25"], "device": "cpu"}
-
-
-def line(method="vanilla", seed=0, single=28.0, average=29.0, image="one", made=MADE, noisy=None, **config):
-    (asked,) = methods([method], RESTORING)
-    whole = {"iterations": 30, "width": 1.0, "seed": seed, "sparse": asked.sparse and asked.sparse.flat(), **config}
-    return Restored(
-        f"{image}-{asked.label}-{seed}-{config}", asked.label, {"name": image, "size": [64, 64], "sha256": f"hash of {image}"},
-        {"name": "denoise", "sigma": 25.0}, {"seed": seed, "sha256": noisy or f"{image}, {seed}"}, None, RestorationSettings.from_json(whole), 20.2,
-        {"single": (single, 20), "average": (average, 25)}, {"single": single - 1, "average": average - 0.5}, [1.0, 0.25], [made],
-    )  # fmt: skip
-
-
-def lines(n, **shifts):
-    """n runs of vanilla and of methods that are so many dB above it, give or take."""
-    found = []
-    for seed in range(n):
-        found.append(line(seed=seed, single=28 + seed / 10))
-        found += [
-            line(method, seed, 28 + seed / 10 + by + (seed % 3 - 1) / 50, 29 - by) for method, by in shifts.items()
-        ]
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -184,14 +159,14 @@ def test_higher_is_better_and_both_outputs_are_one_table():
         ("single", "l0_inf-k=0.1"): "better", ("single", "l0-k=0.25"): "not told apart",
         ("average", "l0_inf-k=0.1"): "worse", ("average", "l0-k=0.25"): "not told apart",
     }  # fmt: skip
-    text = restored_page.markdown(lines(8, **shifts))
+    text = restored_page.markdown(restored_page.groups(lines(8, **shifts)))
     single = next(row for row in text.splitlines() if row.startswith("| l0_inf-k=0.1 | 8"))
     assert "| 8 | +0.30 |" in single and single.endswith("| 0.0078 | 0.031 | 0.031 | better | +0.29 |")  # 4 times 0.0078
     assert "| not told apart | +0.48 |" in text and "| worse | +0.06 |" in text and "| not told apart | +0.33 |" in text
-    few = restored_page.markdown(lines(3, **shifts))
+    few = restored_page.markdown(restored_page.groups(lines(3, **shifts)))
     told = "with 3 pairs the smallest possible Holm-adjusted p among 4 comparisons is 1: nothing can be told apart before 8 pairs"
     assert told in few and few.count("| 1 | not told apart |") == 4 and "| better |" not in few and "| worse |" not in few
-    assert "| none of one pair |" in restored_page.markdown(lines(1, **shifts))
+    assert "| none of one pair |" in restored_page.markdown(restored_page.groups(lines(1, **shifts)))
 
 
 def test_what_is_no_pair():
@@ -202,7 +177,7 @@ def test_what_is_no_pair():
     ]  # fmt: skip
     found = restored_page.pairs([*there, *asked], asked[0].method)
     assert [(one.noise["seed"], other.noise["seed"]) for one, other in found] == [(0, 0), (4, 4)]
-    text = restored_page.markdown([*there, *asked])
+    text = restored_page.markdown(restored_page.groups([*there, *asked]))
     assert f"{asked[0].method}, one, noise seed 9: without a vanilla run" in text and "are not independent" in text
 
 

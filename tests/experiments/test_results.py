@@ -29,7 +29,6 @@ def test_the_rule_decides_the_words():
     assert "mean of FD-lite0 at 6, 8 and 10 steps" in text and "ml_csc-k=0.25 against ml_csc-k=1.0" in text
     row = next(line for line in text.splitlines() if line.startswith("| l0_inf-k=0.25"))
     assert "| 8 | -19.0 |" in row and "| 0.0078 | 0.047 | 0.047 | better | -8.7 | 25.0 |" in row
-    assert page.sentences(group).count("not told apart") == 2
 
 
 def test_the_other_metrics_have_intervals_and_no_verdict():
@@ -54,11 +53,10 @@ def test_too_few_pairs_tell_nothing_apart_and_say_so(n):
     said = page.markdown(group)
     least = f"{min(1.0, 6 * 2.0 ** (1 - n)):.2g}"
     told = f"with {n} pair{'s' * (n > 1)} the smallest possible Holm-adjusted p among 6 comparisons is {least}"
-    assert f"{told}: nothing can be told apart before 8 pairs" in said and told[1:] in page.sentences(group)
+    assert f"{told}: nothing can be told apart before 8 pairs" in said
     rows = [[cell.strip() for cell in line.split("|")] for line in page.comparisons(group).splitlines()]
     column = rows[0].index(page.LEAST)
     assert [row[column] for row in rows[2:]] == ["", *[least] * 6]
-    assert "better" not in page.sentences(group) and "worse" not in page.sentences(group)
 
 
 def test_each_comparison_has_the_least_p_that_its_own_pairs_allow():
@@ -159,7 +157,7 @@ def test_pages_are_made_from_the_file_alone(tmp_path):
     assert "![FD-lite0 over steps, and the change of every pair](results/dcgan-0.25-10-compared.png)" in tables
     assert (tmp_path / "results/dcgan-0.25-10-compared.png").stat().st_size > 10_000
     assert (tmp_path / "results/dcgan-0.25-10-density.png").is_file()
-    assert "l0_inf-k=0.25 better than vanilla (-19.0 %" in summary and summary.count("\n\n") == 4
+    assert "l0_inf-k=0.25 is better than vanilla (-19.0 %" in summary and summary.count("\n\n") == 4
     before = tables
     assert CliRunner().invoke(cli, arguments).exit_code == 0 and (tmp_path / "tables.md").read_text() == before
 
