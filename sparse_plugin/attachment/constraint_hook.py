@@ -36,7 +36,10 @@ class ConstraintHook(SiteHook):
         constraint: Constraint = super().acting(module)  # type: ignore[assignment]
         if not constraint.memory or (child := self.child(module)) is None:
             return constraint
-        return constraint.remembering(child.memory[child.slots[self.regularizer.name]], module.training)
+        memory = child.memory[child.slots[self.regularizer.name]]
+        # What a gradient checkpoint computes once more is remembered already.
+        once_more = not capture.recording() and capture.recomputing()
+        return constraint.remembering(memory.clone() if once_more else memory, module.training)
 
     def act(self, module: nn.Module, gamma: Tensor) -> Tensor:
         """The projection of Γ, which is measured where the log is due."""

@@ -47,6 +47,11 @@ def recording() -> bool:
     return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
 
 
+def recomputing() -> bool:
+    """Whether a backward pass runs in this thread: a forward within it is one that was there before, in a gradient checkpoint."""
+    return torch._C._current_graph_task_id() != -1
+
+
 def sizes(tensor: Tensor) -> torch.Size:
     """The shape of tensor in integers, or symbols of torch.export, where jit.trace would record how it is asked for."""
     state = None if torch.compiler.is_compiling() else torch._C._get_tracing_state()

@@ -73,6 +73,19 @@ def test_training_is_exact_and_evaluation_does_not_couple_samples():
     assert whole[whole != 0].abs().min() >= memory[0] / memory[1]
 
 
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_gradient_checkpoint_remembers_a_forward_once(reentrant):
+    from torch.utils.checkpoint import checkpoint
+
+    plain, recomputed = made(), made()
+    for seed in range(3):
+        plain(noise(8, seed)).sum().backward()
+        checkpoint(recomputed, noise(8, seed).requires_grad_(), use_reentrant=reentrant).sum().backward()
+    assert torch.equal(plain.out.sparse_plugin.memory, recomputed.out.sparse_plugin.memory) and plain.out.sparse_plugin.memory[1] > 0
+    for one, other in zip(plain.parameters(), recomputed.parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad)
+
+
 def test_the_threshold_is_the_running_mean_of_what_was_least():
     generator, expected = made(momentum=0.25), None
     for seed in range(3):
