@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sparse_plugin.network import probe
+from sparse_plugin.network.readers import Source
 from sparse_plugin.support import capture
 
 _DEEP = 3  # how far containers are looked into
@@ -22,6 +23,7 @@ class GeneratorCall:
         self.generator, self.args, self.kwargs = generator, args, kwargs
         self.outer: GeneratorCall | None = None  # the call that this one is a part of, where the generator calls itself
         self.passed = False  # whether Γ went through a site
+        self.gammas: list[Source] = []  # what made each Γ that did, where there is a graph
         self.since: int = torch._C._autograd._get_sequence_nr()  # that of the first autograd node which it makes
         self.random = probe.random_state() if heads else None  # a depth may be drawn
         self._kinds: dict[bool, Hashable] = {}

@@ -79,7 +79,8 @@ class Heads:
         self.any = False
         if not self.channels:
             return
-        held = {module for _, module, _ in hooks.find(generator, hooks.SiteHook)}  # under whatever path, behind a wrapper say
+        # Under whatever path, behind a wrapper say; what lies in a site is a part of its dictionary.
+        held = {inner for _, module, _ in hooks.find(generator, hooks.SiteHook) for inner in module.modules()}
         for path in self._paths(generator):
             module = generator.get_submodule(path)
             if module not in held:
@@ -128,6 +129,10 @@ class Heads:
         if getattr(generator, "_is_replica", False):
             return "cannot follow it inside a replica of DataParallel"
         return ""
+
+    def paths(self, generator: nn.Module) -> list[str]:
+        """Of the sites."""
+        return list(dict.fromkeys(hook.site.path for _, _, hook in hooks.find(generator, hooks.SiteHook)))
 
     def where(self, generator: nn.Module) -> str:
         """The sites, for people."""

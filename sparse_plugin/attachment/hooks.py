@@ -33,8 +33,8 @@ class Passed(Protocol):
     root: weakref.ref[nn.Module] | None
     met: bool  # whether Γ has passed a site at all
 
-    def passed(self) -> None:
-        """The running forward of this thread went through a site."""
+    def passed(self, gamma: Tensor) -> None:
+        """The running forward of this thread went through a site, at which Γ was this."""
 
     def network(self) -> nn.Module | None:
         """The one at work, where it is known."""
@@ -116,7 +116,7 @@ class SiteHook(capture.Unscriptable):
             if muted and threading.get_ident() in muted:
                 return constrained(self.regularizer, gamma)
             if self.vigil is not None and not self.aside:
-                self.vigil.passed()
+                self.vigil.passed(gamma)
         return self.act(module, gamma)
 
     def child(self, module: nn.Module) -> SparseChild | None:

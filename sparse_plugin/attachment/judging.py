@@ -14,7 +14,7 @@ from sparse_plugin.attachment.heads import Head, Heads
 from sparse_plugin.attachment.looks import looking
 from sparse_plugin.errors import SiteError
 from sparse_plugin.network import detection, probe
-from sparse_plugin.network.sites import climb
+from sparse_plugin.network.sites import climb, inside
 
 # A generator whose own integers change at every call, a counter, say, is not traced for ever where the graph of its image
 # tells at the end of each call what made it.
@@ -76,9 +76,15 @@ class Judge:
         with looking(), probe.random_states(now.random):
             found = detection.trace(now.generator, *now.args, **now.kwargs)
         sites = {path for path, _, _ in hooks.find(now.generator, hooks.SiteHook)}
+        for site in found.sites:
+            if site.path not in sites and (old := [path for path in sites if inside(path, site.path)]):
+                raise SiteError(
+                    f"{old[0]} of {type(now.generator).__name__} was put into another module, and all of {site.path} is its dictionary "
+                    "now, as with an adapter; detach() and attach again when the generator is as it shall be"
+                )
         makers = {climb(now.generator, c.path): c in found.makers for c in (*found.makers, *found.idle)}
         ran = {now.generator.get_submodule(path) for c in found.candidates for path in (c.path, climb(now.generator, c.path))}
-        return ran, {path: matters for path, matters in makers.items() if path not in sites}
+        return ran, {path: matters for path, matters in makers.items() if not any(path == site or inside(path, site) for site in sites)}
 
     def _note(self, now: GeneratorCall, ran: set[nn.Module], new: dict[str, bool]) -> None:
         """Remember of the heads that ran in a look at this call, and do not make its image, that they do not."""

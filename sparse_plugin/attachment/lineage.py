@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sparse_plugin.attachment.looks import muted
+from sparse_plugin.network.readers import Source, reaches
 from sparse_plugin.network.sites import blocks, image_of, makes
 from sparse_plugin.support import capture
 
@@ -57,6 +58,11 @@ def unknown(image: Tensor, since: int) -> bool:
         elif _shaped(node, image):
             return True
     return False
+
+
+def reads(image: Tensor, gamma: Source) -> bool:
+    """Whether image is computed from the Γ that gamma made past all modules that make images, sites or not."""
+    return reaches(image, gamma, lambda node: node.metadata.get(_KEY) is not None or node.name().startswith(_OPAQUE))
 
 
 def _learned_convolution(node: Any, name: str) -> bool:

@@ -27,6 +27,7 @@ from sparse_plugin.attachment.looks import muted
 from sparse_plugin.attachment.plan import Plan
 from sparse_plugin.attachment.verify import FirstPass, KnownBy, watch
 from sparse_plugin.errors import SiteError
+from sparse_plugin.network import readers
 from sparse_plugin.network.sites import climb, convolution, images_of, out_channels
 from sparse_plugin.support import advice, capture
 
@@ -73,12 +74,14 @@ class Vigil:
         """The one at work, where it is known."""
         return None if self.root is None else self.root()
 
-    def passed(self) -> None:
-        """The running forward of this thread went through a site."""
+    def passed(self, gamma: Tensor) -> None:
+        """The running forward of this thread went through a site, at which Γ was this."""
         self.met = True
         now = self.running.get(threading.get_ident())
         if now is not None:
             now.passed = True
+            if (made_by := readers.source(gamma)) is not None:
+                now.gammas.append(made_by)
 
     def end(self, output: Any) -> None:
         """The generator returned. Raises SiteError where it made an image, or a part of one, past every site."""
@@ -107,8 +110,16 @@ class Vigil:
                 f"module makes it now, and nothing was regularized. {heads.name_all(now.generator)}"
             )
         self.judge.graphs = images[0].grad_fn is not None
-        if heads.channels and not capture.recording() and any(lineage.unknown(image, now.since) for image in images):
+        if not heads.channels or capture.recording():
+            return
+        if any(lineage.unknown(image, now.since) for image in images):
             self.judge.account(now)
+        if any(lineage.reads(image, gamma) for image in images for gamma in now.gammas):
+            where, named = heads.where(now.generator), advice.sites(*heads.paths(now.generator))
+            raise SiteError(
+                f"{type(now.generator).__name__} computes its image from {where} by another way too, past that module, and what goes "
+                f"there is not regularized. Where that is meant, say it by {named}"
+            )
 
     def meet(self, head: Head, module: nn.Module, args: tuple[Any, ...]) -> Any:
         """Another module that could make the image is called: where it does, Γ is regularized here from now on."""

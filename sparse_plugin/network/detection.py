@@ -7,14 +7,16 @@ among those whose output has the image's shape, the one that the image is comput
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from sparse_plugin.errors import SiteError, module_of
-from sparse_plugin.network.probe import forward, learning, undisturbed, unseen
+from sparse_plugin.network import readers
+from sparse_plugin.network.once_more import OnceMore
+from sparse_plugin.network.probe import forward, learning, unseen
 from sparse_plugin.network.sites import (
     CHILD,
     Site,
@@ -46,6 +48,7 @@ class Candidate:
     verdict: str = ""
     idle: bool = False  # whether an image may be computed from its output, and is the same without it
     nodes: list[Any] = field(default_factory=list, repr=False)  # the autograd nodes of its outputs, while tracing
+    source: readers.Source | None = field(default=None, repr=False)  # what made its input, while tracing
 
     @property
     def hidden(self) -> bool:
@@ -111,6 +114,13 @@ def trace_call(
     fired: dict[str, Candidate] = {path: Candidate(path, module) for path, module in generator.named_modules()}
     clock = iter(range(1 << 60))
 
+    def given(path: str) -> Any:
+        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            gamma = next((t for t in inputs if isinstance(t, Tensor)), None)
+            fired[path].source = None if gamma is None else readers.source(gamma)
+
+        return hook
+
     def watch(path: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             seen = fired[path]
@@ -128,9 +138,10 @@ def trace_call(
 
         return hook
 
-    with unseen(generator):
+    with unseen(generator), ExitStack() as before:
         for path, module in generator.named_modules():
             if CHILD not in path.split("."):
+                before.callback(module.register_forward_pre_hook(given(path), prepend=True).remove)
                 module.register_forward_hook(watch(path))
         with learning(generator):
             output = forward(generator, args, kwargs, grad, run)
@@ -144,9 +155,10 @@ def trace_call(
         del candidates[path]
         if at or path == "":
             candidates[at] = fired[at]
-    detection = _choose(generator, candidates, images, lambda path: _matters(generator, path, run, args, kwargs))
+    detection = _choose(generator, candidates, fired, images, OnceMore(generator, run, args, kwargs))
     for seen in fired.values():
         seen.nodes.clear()
+        seen.source = None
     if rival is not None and rival.grad_fn is not None and not _is_below(rival.grad_fn, images):
         why = f"it returns {shape(images[0].shape)} and {shape(rival.shape)}, and either may be the image"
         return replace(detection, sites=(), makers=(), idle=(), why=why)
@@ -168,7 +180,11 @@ def _is_below(node: Any, images: Sequence[Tensor]) -> bool:
 
 
 def _choose(
-    generator: nn.Module, candidates: dict[str, Candidate], images: Sequence[Tensor], matters: Callable[[str], bool]
+    generator: nn.Module,
+    candidates: dict[str, Candidate],
+    fired: dict[str, Candidate],
+    images: Sequence[Tensor],
+    again: OnceMore,
 ) -> Detection:
     ran = tuple(sorted((c for c in candidates.values() if c.calls), key=lambda c: c.order))
     # A module around another candidate owns a kernel by accident; what it makes, the inner one makes.
@@ -182,7 +198,7 @@ def _choose(
     # Beside images that were computed, one without a graph was handed through: an autoencoder returns its input too.
     computed = [image for image in images if image.grad_fn is not None] or images[:1]
     able = [
-        _able(generator, ran, size, image, matters, makes) or _able(generator, ran, size, image, matters, blocks) for image in computed
+        _able(generator, ran, size, image, again, makes) or _able(generator, ran, size, image, again, blocks) for image in computed
     ]
     makers = tuple(c for c in ran if any(c in found for found in able))
     idle = tuple(c for c in ran if c.idle and c not in makers)
@@ -190,19 +206,51 @@ def _choose(
         if c in makers:
             c.verdict = ""
     chosen: dict[str, Candidate] = {}
-    for found in able:
-        if len(found) > 1 or not found:
+    around: set[str] = set()
+    for image, found in zip(computed, able, strict=True):
+        at = climb(generator, found[0].path) if found else ""
+        if len(found) > 1 or (found and _beside(image, fired[at], found)):
+            path = _synthesis(found, fired, image, again)
+            if path is not None:
+                chosen[path] = found[0]
+                around.add(path)
+                continue
+        if len(found) != 1:
             return Detection(ran, size, (), _why_not(len(found), size, capture.readable(images[0])), makers, idle)
         if found[0].calls != 1:
             found[0].verdict = f"called {found[0].calls} times in one forward"
             return Detection(ran, size, (), f"{found[0].path} is {found[0].verdict}", makers, idle)
-        chosen[climb(generator, found[0].path)] = found[0]
+        if _beside(image, fired[at], [*found, *idle]):  # with a head that is faded in between, it is that head which reads Γ
+            found[0].verdict = "what it consumes goes into the image by another way too"
+            return Detection(ran, size, (), f"of {found[0].path}, {found[0].verdict}", makers, idle)
+        chosen[at] = found[0]
     for path, d1 in chosen.items():
-        d1.verdict = "D1" + (f"; Γ is read at {path}, before its padding" if path != d1.path else "")
+        where = f"at {path}, {'all of which is one dictionary' if path in around else 'before its padding'}"
+        d1.verdict = "D1" + (f"; Γ is read {where}" if path != d1.path else "")
         if r := blocks(d1.output, size):
             d1.verdict += f"; its channels are laid out in blocks of {r}x{r} pixels"
     why = "the only convolution that makes the image" if len(chosen) == 1 else "each makes an image of its own"
     return Detection(ran, size, tuple(Site(path) for path in chosen), why, makers, idle)
+
+
+def _beside(image: Tensor, at: Candidate, past: Sequence[Candidate]) -> bool:
+    """Whether image is computed from what the module at consumes by a way past these candidates too."""
+    if at.source is None or any(c.hidden for c in past):
+        return False  # nothing tells
+    nodes = {node for c in past for node in c.nodes}
+    return readers.reaches(image, at.source, nodes.__contains__)
+
+
+def _synthesis(found: Sequence[Candidate], fired: dict[str, Candidate], image: Tensor, again: OnceMore) -> str | None:
+    """The module in which all of several convolutions of one Γ are summed, as an adapter (LoRA) does with the one that it stands
+    around: together they are one dictionary. None where there is no such module.
+    """
+    for path in sorted((path for path in fired if path and all(inside(c.path, path) for c in found)), key=len, reverse=True):
+        module = fired[path]
+        reads_gamma = module.source is not None and any(c.source == module.source for c in found)
+        if module.calls == 1 and reads_gamma and not module.hidden and not _beside(image, module, [module]) and again.is_linear(path):
+            return path
+    return None
 
 
 def _why_not(makers: int, size: tuple[int, ...], readable: bool) -> str:
@@ -219,7 +267,7 @@ def _able(
     ran: Sequence[Candidate],
     size: tuple[int, ...],
     image: Tensor,
-    matters: Callable[[str], bool],
+    again: OnceMore,
     has_shape: Callable[[Sequence[int], Sequence[int]], Any],
 ) -> list[Candidate]:
     """The candidates that can be D1 of this image; the others get their verdict. has_shape: whether an output has the image's, in
@@ -241,7 +289,7 @@ def _able(
     able = [c for c in ran if not c.verdict]
     if (len(able) > 1 or (makers is not None and any(c.hidden for c in able))) and capture.readable(image):
         for c in able:
-            if not matters(c.path):
+            if not again.matters(c.path):
                 c.verdict = "the image is the same without it"
                 c.idle = c.idle or makers is not None
         able = [c for c in able if not c.verdict]
@@ -266,22 +314,6 @@ def _makers(image: Tensor, ran: Sequence[Candidate]) -> list[Candidate] | None:
         else:
             todo.extend(parent for parent, _ in node.next_functions)
     return found
-
-
-def _matters(
-    generator: nn.Module, path: str, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> bool:
-    """Whether the image changes when the module's output is left out."""
-
-    def silence(module: nn.Module, inputs: Any, output: Any) -> Any:
-        return torch.zeros_like(output) if isinstance(output, Tensor) else output
-
-    with undisturbed(generator), unseen(generator):
-        plain = image_of(forward(generator, args, kwargs, run=run))
-        generator.get_submodule(path).register_forward_hook(silence)
-        without = image_of(forward(generator, args, kwargs, run=run))
-    assert plain is not None and without is not None
-    return not torch.equal(plain, without)
 
 
 def detect(generator: nn.Module, *args: Any, **kwargs: Any) -> Site:

@@ -127,6 +127,20 @@ def unseen(generator: nn.Module) -> Iterator[None]:
             module._forward_hooks = hooks
 
 
+@contextmanager
+def unattached(module: nn.Module) -> Iterator[None]:
+    """What the plugin attached to module projects nothing."""
+    saved = [(inner, inner._forward_pre_hooks) for inner in module.modules()]
+    for inner, hooks in saved:
+        others = {key: hook for key, hook in hooks.items() if _home(hook).partition(".")[0] != __name__.partition(".")[0]}
+        inner._forward_pre_hooks = OrderedDict(others)
+    try:
+        yield
+    finally:
+        for inner, hooks in saved:
+            inner._forward_pre_hooks = hooks
+
+
 def _home(hook: Any) -> str:
     return str(getattr(hook, "__module__", None) or type(hook).__module__)
 

@@ -1,0 +1,47 @@
+"""What reads Γ on the way to the image beside D1, as the autograd graph of a forward shows it.
+
+An image that is computed from Γ past D1 too is more than a dictionary makes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Source = tuple[Any, int]  # the autograd node that made a tensor, and which of its outputs it is
+
+
+def source(tensor: Tensor) -> Source | None:
+    """What made tensor; None where it has no graph."""
+    return None if tensor.grad_fn is None else (tensor.grad_fn, tensor.output_nr)
+
+
+def reaches(image: Tensor, gamma: Source, stops: Callable[[Any], bool]) -> bool:
+    """Whether image is computed from the tensor of source gamma by a way past all nodes at which stops is true."""
+    oldest = gamma[0]._sequence_nr()  # what is older than Γ cannot have been computed from it
+    todo: list[Source | None] = [source(image)]
+    seen = set()
+    while todo:
+        edge = todo.pop()
+        if edge == gamma:
+            return True
+        if edge is None or edge[0] is None or edge[0] in seen or edge[0]._sequence_nr() < oldest or stops(edge[0]):
+            continue
+        seen.add(edge[0])
+        todo += edge[0].next_functions
+    return False
+
+
+def is_linear(output: Tensor, gamma: Tensor) -> bool:
+    """Whether output is linear in gamma, but for a bias: its gradient does not depend on gamma."""
+    try:
+        (slope,) = torch.autograd.grad(output, gamma, torch.ones_like(output), create_graph=True, allow_unused=True)
+        if slope is None or not slope.requires_grad:
+            return slope is not None
+        (bend,) = torch.autograd.grad(slope, gamma, torch.ones_like(slope), allow_unused=True)
+    except RuntimeError:  # without a second derivative
+        return False
+    return bend is None
