@@ -26,14 +26,14 @@ from sparse_plugin.attachment.child import (
 )
 from sparse_plugin.errors import CheckpointError
 from sparse_plugin.support import advice
+from sparse_plugin.support.load_hooks import LoadHook, before_loading
 
 
-class Loads:
+class Loads(LoadHook):
     """A load_state_dict pre-hook of the generator; picklable, and the same for all of them."""
 
-    def __call__(self, module: nn.Module, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+    def load(self, module: nn.Module, state_dict: dict[str, Any], prefix: str) -> None:
         """Compare the settings in state_dict with the generator's. Raises CheckpointError where they differ."""
-        del rest
         theirs = {key[len(prefix) :] for key in state_dict if key.startswith(prefix) and key.endswith(KEY)}
         ours = kept_at(module)
         if not theirs or not ours or theirs == ours:
@@ -114,7 +114,7 @@ def check_places(generator: nn.Module, expected: Collection[str]) -> None:
 def follow(generator: nn.Module) -> None:
     """Compare what is loaded into generator from now on."""
     if not any(isinstance(_hook(hook), Loads) for hook in generator._load_state_dict_pre_hooks.values()):
-        generator.register_load_state_dict_pre_hook(Loads())  # type: ignore[no-untyped-call]
+        before_loading(generator, Loads())
 
 
 def unfollow(generator: nn.Module) -> None:

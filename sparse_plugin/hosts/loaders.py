@@ -15,6 +15,7 @@ import wrapt
 
 from sparse_plugin.errors import CheckpointError
 from sparse_plugin.hosts.patching import Patches
+from sparse_plugin.support.load_hooks import LoadHook, before_loading
 from sparse_plugin.support.subclasses import below, on_subclass
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Loading:
         was read, or nested in a file.
         """
         self.built.append((generator, then))
-        self._taking.append(generator.register_load_state_dict_pre_hook(_Takes(self)))  # type: ignore[no-untyped-call]
+        self._taking.append(before_loading(generator, _Takes(self)))
 
     def end(self) -> None:
         """The call is over: nothing is kept from what was built any more."""
@@ -70,7 +71,7 @@ class Loading:
             )
 
 
-class _Takes:
+class _Takes(LoadHook):
     """A load_state_dict pre-hook of what a running loader has built; one that a copy of that carries away does nothing."""
 
     def __init__(self, loading: Loading | None = None) -> None:
@@ -82,8 +83,7 @@ class _Takes:
     def __reduce__(self) -> tuple[type[_Takes], tuple[()]]:
         return _Takes, ()
 
-    def __call__(self, module: nn.Module, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        del rest
+    def load(self, module: nn.Module, state_dict: dict[str, Any], prefix: str) -> None:
         if self.loading is not None:
             here = {key[len(prefix) :]: value for key, value in state_dict.items() if key.startswith(prefix)}
             for key in here.keys() - self.loading.take(here).keys():

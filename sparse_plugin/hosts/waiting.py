@@ -17,17 +17,17 @@ from sparse_plugin.attachment.loading import Loads
 from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.hosts import current
 from sparse_plugin.support import advice
+from sparse_plugin.support.load_hooks import LoadHook, before_loading
 
 _waiting: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 _guard: Any = None
 
 
-class Remember:
+class Remember(LoadHook):
     """A load_state_dict pre-hook of a generator; picklable, and the same for all of them."""
 
-    def __call__(self, module: nn.Module, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+    def load(self, module: nn.Module, state_dict: dict[str, Any], prefix: str) -> None:
         """Attach the settings in state_dict. Raises CheckpointError where they do not fit the generator."""
-        del rest
         now = current.session()
         keys = {key[len(prefix) :] for key in state_dict if key.startswith(prefix) and key.endswith(KEY)}
         if now is None or not keys or kept_at(module):
@@ -37,7 +37,7 @@ class Remember:
         handle = now.from_checkpoint(module, settings)
         ours = kept_at(module)
         if ours == {KEY}:  # whose sites its first call tells, and compares with the checkpoint's
-            Loads()(module, state_dict, prefix)
+            Loads().load(module, state_dict, prefix)
             return
         if ours != keys:
             raise CheckpointError(
@@ -93,7 +93,7 @@ def watch(generator: nn.Module) -> None:
     without: a run that was launched to regularize must not go on unregularized.
     """
     global _guard
-    generator.register_load_state_dict_pre_hook(Remember())  # type: ignore[no-untyped-call]
+    before_loading(generator, Remember())
     now = current.session()
     if now is None or not now.config.enabled:
         return

@@ -104,9 +104,9 @@ class _Stubs(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         pass
 
 
-def stub(*names):
-    """Modules that the host imports and training does not need, where they are not installed."""
-    sys.meta_path.append(_Stubs(names))
+def stub(*names, installed=False):
+    """Modules that the host imports and training does not need, where they are not installed; with installed, there too."""
+    sys.meta_path.insert(0 if installed else len(sys.meta_path), _Stubs(names))
 
 
 def module(name, **members):

@@ -60,7 +60,8 @@ else:
     argv += ["-t"]
 drive.no_cuda()
 torch.cuda.device_count = lambda: GPUS
-drive.stub("wandb", "seaborn", "kornia", "timm", "sklearn", "cv2")
+drive.stub("wandb", installed=True)  # which would ask for an account
+drive.stub("seaborn", "kornia", "timm", "sklearn", "cv2")
 if "pkg_resources" not in sys.modules:
     from packaging.version import parse
 

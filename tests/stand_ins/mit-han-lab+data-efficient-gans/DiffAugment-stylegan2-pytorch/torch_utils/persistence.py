@@ -16,16 +16,19 @@ def persistent_class(plain):
         _homes[text] = home
 
     def recipe(self):
-        return revive, (text, plain.__name__), vars(self).copy()
+        # All of it are arguments, so that a copy is made when everything in it was copied already.
+        return revive, (text, plain.__name__, vars(self))
 
     return type(plain.__name__, (plain,), {"__module__": __name__, "__reduce__": recipe})
 
 
-def revive(text, name):
-    """An instance to be filled: no constructor runs, and its class may be of a module that nobody imported."""
+def revive(text, name, held):
+    """An instance with what it held: no constructor runs, and its class may be of a module that nobody imported."""
     if text not in _homes:
         home = types.ModuleType(f"revived{len(_homes)}")
         sys.modules[home.__name__] = _homes[text] = home
         exec(text, vars(home))
     kind = getattr(_homes[text], name)
-    return kind.__new__(kind)
+    made = kind.__new__(kind)
+    vars(made).update(held)
+    return made
