@@ -31,4 +31,4 @@ class LoadHook:
 
 def before_loading(module: nn.Module, hook: LoadHook) -> Any:
     """Have hook called whenever a state_dict is loaded into module. Returns what takes it off again."""
-    return module._register_load_state_dict_pre_hook(hook)
+    return module._register_load_state_dict_pre_hook(hook)  # type: ignore[no-untyped-call]
