@@ -92,9 +92,17 @@ class SparseChild(nn.Module):
                 setattr(self, name, buffer.to(now.device))
         return self
 
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+    def _catch_up(self) -> None:
+        """An average is saved and copied where it stands, though it was never run."""
         if self.training_step is not None and not self.training_step.trained:
-            self.training_step.follow(self.schedule)  # an average is saved though it was never run
+            self.training_step.follow(self.schedule)
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._catch_up()
+        return vars(self).copy()
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        self._catch_up()
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
     def get_extra_state(self) -> Tensor:

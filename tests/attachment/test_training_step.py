@@ -111,14 +111,23 @@ def test_an_average_stands_where_it_has_followed_to(buffers, built):
     assert kept(again) == 2
 
 
+def loaded(ema):
+    again, _ = attached()
+    again.load_state_dict(ema.state_dict())
+    return again
+
+
+def pickled(ema):
+    return pickle.loads(pickle.dumps(ema))
+
+
+@pytest.mark.parametrize("how", [loaded, copy.deepcopy, pickled, lambda ema: pickled(copy.deepcopy(ema)), lambda ema: loaded(copy.deepcopy(ema))])
 @pytest.mark.parametrize("built", ["copied", "anew"])
-def test_an_average_that_never_ran_is_saved_where_it_stands(built):
+def test_an_average_that_never_ran_is_saved_and_copied_where_it_stands(built, how):
     generator, _ = attached()
     ema = copy.deepcopy(generator) if built == "copied" else attached()[0]
     train(generator, 5, then=lambda: average(ema, generator))
-    again, _ = attached()
-    again.load_state_dict(ema.state_dict())
-    assert kept(again) == 2
+    assert kept(how(ema)) == 2
 
 
 def test_a_run_after_another_begins_at_its_own_start():
