@@ -59,6 +59,11 @@ class RunGroup:
         """Of any of the runs, rising."""
         return tuple(sorted({record.seed for record in self.records}))
 
+    @property
+    def followed(self) -> bool:
+        """Whether the runs were measured at several steps."""
+        return len(self.records[0].scores) > 1
+
     def of(self, method: str) -> list[Record]:
         """The runs of a method, by seed."""
         return sorted((r for r in self.records if r.method == method), key=lambda record: record.seed)

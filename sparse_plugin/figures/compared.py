@@ -17,9 +17,15 @@ from sparse_plugin.support.plot_style import FAINT, INK, quiet, style
 
 
 def draw(group: RunGroup) -> Figure:
-    """Left: mean over seeds, thin lines the seeds. Right: a point a pair, the mean change and its 95 % interval."""
+    """Left, of runs that were measured more than once: mean over seeds, thin lines the seeds. Right: a point a pair, the mean
+    change and its 95 % interval.
+    """
     ink = colours(group.methods)
     with style():
+        if not group.followed:
+            figure = Figure(figsize=(8, 3.8), layout="constrained")
+            _changes(figure.subplots(), group, ink)
+            return figure
         figure = Figure(figsize=(11.5, 3.8), layout="constrained")
         left, right = figure.subplots(1, 2)
         _steps(left, group, ink)
@@ -36,7 +42,7 @@ def _steps(axes: Axes, group: RunGroup, ink: dict[str, str]) -> None:
             axes.plot(steps, [run.scores[s][group.metric][0] for s in steps], color=ink[method], lw=0.5, alpha=0.4)
         means = [mean(run.scores[step][group.metric][0] for run in runs) for step in steps]
         name = title(method).replace("\n", " ")
-        axes.plot(steps, means, color=ink[method], lw=1.6, marker="." if len(steps) < 3 else "", label=name)
+        axes.plot(steps, means, color=ink[method], lw=1.6, label=name)
     axes.axvspan(min(group.late), max(group.late), color=FAINT, alpha=0.35, lw=0)
     axes.set(xlabel="steps", ylabel=f"{group.metric}, lower is better", title="mean over seeds, thin: each; shaded: what is compared")
     quiet(axes)
@@ -57,5 +63,5 @@ def _changes(axes: Axes, group: RunGroup, ink: dict[str, str]) -> None:
         names.append(title(found.method) + against)
     axes.axhline(0, color=INK, lw=0.8)
     axes.set_xticks(range(len(names)), names, fontsize=8.5)
-    axes.set(xlim=(-0.6, max(len(names), 1) - 0.4), ylabel="change, %", title="each pair; mean and 95 % interval")
+    axes.set(xlim=(-0.6, max(len(names), 1) - 0.4), ylabel=f"change of {group.metric}, %", title="each pair; mean and 95 % interval")
     quiet(axes)

@@ -66,8 +66,9 @@ def _tables(groups: Sequence[RunGroup], drawn: Mapping[str, str]) -> str:
     parts = []
     for group in groups:
         parts += [f"### {page.title(group)}", page.markdown(group)]
+        pairs = f"{group.metric} over steps, and the change of every pair" if group.followed else "The change of every pair"
         for what, says in (
-            ("compared", f"{group.metric} over steps, and the change of every pair"),
+            ("compared", pairs),
             ("density", "Needle density of every method, at the last step"),
         ):
             path = drawn.get(f"{slug(group)}-{what}")

@@ -10,7 +10,7 @@ from recorded_runs import FACTORS, record, sweep
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.experiments import comparison, page, records, statistics
-from sparse_plugin.figures import pages
+from sparse_plugin.figures import compared, pages
 from sparse_plugin.runs.methods import methods, with_controls
 
 
@@ -160,6 +160,15 @@ def test_pages_are_made_from_the_file_alone(tmp_path):
     assert "l0_inf-k=0.25 is better than vanilla (-19.0 %" in summary and summary.count("\n\n") == 4
     before = tables
     assert CliRunner().invoke(cli, arguments).exit_code == 0 and (tmp_path / "tables.md").read_text() == before
+
+
+def test_runs_that_were_measured_once_have_no_picture_over_steps(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    once = [replace(run, scores={10: run.scores[10]}) for run in sweep(2, **{"l0_inf:k=0.25": 0.8})]
+    records.add(path, once)
+    assert "![The change of every pair](dcgan-0.25-10-compared.png)" in pages.make(path)
+    (group,) = comparison.groups(once)
+    assert [axes.get_ylabel() for axes in compared.draw(group).axes] == ["change of FD-lite0, %"]
 
 
 def test_pages_that_cannot_be_made(tmp_path):
