@@ -20,8 +20,8 @@ import torch
 from sparse_plugin.data import Images, load
 from sparse_plugin.gans import recipe
 from sparse_plugin.gans.trainer import Trainer
-from sparse_plugin.metrics import scores
 from sparse_plugin.metrics.features import extract
+from sparse_plugin.metrics.frechet import between, frechet, moments
 from sparse_plugin.metrics.lite0 import Lite0
 from sparse_plugin.runs.config import DataConfig, RunConfig
 from sparse_plugin.runs.parallel import processes
@@ -88,11 +88,11 @@ def measuring(count: int) -> None:
         print(f"features, {'pages kept' if keep else 'allocator as it is'}: {found} ms an image", flush=True)
     generated, real = torch.randn(10_000, 1280).abs(), torch.randn(50_000, 1280).abs()
     begin = time.process_time()
-    whole = scores.frechet(generated, real)
+    whole = frechet(generated, real)
     middle = time.process_time()
-    moments = scores.moments(real)
+    kept = moments(real)
     again = time.process_time()
-    assert scores.frechet_of(scores.moments(generated), moments) == whole
+    assert between(moments(generated), kept) == whole
     print(f"Fréchet distance: {middle - begin:.1f} s, with kept moments {time.process_time() - again:.1f} s")
 
 

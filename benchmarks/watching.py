@@ -20,7 +20,6 @@ from torch.nn import functional as F
 
 import sparse_plugin
 from sparse_plugin.attachment import hooks
-from sparse_plugin.attachment.constraint_hook import COUNTED
 from sparse_plugin.attachment.lineage import Made
 from sparse_plugin.attachment.vigil import Begins, Ends
 
@@ -83,7 +82,7 @@ def changing(generator: nn.Module, z: Tensor, k: dict[str, float]) -> float:
     for _ in range(CALLS):
         hook.acting(d1)
         if auto is not None and child.training_step.density is None:
-            child.training_step.count(gamma, max(1, auto.measure // COUNTED))
+            child.training_step.count(gamma, auto, child.counted)
         hook.acting(d1)
         child.training_step.advance(child.schedule)
     return (time.perf_counter() - start) / CALLS * 1e6
@@ -147,15 +146,18 @@ def main() -> None:
     step = seconds_of_a_step(generator, discriminator, z)
     small = z[:2]
     sparse_plugin.attach(generator, "l0_inf", k=0.25, example_input=small)
-    image = generator(small)
-    (_, _, begins), (_, _, ends) = next(hooks.find(generator, Begins)), next(hooks.find(generator, Ends))
     (_, d1, made), (_, _, site) = next(hooks.find(generator, Made)), next(hooks.find(generator, hooks.SiteHook))
+    seen: list[Tensor] = []
+    looking = d1.register_forward_pre_hook(lambda module, args: seen.append(args[0]), prepend=True)
+    image = generator(small)
+    looking.remove()
+    (_, _, begins), (_, _, ends) = next(hooks.find(generator, Begins)), next(hooks.find(generator, Ends))
     rgb = d1.forward(torch.relu(torch.randn(2, 64, 32, 32)))
 
     def watch() -> None:
         begins(generator, (small,), {})
         site.vigil.running[threading.get_ident()].since = 0  # the image's graph is older than this call
-        site.vigil.passed()
+        site.vigil.passed(seen[0])
         made(d1, (small,), rgb)
         ends(generator, (small,), image)
 

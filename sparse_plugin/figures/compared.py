@@ -42,7 +42,7 @@ def _steps(axes: Axes, group: RunGroup, ink: dict[str, str]) -> None:
             axes.plot(steps, [run.scores[s][group.metric][0] for s in steps], color=ink[method], lw=0.5, alpha=0.4)
         means = [mean(run.scores[step][group.metric][0] for run in runs) for step in steps]
         name = title(method).replace("\n", " ")
-        axes.plot(steps, means, color=ink[method], lw=1.6, label=name)
+        axes.plot(steps, means, color=ink[method], lw=1.6, marker="." if len(steps) < 3 else "", label=name)
     axes.axvspan(min(group.late), max(group.late), color=FAINT, alpha=0.35, lw=0)
     axes.set(xlabel="steps", ylabel=f"{group.metric}, lower is better", title="mean over seeds, thin: each; shaded: what is compared")
     quiet(axes)

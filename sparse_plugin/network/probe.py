@@ -7,7 +7,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -113,32 +113,27 @@ def learning(generator: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(False)
 
 
-@contextmanager
-def unseen(generator: nn.Module) -> Iterator[None]:
+def unseen(generator: nn.Module) -> AbstractContextManager[None]:
     """Somebody's own forward hooks, which log or count, see nothing of a look; torch's (spectral norm, shards) act."""
-    saved = [(module, module._forward_hooks) for module in generator.modules()]
-    for module, hooks in saved:
-        torchs = {key: hook for key, hook in hooks.items() if _home(hook).partition(".")[0] == "torch"}
-        module._forward_hooks = OrderedDict(torchs)
-    try:
-        yield
-    finally:
-        for module, hooks in saved:
-            module._forward_hooks = hooks
+    return _hooks_of(generator, "_forward_hooks", lambda package: package == "torch")
+
+
+def unattached(module: nn.Module) -> AbstractContextManager[None]:
+    """What the plugin attached to module projects nothing."""
+    return _hooks_of(module, "_forward_pre_hooks", lambda package: package != __name__.partition(".")[0])
 
 
 @contextmanager
-def unattached(module: nn.Module) -> Iterator[None]:
-    """What the plugin attached to module projects nothing."""
-    saved = [(inner, inner._forward_pre_hooks) for inner in module.modules()]
+def _hooks_of(module: nn.Module, table: str, acts: Callable[[str], bool]) -> Iterator[None]:
+    """Of the hooks in this table of every module, only those act whose package does; what is registered inside is gone after it."""
+    saved = [(inner, getattr(inner, table)) for inner in module.modules()]
     for inner, hooks in saved:
-        others = {key: hook for key, hook in hooks.items() if _home(hook).partition(".")[0] != __name__.partition(".")[0]}
-        inner._forward_pre_hooks = OrderedDict(others)
+        setattr(inner, table, OrderedDict((key, hook) for key, hook in hooks.items() if acts(_home(hook).partition(".")[0])))
     try:
         yield
     finally:
         for inner, hooks in saved:
-            inner._forward_pre_hooks = hooks
+            setattr(inner, table, hooks)
 
 
 def _home(hook: Any) -> str:

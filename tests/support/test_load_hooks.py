@@ -38,7 +38,7 @@ def make(cls=Persistent):
 @pytest.mark.parametrize("cls", [nn.Sequential, Persistent])
 def test_the_module_is_the_one_that_is_loaded_into(cls):
     first, outer = make(cls), nn.ModuleDict()
-    before_loading(first, Seen())
+    handle = before_loading(first, Seen())
     made = [first]
     for _ in range(3):
         made.append(copy.deepcopy(made[-1]))
@@ -47,8 +47,9 @@ def test_the_module_is_the_one_that_is_loaded_into(cls):
         outer["inner"] = module
         outer.load_state_dict(outer.state_dict())
         assert vars(module).pop("seen")[0] == "inner."
-    handle = before_loading(first, Seen())
     handle.remove()
+    first.load_state_dict(first.state_dict())
+    assert not hasattr(first, "seen")
 
 
 def test_copies_of_copies_are_attached_and_compare_what_is_loaded():

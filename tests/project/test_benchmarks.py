@@ -1,0 +1,32 @@
+"""Every script in benchmarks/ still fits the package: those that the pages name are commands that users run."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
+def test_a_benchmark_is_imported(path, monkeypatch):
+    pytest.importorskip("torch_fidelity")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    spec = importlib.util.spec_from_file_location(f"benchmark_of_{path.stem.strip('_')}", path)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+
+
+def test_what_watching_costs_is_measured(monkeypatch, capsys):
+    """Whole: it reaches into the objects of a forward, as nothing else outside the package does."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import watching
+
+    monkeypatch.setattr(watching, "seconds_of_a_step", lambda *_: 1.0)
+    for name in ("CALLS", "PAIRS"):
+        monkeypatch.setattr(watching, name, 3)
+    watching.main()
+    said = capsys.readouterr().out
+    assert said.count(" us a step; ") == 6 and "watching a forward: " in said and "two forwards a step: " in said
