@@ -1,13 +1,13 @@
-"""`k: auto` against the best of a grid of k: `python benchmarks/auto.py --data cifar10-train.zip --record docs/results/runs.jsonl`.
+"""`k: auto` against the best of a grid of k: `python benchmarks/auto.py --data cifar10-train.zip`.
 
 The grid is trained on seeds of its own, on which its best k is chosen; that k and `auto` are then compared, in pairs, on fresh
 seeds. Every run is resumable and leaves its line in the record, so the same command goes on, wherever it is started again.
+--collect trains nothing and makes the tables of what is recorded.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,8 +22,15 @@ from sparse_plugin.experiments.statistics import change
 GRID = (0.1, 0.25, 0.4, 0.6, 1.0)
 
 
+RECORD = Path(__file__).parent.parent / "docs/results/auto.jsonl"
+
+
 def train(given: argparse.Namespace, methods: Sequence[str], first: int, seeds: int) -> None:
-    """Train and measure methods on so many seeds from first on; those that are recorded are not."""
+    """Train and measure methods on so many seeds from first on; those that are recorded are not, nor any with --collect."""
+    if given.collect:
+        return
+    if given.data is None:
+        raise SystemExit("no images were given to train on: name them by --data, or ask for --collect alone")
     said, code = run_gan_table(
         "table1",
         given.out,
@@ -72,13 +79,45 @@ def compare(given: argparse.Namespace) -> dict[str, Any]:
     train(given, [grid[labels.index(best)], auto], given.fresh, given.fresh_seeds)
     ours, theirs = (values(given, name, given.fresh, given.fresh_seeds) for name in (label, best))
     return {
-        "grid": means,
+        "grid": {label: values(given, label, given.choose, given.choosing_seeds) for label in labels},
         "best": best,
         "auto": label,
+        "fresh": {label: ours, best: theirs},
         "change_percent": asdict(change(ours, theirs)),
         "steps_of_auto": given.steps,
         "steps_of_the_grid": given.steps * len(GRID),
     }
+
+
+def tables(found: dict[str, Any], given: argparse.Namespace) -> str:
+    """The grid on the seeds that chose, and its best against what chooses itself on the fresh ones, in Markdown."""
+    change = found["change_percent"]
+    fresh = range(given.fresh, given.fresh + given.fresh_seeds)
+    lines = [
+        f"{given.arch}, width {given.width:g}, {given.steps:,} steps; the grid, seeds from {given.choose} on:",
+        "",
+        _row("", *found["grid"]),
+        _row(*["---"] * (len(found["grid"]) + 1)),
+        *(
+            _row(f"seed {given.choose + i}", *(f"{of[i]:.1f}" for of in found["grid"].values()))
+            for i in range(given.choosing_seeds)
+        ),
+        _row("mean", *(f"{mean(of):.1f}" for of in found["grid"].values())),
+        "",
+        "and fresh seeds:",
+        "",
+        _row("", *(f"seed {seed}" for seed in fresh), "mean"),
+        _row(*["---"] * (given.fresh_seeds + 2)),
+        *(_row(label, *(f"{value:.1f}" for value in of), f"{mean(of):.1f}") for label, of in found["fresh"].items()),
+        "",
+        f"Change {change['mean']:+.1f} % (95 % interval {change['low']:+.1f} to {change['high']:+.1f}; p {change['p']:.2g}, "
+        f"which so many pairs cannot bring below {change['least']:.2g}).",
+    ]
+    return "\n".join(lines)
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _methods(text: str, arch: str) -> Any:
@@ -90,9 +129,10 @@ def _methods(text: str, arch: str) -> Any:
 def arguments_of(description: str | None, out: Path, choosing_seeds: int) -> argparse.ArgumentParser:
     """What a comparison with the grid takes."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--data", help="the images to train on")
     parser.add_argument("--out", type=Path, default=out)
-    parser.add_argument("--record", type=Path, required=True)
+    parser.add_argument("--record", type=Path, default=RECORD)
+    parser.add_argument("--collect", action="store_true", help="make the tables, and train nothing")
     parser.add_argument("--arch", default="dcgan")
     parser.add_argument("--regularizer", default="l0_inf")
     parser.add_argument("--width", type=float, default=0.25)
@@ -110,8 +150,8 @@ def arguments_of(description: str | None, out: Path, choosing_seeds: int) -> arg
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = arguments_of(__doc__, Path("runs/auto"), choosing_seeds=2)
-    print(json.dumps(compare(parser.parse_args(arguments)), indent=1))
+    given = arguments_of(__doc__, Path("runs/auto"), choosing_seeds=2).parse_args(arguments)
+    print(tables(compare(given), given))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""`tune` against the best of a grid of k: `python benchmarks/tune.py --data cifar10-train.zip --record docs/results/runs.jsonl`.
+"""`tune` against the best of a grid of k: `python benchmarks/tune.py --data cifar10-train.zip`.
 
 The grid is that of `auto.py`, trained on seeds of its own, on which its best k is chosen. `tune` races levels around the natural
 density within a share of the grid's steps, on other seeds. Its choice and the grid's best are then compared, in pairs, on fresh
 seeds. Every run is resumable: those of the grid and of the comparison leave their line in the record, those of the race theirs
-in OUT/race.jsonl, and the same command goes on.
+in OUT/race.jsonl, and the same command goes on. --collect trains nothing and makes the tables of what is recorded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from auto import GRID, arguments_of, train, values
+from auto import GRID, arguments_of, tables, train, values
 
 from sparse_plugin.data import Source
 from sparse_plugin.experiments.statistics import change
@@ -27,7 +27,10 @@ from sparse_plugin.tune.tune import tune
 
 
 def race(given: argparse.Namespace, steps: int) -> dict[str, Any]:
-    """Race within so many steps. Returns ranking.json."""
+    """Race within so many steps, or read what a race came to. Returns ranking.json, which is kept beside the record."""
+    kept = given.record.with_name(f"tune-{given.arch}.json")
+    if given.collect:
+        return json.loads(kept.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
     metric = given.metric[0] if given.metric else "FD-lite0"
     scoring = Scoring(Source(given.data), 32, metric, given.samples, kid_subset=given.kid_subset, device=given.device)
     options = {"width": given.width, "batch": given.batch, "steps": given.steps, "checkpoint_every": given.steps, "device": given.device}
@@ -39,8 +42,9 @@ def race(given: argparse.Namespace, steps: int) -> dict[str, Any]:
         raise SystemExit(code)
     made = [json.loads(line) for file in sorted(out.rglob(SCORES)) for line in file.read_text(encoding="utf-8").splitlines()]
     write(given.out / "race.jsonl", "".join(json.dumps(line) + "\n" for line in made))
-    found: dict[str, Any] = json.loads((out / "ranking.json").read_text(encoding="utf-8"))
-    return found
+    ranking = (out / "ranking.json").read_text(encoding="utf-8")
+    write(kept, ranking)
+    return json.loads(ranking)  # type: ignore[no-any-return]
 
 
 def compare(given: argparse.Namespace) -> dict[str, Any]:
@@ -57,11 +61,12 @@ def compare(given: argparse.Namespace) -> dict[str, Any]:
     train(given, [methods[name] for name in names], given.fresh, given.fresh_seeds)
     ours, theirs = (values(given, name, given.fresh, given.fresh_seeds) for name in (chosen, best))
     return {
-        "grid": means,
+        "grid": {label: values(given, label, given.choose, given.choosing_seeds) for label in means},
         "best": best,
         "tune": ranking["sentence"],
         "chosen": chosen,
         "natural_density": ranking["natural_density"],
+        "fresh": {chosen: ours, best: theirs},
         "change_percent": asdict(change(ours, theirs)),
         "steps_of_tune": ranking["whole_runs"] * given.steps,
         "steps_of_the_grid": grid_steps,
@@ -73,7 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--budget", type=float, default=0.3, help="a share of the grid's steps")
     parser.add_argument("--race", type=int, default=220, help="the first seed of the race")
     parser.add_argument("--race-seeds", type=int, default=2)
-    print(json.dumps(compare(parser.parse_args(arguments)), indent=1))
+    given = parser.parse_args(arguments)
+    found = compare(given)
+    print(tables(found, given))
+    print(f"`tune` took {found['steps_of_tune']:,.0f} steps, the grid {found['steps_of_the_grid']:,}, and said: {found['tune']}")
 
 
 if __name__ == "__main__":
