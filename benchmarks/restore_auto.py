@@ -137,7 +137,8 @@ def main() -> None:
     parser.add_argument("--sigmas", type=float, nargs="+", default=[15, 25, 50])
     parser.add_argument("--regularizer", choices=OURS, default="l0_inf")
     parser.add_argument("--side", type=int, default=96, help="in pixels (default 96)")
-    parser.add_argument("--iterations", type=int, default=600, help="of one restoration (default 600)")
+    parser.add_argument("--iterations", type=int, default=1200, help="of one restoration (default 1200)")
+    parser.add_argument("--turns", type=int, help="how many of the sigmas each photograph gets, the first another one (default all)")
     parser.add_argument("--width", type=float, default=0.25)
     parser.add_argument("--scales", type=int, default=4)
     parser.add_argument("--part", default="1/1", help="which part of the photographs and sigmas, as 1/2")
@@ -151,7 +152,7 @@ def main() -> None:
     asked = {name: getattr(options, name) for name in ("regularizer", "side", "iterations", "width", "scales")}
     count = len(options.sigmas)
     # Every photograph once before the first a second time, with all sigmas alike.
-    units = [(name, options.sigmas[(i + turn) % count]) for turn in range(count) for i, name in enumerate(images)]
+    units = [(name, options.sigmas[(i + turn) % count]) for turn in range(count)[: options.turns] for i, name in enumerate(images)]
 
     def recorded() -> list[dict[str, Any]]:
         found = list(lines(options.record)) if options.record.exists() else []
