@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparse_plugin.errors import ConfigError, one_of, shown
-from sparse_plugin.registry.schedule import MOST, SHAPES, Schedule
+from sparse_plugin.registry.schedule import SHAPES, Schedule, number, whole
 
 # From this density on Γ is dense by nature, as behind LeakyReLU or a modulation: a share of it says nothing.
 DENSE = 0.95
+# Of a Γ that is zero everywhere: it is above 0, as a k has to be, and of any Γ it keeps one coefficient.
+_LEAST = 1e-9
 
 
 @dataclass(frozen=True)
 class Auto:
     """k = 1.0 until the natural density d of Γ is known, measured over the first `measure` steps of the generator's optimizer;
-    then from 1.0 to share · d within `steps` steps; to `default` where d shows that Γ is dense by nature.
+    then from 1.0 to share · d within `steps` steps; to `default` where d shows that Γ is dense by nature. Never less than one
+    coefficient is kept.
 
     share: in (0, 1]; one half is where the sweeps of docs/results.md had their best k. default: the k of a class that declares one.
     """
@@ -41,19 +44,21 @@ class Auto:
             if key not in keys:
                 raise ConfigError(f"{field}: {one_of('key', str(key), keys)} Write auto, or {{auto: 0.5, measure: 500, steps: 2000}}")
         share = given["auto"]
-        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
+        if not number(share) or not 0 < share <= 1:
             raise ConfigError(f"{field}: auto is {shown(share)}; give the share of the natural density to keep, in (0, 1]")
         for key in ("measure", "steps"):
             value = given.get(key, 1)
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST:
+            if not whole(value) or value < 1:
                 raise ConfigError(f"{field}: {key} is {shown(value)}; give a whole number of steps, 1 or more")
         if given.get("shape", "cosine") not in SHAPES:
             raise ConfigError(f"{field}: {one_of('shape', str(given['shape']), SHAPES)}")
-        return cls(share=float(share), **{key: value for key, value in given.items() if key != "auto"}, **made)
+        made |= {key: int(given[key]) for key in ("measure", "steps") if key in given}
+        made |= {key: given[key] for key in ("shape",) if key in given}
+        return cls(share=float(share), **made)
 
     def known(self, density: float) -> Schedule:
         """The schedule that follows from the natural density of Γ, in [0, 1]."""
-        end = self.default if self.dense(density) else self.share * density
+        end = self.default if self.dense(density) else max(self.share * density, _LEAST)
         return Schedule(((self.measure, 1.0), (self.last, end)), self.shape)
 
     def dense(self, density: float) -> bool:

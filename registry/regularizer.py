@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, PrivateAttr, ValidationError
 
 from sparse_plugin.errors import ConfigError, one_of, shown
-from sparse_plugin.projections.sizes import check_k
+from sparse_plugin.projections.sizes import AtLeastOne, check_k
 from sparse_plugin.registry.auto import Auto
 from sparse_plugin.registry.changing import apart
 from sparse_plugin.registry.schedule import Schedule
@@ -30,9 +30,9 @@ def _each(check: Callable[[object], T]) -> Callable[[object], T | list[T]]:
 
 # A number of coefficients: an integer counts, a float in (0, 1] is a fraction (1 is one coefficient, 1.0 is all), of which
 # never more is kept.
-K = Annotated[int | float, BeforeValidator(check_k)]
+K = Annotated[int | float, PlainValidator(check_k)]
 # The same for every representation of a network, or a list of one for each, from Γ_1 on.
-Ks = Annotated[int | float | list[int | float], BeforeValidator(_each(check_k))]
+Ks = Annotated[int | float | list[int | float], PlainValidator(_each(check_k))]
 
 # A penalty's factor.
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -168,10 +168,8 @@ class Regularizer(BaseModel):
         fields = {name: getattr(self, name) for name in type(self).model_fields}
         for (name, place), schedule in self._schedules.items():
             follows = schedule.known(density) if isinstance(schedule, Auto) and density is not None else schedule
-            if place is None:
-                fields[name] = follows.at(step)
-            else:
-                fields[name] = [*fields[name][:place], follows.at(step), *fields[name][place + 1 :]]
+            value = AtLeastOne(follows.at(step)) if isinstance(schedule, Auto) else follows.at(step)
+            fields[name] = value if place is None else [*fields[name][:place], value, *fields[name][place + 1 :]]
         made = type(self)(**fields)
         made._name, made._whole = self._name, self.whole
         return made

@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 from sparse_plugin.errors import ConfigError, one_of, shown
@@ -48,8 +49,9 @@ class Schedule:
             raise ConfigError(f"the schedule of {field} has no {lacking[0]}; write {_WAYS}")
         begin, steps = given.get("begin", 0), given["steps"]
         for key, value in (("begin", begin), ("steps", steps)):
-            if not _whole(value):
-                raise ConfigError(f"the schedule of {field}: {key} is {shown(value)}; give a whole number of steps")
+            if not whole(value):
+                raise ConfigError(f"the schedule of {field}: {key} is {shown(value)}; give a whole number of steps, as 5000")
+        begin, steps = int(begin), int(steps)
         if begin < 0 or steps < 1:
             raise ConfigError(
                 f"the schedule of {field} begins at step {begin} and ends at step {begin + steps}; let it begin at 0 or later and "
@@ -112,17 +114,25 @@ def _checked(field: str, points: Any) -> tuple[tuple[int, float], ...]:
         raise ConfigError(f"the schedule of {field} has the points {shown(points)}; give two or more, as in {_WAYS}")
     found: list[tuple[int, float]] = []
     for point in points:
-        if not isinstance(point, (list, tuple)) or len(point) != 2 or not _whole(point[0]) or point[0] < 0:
+        if not isinstance(point, (list, tuple)) or len(point) != 2 or not whole(point[0]) or point[0] < 0:
             raise ConfigError(f"the schedule of {field} has the point {shown(point)}; a point is [step, value], with a step of 0 or more")
-        if isinstance(point[1], bool) or not isinstance(point[1], (int, float)) or not abs(point[1]) <= sys.float_info.max:
+        if not number(point[1]):
             raise ConfigError(f"the schedule of {field} has the value {shown(point[1])}; give a number")
         if found and point[0] <= found[-1][0]:
             raise ConfigError(
                 f"the schedule of {field} goes backwards, from step {found[-1][0]} to step {point[0]}; give its points by step"
             )
-        found.append((point[0], point[1]))
+        found.append((int(point[0]), int(point[1]) if isinstance(point[1], Integral) else float(point[1])))
     return tuple(found)
 
 
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MOST
+def whole(value: Any) -> bool:
+    """Whether this is a number of steps: of Python, or of NumPy."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and abs(int(value)) <= MOST
+
+
+def number(value: Any) -> bool:
+    """Whether this is a finite number that a float holds: of Python, or of NumPy."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    return abs(int(value)) <= sys.float_info.max if isinstance(value, Integral) else math.isfinite(value)

@@ -133,7 +133,8 @@ class SiteHook(capture.Unscriptable):
 
     def settings_of(self, acting: Regularizer) -> dict[str, Any]:
         """The fields that change over training, as they are now."""
-        return {name: getattr(acting, name) for name in self.regularizer.scheduled}
+        now = {name: getattr(acting, name) for name in self.regularizer.scheduled}
+        return {name: float(value) if isinstance(value, float) else value for name, value in now.items()}  # whatever float it is inside
 
     def act(self, module: nn.Module, gamma: Tensor) -> Tensor:
         """Γ of a forward of the host's, regularized."""

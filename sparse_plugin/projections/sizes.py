@@ -12,6 +12,10 @@ from sparse_plugin.errors import ConfigError, shown
 LARGEST = 2**63 - 1
 
 
+class AtLeastOne(float):
+    """A fraction that was measured and not given: of however few coefficients, one is kept."""
+
+
 def check_k(k: object) -> int | float:
     """The same k, as a plain int or float, when it is one of the two things that k can be.
 
@@ -32,7 +36,7 @@ def check_k(k: object) -> int | float:
         except OverflowError:
             fraction = math.inf
         if 0.0 < fraction <= 1.0:
-            return fraction
+            return k if isinstance(k, AtLeastOne) else fraction
         if fraction.is_integer() and fraction > 1.0:
             advice = f"write {int(fraction)} for {int(fraction)} coefficients or a fraction in (0, 1]"
         elif fraction == 0.0:
@@ -54,8 +58,8 @@ def resolve_k(k: int | float, size: int) -> int:
     An int is min(k, size); a fraction keeps the largest number whose share of size is not above it, so that 0.25 of 30 is 7.
     A size that is a symbol of torch.export gives a symbol.
 
-    Raises `ConfigError` for the k that `check_k` refuses, and for a fraction of less than one coefficient: nothing would
-    be left of Γ.
+    Raises `ConfigError` for the k that `check_k` refuses, and for a fraction of less than one coefficient that is not
+    `AtLeastOne`: nothing would be left of Γ.
     """
     k = check_k(k)
     if not isinstance(size, int):
@@ -70,6 +74,8 @@ def resolve_k(k: int | float, size: int) -> int:
         count += 1
     elif count / size > k:
         count -= 1
+    if count == 0 and isinstance(k, AtLeastOne):
+        return 1
     if count == 0:
         raise ConfigError(
             f"k is the fraction {k}, and of {size} coefficients that is less than one, so that nothing would be left; give a "
@@ -86,4 +92,9 @@ def _symbolic(k: int | float, size: int) -> int:
         least: int = torch.sym_min(k, size)  # type: ignore[assignment]
         return least
     share = Fraction(k).limit_denominator(10**9)  # what the float stands for: 1/3, 29/100
-    return size * share.numerator // share.denominator
+    kept = size * share.numerator // share.denominator
+    if isinstance(k, AtLeastOne):
+        import torch
+
+        kept = torch.sym_max(kept, 1)  # type: ignore[assignment]
+    return kept

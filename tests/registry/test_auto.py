@@ -1,6 +1,8 @@
 """k: auto, as settings: what follows from a natural density, how it is written, and what is refused."""
 
+import numpy as np
 import pytest
+import torch
 
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.registry import available, create, get
@@ -52,3 +54,24 @@ def test_what_is_refused(settings, said):
 def test_a_weight_is_not_found_so():
     with pytest.raises(ConfigError, match="weight"):
         create("l1", {"weight": "auto"})
+
+
+@pytest.mark.parametrize("density", [0.0, 1e-4, 0.1])
+@pytest.mark.parametrize("name", [name for name in available() if "k" in get(name).model_fields])
+def test_of_however_few_coefficients_one_is_kept(name, density):
+    made = create(name, {"k": "auto"})
+    gamma = torch.randn(2, 4, 3, 3)
+    for step in (1500, 2400, 2500):
+        then = made.at_step(step, density)
+        projected = then.project(gamma)
+        assert then.holds(projected) and int((projected != 0).sum()) > 0
+    kept = create(name, {"k": 1}).project(gamma) if density < 0.1 else None
+    assert kept is None or torch.equal(projected, kept)
+    with pytest.raises(ConfigError, match="less than one"):  # one that somebody gives is refused as ever
+        create(name, {"k": 1e-4}).project(gamma)
+
+
+def test_numbers_of_numpy():
+    made = create("l0_inf", {"k": {"auto": np.float32(0.5), "measure": np.int64(5), "steps": np.int32(7)}})
+    assert made.fields() == {"k": {"auto": 0.5, "measure": 5, "steps": 7, "shape": "cosine"}}
+    assert {type(value) for value in made.fields()["k"].values()} == {float, int, str}

@@ -1,9 +1,11 @@
 """Schedules: the value at every step, how they are written, and what is refused."""
 
 import copy
+import json
 import math
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -138,3 +140,12 @@ def test_anybodys_numbers():
     assert [grows.at_step(step).size for step in range(4)] == [2, 4, 6, 8]
     with pytest.raises(ConfigError, match="size"):
         Group(weight=1.0, size={"start": 2, "end": 8.5, "steps": 3})
+
+
+def test_numbers_of_numpy():
+    made = create("l0_inf", {"k": {"start": np.float32(1.0), "end": np.float64(0.25), "steps": np.int64(5), "begin": np.int32(2)}})
+    assert json.loads(json.dumps(made.fields())) == {"k": {"start": 1.0, "end": 0.25, "steps": 5, "shape": "linear", "begin": 2}}
+    assert create("l0_inf", {"k": {"points": [[np.int64(0), np.int64(8)], [np.int64(4), np.int64(2)]]}}).at_step(2).k == 5
+    for wrong in (np.float32("nan"), np.bool_(True), 10**400, 1j):
+        with pytest.raises(ConfigError, match="has the value"):
+            create("l1", {"weight": {"start": 0.0, "end": wrong, "steps": 5}})
