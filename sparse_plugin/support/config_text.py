@@ -30,10 +30,29 @@ _Loader.add_implicit_resolver(
 )
 
 
-def load_yaml(text: str | bytes) -> Any:
+class _TwiceError(yaml.YAMLError):
+    """A key that stands twice."""
+
+
+class _OnceLoader(_Loader):
+    """Refuses a key that stands twice in one mapping, of which YAML would pass over the first."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"):
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                where = f"in line {line}" if lines[key.value] == line else f"in lines {lines[key.value]} and {line}"
+                raise _TwiceError(f"the key {key.value!r} stands there twice, {where}; leave one of them out")
+            lines[key.value] = line
+        return node
+
+
+def load_yaml(text: str | bytes, loader: type[yaml.SafeLoader] = _Loader) -> Any:
     """The value of a YAML text. Raises yaml.YAMLError."""
     try:
-        return yaml.load(text, Loader=_Loader)
+        return yaml.load(text, Loader=loader)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:  # of dates, long numbers, deep brackets
         raise yaml.YAMLError(reason(error)) from None
 
@@ -48,7 +67,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ConfigError(f"the config file {path} cannot be read: {why}") from None
     toml = path.suffix.lower() == ".toml"
     try:
-        whole = _toml(text) if toml else load_yaml(text)
+        whole = _toml(text) if toml else load_yaml(text, _OnceLoader)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         line = " ".join(str(error).split())
         if "escape" in line:
@@ -148,8 +167,10 @@ def assign(mapping: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any
         if not equals or section != "sparse" or not keys or not all(each.isidentifier() for each in keys):
             raise ConfigError(f"--set takes sparse.KEY=VALUE, as in sparse.k=16; {text!r} was given")
         try:
-            read_as = load_yaml(value)
+            read_as = load_yaml(value, _OnceLoader)
             words = yaml.load(value, Loader=yaml.BaseLoader)
+        except _TwiceError as error:
+            raise ConfigError(f"--set {key}: {value!r}: {error}") from None
         except yaml.YAMLError:
             raise ConfigError(f"--set {key}: {value!r} is no YAML value; quote it") from None
         mapping = _assigned(mapping, keys, _read(keys[-1], read_as, words), key)

@@ -54,6 +54,9 @@ def test_one_and_one_point_zero_stay_apart(monkeypatch):
         ("sparse: {regularizer: l0, delivery: mail}", "sparse.delivery is 'mail'"),
         ("sparse: {regularizer: l0, accumulation: 0}", "sparse.accumulation is 0"),
         ("sparse: {regularizer: l0, measure_every: -1}", "sparse.measure_every is -1"),
+        ("sparse: {regularizer: l0, k: 3, k: 4}", "the key 'k' stands there twice, in line 1; leave one of them out"),
+        ("sparse: {regularizer: l1}\n\nsparse: {regularizer: l0}", "the key 'sparse' stands there twice, in lines 1 and 3"),
+        ("sparse:\n  regularizer: l0\n  k:\n    start: 1.0\n    end: 0.5\n    start: 0.9", "the key 'start' stands there twice, in lines 4 and 6"),
     ],
 )
 def test_bad_files(tmp_path, text, sentence):
@@ -65,6 +68,12 @@ def test_bad_files(tmp_path, text, sentence):
     assert "sparse.yaml" in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_key_that_is_merged_and_said_stands_once(tmp_path):
+    file = tmp_path / "sparse.yaml"
+    file.write_text("a: &a {k: 1, delivery: loss}\nb: &b {<<: *a, k: 2}\nsparse:\n  <<: *b\n  k: 3\n  regularizer: l0\n  delivery: gradient\n")
+    assert SparsityConfig.from_file(file).build().k == 3
+
+
 def test_malformed_toml_and_binary(tmp_path):
     (tmp_path / "a.toml").write_text("[sparse")
     (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00")
@@ -74,7 +83,7 @@ def test_malformed_toml_and_binary(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["k=3", "sparse.k", "sparse=3", "host.k=3", "sparse.k:=3", "sparse.k=[", "sparse.a-b=3"]
+    "text", ["k=3", "sparse.k", "sparse=3", "host.k=3", "sparse.k:=3", "sparse.k=[", "sparse.a-b=3", "sparse.k={auto: 1, auto: 0.5}"]
 )
 def test_bad_assignments(text):
     with pytest.raises(ConfigError, match="--set"):
