@@ -12,7 +12,7 @@ from typing import Any
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import AttachmentError, ConfigError, SparsePluginError, shown
 from sparse_plugin.hosts import current
-from sparse_plugin.hosts.environment import default_run_dir, environment, set_environment
+from sparse_plugin.hosts.environment import anchored, default_run_dir, environment, set_environment
 from sparse_plugin.hosts.host import HOSTS
 from sparse_plugin.hosts.journal import verdict
 from sparse_plugin.hosts.request import check_networks
@@ -37,7 +37,7 @@ def enable(
     Generators are attached when they are built after this call. Raises ConfigError for settings, AttachmentError where it is
     on already.
     """
-    config = _config(host, regularizer, config, settings)
+    config = anchored(_config(host, regularizer, config, settings))
     check_networks(config)
     made = config.build()
     if config.host is not None:

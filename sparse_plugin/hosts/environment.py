@@ -12,6 +12,11 @@ from sparse_plugin.config import ENVIRONMENT, SparsityConfig
 BOOT = Path(__file__).parent / "boot"
 
 
+def anchored(config: SparsityConfig) -> SparsityConfig:
+    """config with its run_dir told from the working folder as it is now: scripts change theirs."""
+    return config if config.run_dir is None else config.with_(run_dir=os.path.abspath(config.run_dir))
+
+
 def environment(config: SparsityConfig, run_dir: str | None) -> dict[str, str]:
     """The variables that switch the plugin on in a Python process."""
     path = [str(BOOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]

@@ -13,7 +13,7 @@ from pathlib import Path
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.hosts.command import checked, not_started
-from sparse_plugin.hosts.environment import default_run_dir, environment
+from sparse_plugin.hosts.environment import anchored, default_run_dir, environment
 from sparse_plugin.hosts.host import identify
 from sparse_plugin.hosts.journal import STATUS, gathered, gathering, verdict
 from sparse_plugin.hosts.request import check_networks
@@ -31,7 +31,7 @@ def run_command(command: Sequence[str], config: SparsityConfig) -> int:
     interpreter that runs this. A command that dies of a signal takes this process along. Raises ConfigError for a command,
     a script, settings or a host's source that are not valid, before anything runs.
     """
-    check_networks(config)
+    check_networks(config := anchored(config))
     regularizer = None if config.regularizer is None else config.build()
     _check_outer(config)
     command = checked(command)

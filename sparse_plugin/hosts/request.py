@@ -7,6 +7,7 @@ from typing import Any
 
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError
+from sparse_plugin.hosts.environment import anchored
 from sparse_plugin.support import advice
 
 
@@ -51,7 +52,7 @@ class Request:
 
         Raises ConfigError, naming source, where they are not valid or differ from what the launcher was given.
         """
-        given = SparsityConfig.from_mapping(mapping, source)
+        given = anchored(SparsityConfig.from_mapping(mapping, source))
         ours = self.config
         try:
             given.build()

@@ -37,8 +37,9 @@ def test_the_log_of_an_unknown_host_has_a_folder_of_its_own(tmp_path):
     assert json.loads(file.read_text().splitlines()[0])["sparsity"] <= 25
     options = list(ON)
     options[-1:-1] = ["--run-dir", "here", "--set", "sparse.measure_every=1"]
+    script(tmp_path, "import os\nos.mkdir('work')\nos.chdir('work')\ntrain()")  # here is where the command was given
     sparse_plugin(*options, "python", "train.py", cwd=tmp_path)
-    assert len((tmp_path / "here" / "sparsity.jsonl").read_text().splitlines()) == 3
+    assert len((tmp_path / "here" / "sparsity.jsonl").read_text().splitlines()) == 3 and not list(tmp_path.glob("work/*"))
 
 
 @pytest.mark.slow
