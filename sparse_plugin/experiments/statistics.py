@@ -62,6 +62,8 @@ def difference(values: Sequence[float], others: Sequence[float]) -> Change:
 
 
 def _percent(log: float) -> float:
+    if math.isinf(log):
+        return log  # no end of an interval
     return math.inf if log > 700 else 100 * math.expm1(log)
 
 

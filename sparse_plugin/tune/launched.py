@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 import yaml
 
-from sparse_plugin.errors import ConfigError
+from sparse_plugin.errors import ConfigError, OutputError, SparsePluginError
 from sparse_plugin.experiments.engine import FailedRun, Say
 from sparse_plugin.hosts import until
 from sparse_plugin.hosts.command import checked, is_python
@@ -122,7 +122,9 @@ class HostTrial(Trial):
         before = [score for score in self.scores() if score.share < self.share]
         try:
             value, more = self.scorer.score(self, before[-1] if before else None)
-        except MetricMissing as error:
+        except OutputError:
+            raise
+        except SparsePluginError as error:  # no number, no checkpoint, or none that images can be drawn from
             if self.candidate == VANILLA_CANDIDATE:
                 raise
             raise FailedRun(f"{self}: {error}") from None

@@ -93,7 +93,7 @@ class InLines(Written):
         found: list[float] = []
         keys: set[str] = set()
         for line in lines:
-            with suppress(ValueError, RecursionError):
+            with suppress(ValueError, RecursionError, OverflowError):
                 record = json.loads(line)
                 keys |= set(record) if isinstance(record, dict) else set()
                 value = _at(record, self.key)

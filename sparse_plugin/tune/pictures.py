@@ -61,7 +61,7 @@ def newest(folder: Path, target: Path) -> None:
             return
         try:
             picture = Image.open(path).convert("RGB")
-        except OSError:  # it is none, or half of one
+        except (OSError, Image.DecompressionBombError):  # it is none, half of one, or too large for one
             return
         picture.thumbnail((640, 640))
         write(target, _png(picture))

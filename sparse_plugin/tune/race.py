@@ -75,6 +75,13 @@ class Outcome:
         return self.target.goal.ratio and all(value > 0 for values in every for value in values.values())
 
     @property
+    def one_seed(self) -> bool:
+        """Whether every run came to the same number with each of its seeds: then several pairs are one."""
+        every = [*self.vanilla, *(each.values for each in self.standings)]
+        several = [set(values.values()) for values in every if len(values) > 1]
+        return bool(several) and all(len(values) == 1 for values in several)
+
+    @property
     def unit(self) -> str:
         """Of the changes."""
         return "%" if self.relative else self.target.goal.unit
@@ -115,7 +122,7 @@ class Race:
                 each.rung = number
         standings = (*racing, *(each for each in out if not each.failed), *(each for each in out if each.failed))
         outcome = Outcome(self.target, self.rungs, standings, tuple(base), natural)
-        changes = [self._change(each, base, outcome.relative) for each in standings]
+        changes = [None if each.failed else self._change(each, base, outcome) for each in standings]
         judged = statistics.judged(changes, self.target.goal.lower)
         for each, change in zip(standings, judged, strict=True):
             each.change = change
@@ -166,8 +173,9 @@ class Race:
             each.change = paired(each.values, base, relative)
         racing.sort(key=lambda each: _worth(each.change, self.target) if each.change else 0.0)
 
-    def _change(self, each: Standing, base: Sequence[dict[int, float]], relative: bool) -> Change | None:
-        return None if each.failed else paired(each.values, base[each.rung], relative)
+    def _change(self, each: Standing, base: Sequence[dict[int, float]], outcome: Outcome) -> Change | None:
+        values = {self.target.first_seed: each.values[self.target.first_seed]} if outcome.one_seed else each.values
+        return paired(values, base[each.rung], outcome.relative)
 
     def _natural(self) -> Natural:
         """Of vanilla at the first rung; kept, since the names of the candidates follow from it."""

@@ -82,6 +82,11 @@ def _number(value: float) -> str:
 
 def _remarks(outcome: Outcome) -> list[str]:
     said = []
+    if outcome.one_seed:
+        said.append(
+            f"all {outcome.rungs[-1].seeds} seeds came to the same numbers, so that their pairs count as one: see that the trainer takes "
+            "its seed, and that the metric is fine enough"
+        )
     comparisons = len(outcome.standings)
     pairs = max((each.change.pairs for each in outcome.standings if each.change), default=0)
     if comparisons and 0 < pairs < pairs_needed(comparisons):

@@ -81,13 +81,19 @@ class Target(ABC):
         return list(paths)
 
     def natural(self, vanilla: Sequence[Score], trial: Trial, matched: Sequence[Candidate]) -> Natural:
-        """What vanilla's Γ is like, by its scores at a rung. trial: one of them. matched: the candidates at further sites."""
+        """What vanilla's Γ is like, by its scores at a rung. trial: one of them. matched: the candidates at further sites.
+
+        Of several heads, each of which is Γ_1, it is the mean, and the fewest channels: a k is for all of them.
+        """
         del trial, matched
-        density: dict[tuple[int, str], list[float]] = {}
-        channels: dict[tuple[int, str], int | None] = {}
-        for score in vanilla:
-            for place, level in enumerate(score.levels):
-                at = (place, str(level.get("site", "")))
-                density.setdefault(at, []).append(float(level["sparsity"]) / 100)
-                channels[at] = len(level["atom_usage"]) if level.get("atom_usage") else None
-        return Natural(tuple(sum(each) / len(each) for each in density.values()), tuple(channels.values()))
+        density: dict[int, list[float]] = {}
+        channels: dict[int, list[int]] = {}
+        for level in (level for score in vanilla for level in score.levels):
+            number = int(level.get("level", 1))
+            density.setdefault(number, []).append(float(level["sparsity"]) / 100)
+            channels.setdefault(number, []).extend([len(level["atom_usage"])] if level.get("atom_usage") else [])
+        order = sorted(density)
+        return Natural(
+            tuple(sum(density[number]) / len(density[number]) for number in order),
+            tuple(min(channels[number], default=None) for number in order),
+        )

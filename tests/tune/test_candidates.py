@@ -5,6 +5,8 @@ import pytest
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.registry import REGULARIZERS, Constraint, register
 from sparse_plugin.tune.candidates import SHARES, Natural, k_of, rounded, settled, wanted
+from sparse_plugin.tune.target import Goal, Target
+from sparse_plugin.tune.trial import Score
 
 
 def ks(found, natural, arch="dcgan"):
@@ -89,3 +91,27 @@ def test_rounding_never_loses_a_coefficient():
     for count in range(1, 400):
         assert int(rounded(1 / count) * count * (1 + 1e-12)) >= 1
         assert rounded(1 / count) <= 1
+
+
+def test_several_heads_have_one_level():
+    """As those of a growing generator, each of which is Γ_1 and may come later; representations of an encoder have one each."""
+    found = Naturals("made up", Goal("FD", True)).natural(
+        [
+            Score(1.0, 1.0, "", levels=[head("to_rgb.0", 1, 40.0, 64), head("to_rgb.1", 1, 60.0, 16)]),
+            Score(1.0, 1.0, "", levels=[head("to_rgb.0", 1, 50.0, 64)]),
+        ],
+        None,
+        (),
+    )
+    assert found == Natural((pytest.approx(0.5),), (16,))
+    assert ks(wanted(["l0_inf"], [0.5]), found) == [0.25]
+    scales = [Score(1.0, 1.0, "", levels=[head("encoders.1:output", 2, 30.0, 8), head("encoders.0:output", 1, 20.0, None)])]
+    assert Naturals("made up", Goal("FD", True)).natural(scales, None, ()) == Natural((0.2, 0.3), (None, 8))
+
+
+def head(site, level, sparsity, channels):
+    return {"site": site, "level": level, "sparsity": sparsity, **({"atom_usage": [0.5] * channels} if channels else {})}
+
+
+class Naturals(Target):
+    identity = trial = command = None

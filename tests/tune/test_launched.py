@@ -6,20 +6,28 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from launched import HEADER
+from PIL import Image
 
 from sparse_plugin.commands.cli import cli
-from sparse_plugin.errors import ConfigError
+from sparse_plugin.data import DataError
+from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.hosts import until
-from sparse_plugin.tune import launched
+from sparse_plugin.tune import launched, pictures
 from sparse_plugin.tune.candidates import VANILLA_CANDIDATE
 from sparse_plugin.tune.launched import HostTarget, WrittenScorer, filled, stopping_host
 from sparse_plugin.tune.metric import parse
+from sparse_plugin.tune.pictures import newest
 from sparse_plugin.tune.target import Goal
+
+PNG = pictures._png(Image.new("RGB", (9, 9), "red"))
+HEAD = PNG[12:16] + (60_000).to_bytes(4, "big") * 2 + PNG[24:29]
+HUGE = PNG[:12] + HEAD + zlib.crc32(HEAD).to_bytes(4, "big") + PNG[33:]
 
 TRAIN = """
 import json, os
@@ -158,6 +166,32 @@ def test_a_metric_that_is_not_there_ends_it(here, monkeypatch, metric, does, cod
 def test_a_metric_that_one_candidate_does_not_write(here, monkeypatch):
     faked(monkeypatch, lambda label, seed, folder, *_: 0 if label == "l0_inf-k=0.5" else writes(folder, 3.0 + seed))
     assert "l0_inf-k=0.5 failed: l0_inf-k=0.5, seed 0: " in go(*LAST, *LEVELS, *SCRIPT, code=1)
+
+
+@pytest.mark.parametrize("error", [DataError("its images go from nan to nan"), CheckpointError("a.pth is cut short")])
+def test_a_candidate_of_which_nothing_can_be_drawn(here, monkeypatch, error):
+    """A network that came to nothing is a candidate that failed; of vanilla it ends the race."""
+    faked(monkeypatch, lambda label, seed, folder, *_: writes(folder, 3.0 + seed))
+    read = WrittenScorer.score
+    fails = "l0_inf-k=0.5"
+
+    def score(self, trial, before):
+        if trial.candidate.label == fails:
+            raise error
+        return read(self, trial, before)
+
+    monkeypatch.setattr(WrittenScorer, "score", score)
+    said = go(*LAST, *LEVELS, *SCRIPT, code=1)
+    assert f"l0_inf-k=0.5 failed: l0_inf-k=0.5, seed 0: {error}" in said and "\n  1  l0_inf-k=0.25" in said
+    fails = "vanilla"
+    assert f"sparse-plugin: {error}" in go(*LAST, "--out", "again", *LEVELS, *SCRIPT, code=2)
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", PNG[:45], HUGE], ids=["empty", "text", "half", "huge"])
+def test_a_picture_that_is_none(tmp_path, content):
+    (tmp_path / "samples.png").write_bytes(content)
+    newest(tmp_path, tmp_path / "shown" / "samples.png")
+    assert not (tmp_path / "shown").exists()
 
 
 @pytest.mark.parametrize(

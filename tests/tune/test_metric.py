@@ -69,3 +69,8 @@ def test_tensorboard(tmp_path):
         parse("tensorboard:loss").values(tmp_path, tmp_path)
     assert parse("tensorboard:logs/a/loss_d/loss").values(tmp_path, tmp_path) == [2.5]
     assert isinstance(parse("regex:a"), InOutput)
+
+
+def test_a_number_that_no_float_holds_is_none(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"fid": 2}\n{"fid": 1' + "0" * 400 + "}\n")
+    assert parse("jsonl:a.jsonl:fid").values(tmp_path, tmp_path / "none") == [2]

@@ -85,6 +85,20 @@ def test_with_enough_pairs_better_is_said(tmp_path):
     assert "l0_inf-k=0.25 is better than vanilla, difference -10.0 %" in said and "cannot tell" not in said
 
 
+@pytest.mark.parametrize("stops", [True, False])
+def test_seeds_that_come_to_the_same_are_one(tmp_path, stops):
+    """As of a trainer that does not take its seed: eight pairs of one and the same run prove nothing."""
+    same = Runs(lambda label, seed, share: 90.0 if label == "l0_inf-k=0.25" else 100.0, stops=stops)
+    said, _ = tune(same, tmp_path / "out", budget="1", seeds=8, methods=["l0_inf:k=0.25"], sites=["d1"])
+    assert "difference -10.0 % (no interval, of one pair, p 1)" in said and "better" not in said.partition("\n\n")[2].partition("note")[0]
+    assert "note: all 8 seeds came to the same numbers, so that their pairs count as one: see that the trainer takes its seed" in said
+    (standing,) = json.loads((tmp_path / "out/ranking.json").read_text())["standings"]
+    assert (standing["change"]["pairs"], standing["change"]["low"], standing["change"]["high"]) == (1, None, None)
+    coarse = Runs(lambda label, seed, share: 100.0 if label == "vanilla" else 90.0 - (seed == 3), stops=stops)
+    said, _ = tune(coarse, tmp_path / "coarse", budget="1", seeds=8, methods=["l0_inf:k=0.25"], sites=["d1"])
+    assert "is better than vanilla" in said and "came to the same" not in said
+
+
 def test_nothing_helps(tmp_path):
     target = Runs(lower_is({"vanilla": 0, "l0_inf-k=0.25": 0.01}))
     said, code = tune(target, tmp_path / "out", budget="0.6", seeds=2, **ASKED)
