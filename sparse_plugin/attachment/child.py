@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from sparse_plugin.attachment.training_step import TrainingStep, most_counted
 from sparse_plugin.config import Role, own_fields
 from sparse_plugin.errors import CheckpointError, shown
+from sparse_plugin.network.probe import probing
 from sparse_plugin.network.sites import CHILD
 from sparse_plugin.registry.base import Constraint, Regularizer
 from sparse_plugin.registry.composition import parts_of
 from sparse_plugin.registry.composition import sentence as sentence
+from sparse_plugin.support.capture import readable
 from sparse_plugin.support.files import reason
 
 log = logging.getLogger("sparse_plugin")
@@ -59,6 +61,7 @@ class SparseChild(nn.Module):
             self.training_step = TrainingStep()
             with torch.inference_mode(False):
                 self.register_buffer(SCHEDULE, torch.zeros(3))
+                self.training_step.owns(self.schedule)
                 if count := most_counted(parts_of(regularizer)):
                     self.register_buffer(COUNTED, torch.full((count,), -1.0))
         # By name, where in the buffer the numbers of a part are: the same at every site of as many channels, whatever stands there.
@@ -80,7 +83,11 @@ class SparseChild(nn.Module):
         now = self.training_step
         if now is None:
             return regularizer
-        if not now.trained and now.step < regularizer.settled:
+        if not readable(self.schedule):
+            return now.acting(regularizer)
+        if not (probing() or getattr(module, "_is_replica", False)) and (made := now.beside(regularizer, self.schedule)) is not None:
+            return made
+        if not now.trained and not now.over(regularizer):
             now.follow(self.schedule, weight_of(module))
         return now.acting(regularizer)
 
@@ -90,7 +97,14 @@ class SparseChild(nn.Module):
         for name, buffer in exact.items():
             if (now := self.get_buffer(name)).dtype != buffer.dtype:  # half a float cannot count so far
                 setattr(self, name, buffer.to(now.device))
+        if self.training_step is not None:
+            self.training_step.owns(self.schedule)
         return self
+
+    def __setstate__(self, state: Any) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        if self.training_step is not None:
+            self.training_step.owns(self.schedule)
 
     def _catch_up(self) -> None:
         """An average is saved and copied where it stands, though it was never run."""
@@ -132,6 +146,7 @@ class SparseChild(nn.Module):
     def read(self) -> None:
         """Stand at the step that the buffers tell."""
         if self.training_step is not None:
+            self.training_step.owns(self.schedule)
             self.training_step.read(self.schedule)
             if COUNTED in self._buffers:
                 self.training_step.recall(self.counted)

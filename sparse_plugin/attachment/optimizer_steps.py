@@ -20,7 +20,7 @@ from sparse_plugin.attachment.penalty_hook import PenaltyHook
 from sparse_plugin.attachment.site_state import Stage
 from sparse_plugin.attachment.training_step import TrainingStep
 from sparse_plugin.errors import AttachmentError, PenaltyError
-from sparse_plugin.network.sites import CHILD
+from sparse_plugin.network.sites import CHILD, convolution
 from sparse_plugin.network.wrappers import plain
 from sparse_plugin.registry.auto import Auto
 from sparse_plugin.support import advice
@@ -29,13 +29,28 @@ log = logging.getLogger("sparse_plugin")
 
 
 class _Watched:
-    """A generator, and which optimizers train it, by the number of their parameters when that was looked up."""
+    """A generator, and which optimizers train it, by the number of their parameters when that was looked up.
 
-    def __init__(self, generator: nn.Module) -> None:
-        self.generator = weakref.ref(generator)
+    Where several train parts of it, the steps that count are those of whoever trains the module at the site.
+    """
+
+    def __init__(self, generator: nn.Module, path: str) -> None:
+        self.generator, self.path = weakref.ref(generator), path
         # Inserted parameters that no optimizer seen so far trains.
         self.untrained = {plain(name) for name, _ in generator.named_parameters() if f".{CHILD}." in f".{name}"}
-        self.trained_by: weakref.WeakKeyDictionary[Optimizer, tuple[int, bool]] = weakref.WeakKeyDictionary()
+        # Whether each trains it, and the module at the site.
+        self.trained_by: weakref.WeakKeyDictionary[Optimizer, tuple[int, bool, bool]] = weakref.WeakKeyDictionary()
+        self._seen_here = False  # an optimizer that trains the module at the site
+        self._first: weakref.ref[Optimizer] | None = None  # whose steps count as long as none was
+
+    def counts(self, optimizer: Optimizer, here: bool) -> bool:
+        """Whether a step of this optimizer, which trains the generator, is one of its training."""
+        if here:
+            first, self._seen_here = not self._seen_here, True
+            return not first or self._first is None  # its round was counted already
+        if not self._seen_here and (self._first is None or self._first() is None):
+            self._first = weakref.ref(optimizer)
+        return not self._seen_here and self._first is not None and self._first() is optimizer
 
 
 _watched: weakref.WeakKeyDictionary[SiteHook, _Watched] = weakref.WeakKeyDictionary()
@@ -46,7 +61,9 @@ _beside: weakref.WeakSet[Optimizer] = weakref.WeakSet()  # those that were seen 
 def follow(hook: SiteHook, generator: nn.Module) -> None:
     """Follow the optimizers of generator for hook, until `unfollow` or the generator is gone."""
     global _handle
-    _watched[hook] = _Watched(generator)
+    site = hook.site
+    bare = site.side == "input" and next(generator.get_submodule(site.path).parameters(), None) is None  # padding before D1
+    _watched[hook] = _Watched(generator, convolution(generator, site) if bare else site.path)
     if _handle is None:
         _handle = register_optimizer_step_post_hook(_stepped)
 
@@ -80,16 +97,23 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
     advanced: set[TrainingStep] = set()
     any_trained = False
     for hook, watched in list(_watched.items()):
-        known, trains = watched.trained_by.get(optimizer, (-1, False))
+        known, trains, here = watched.trained_by.get(optimizer, (-1, False, False))
         if known != count:
-            trains = _trains(optimizer, watched)
-            watched.trained_by[optimizer] = (count, trains)
+            trains, here = _trains(optimizer, watched)
+            watched.trained_by[optimizer] = (count, trains, here)
         if not trains:
             if isinstance(hook, PenaltyHook):
                 hook.state.counter.elsewhere = 0  # those were of that step
             continue
         any_trained = True
-        now = hook.state
+        now, counts = hook.state, watched.counts(optimizer, here)
+        # The gradient of a penalty is in the steps of all of them; one that is taken from the attachment is taken once for all.
+        if isinstance(hook, PenaltyHook) and (counts or hook.delivery == "gradient"):
+            if hook.state.taken or id(hook.vigil) not in taken:
+                _check_penalty(hook)
+            hook.state.step_taken()
+        if not counts:
+            continue
         if watched.untrained and now.steps:  # by the second step every optimizer has been seen
             raise AttachmentError(
                 f"the generator was trained for a step and its inserted {min(watched.untrained)} was not: "
@@ -100,10 +124,6 @@ def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
                     f"{advice.regularizer()}"
                 )
             )
-        if isinstance(hook, PenaltyHook):
-            if hook.state.taken or id(hook.vigil) not in taken:
-                _check_penalty(hook)
-            hook.state.step_taken()
         now.steps += 1
         if isinstance(hook, ConstraintHook):
             hook.stepped()
@@ -139,14 +159,14 @@ def _advance(hook: SiteHook, advanced: set[TrainingStep]) -> None:
     child = hook.state.child
     if child is None or (now := child.training_step) is None:
         return
-    if now not in advanced:
-        if now.step >= hook.regularizer.settled:
-            return
+    if now not in advanced and now.step < hook.regularizer.settled:
         advanced.add(now)
         now.advance(child.schedule)
     auto = hook.regularizer.automatic
-    if auto is not None and now.density is None and now.step >= auto.measure:
-        density = now.measured(child.schedule, child.counted)
+    if auto is None or now.density is not None or now.step < auto.measure:
+        return
+    density = now.measured(child.schedule, child.counted)
+    if density is not None:
         events.chosen.announce(hook)
         log.warning("%s", said(hook, auto, density))
 
@@ -160,20 +180,22 @@ def said(hook: SiteHook, auto: Auto, density: float) -> str:
     return f"Γ at the {hook.site} has by itself {100 * density:.1f} % non-zeros{by_nature} by step {auto.last}"
 
 
-def _trains(optimizer: Optimizer, watched: _Watched) -> bool:
-    """Whether optimizer trains the generator, noting what was inserted and is trained by it."""
+def _trains(optimizer: Optimizer, watched: _Watched) -> tuple[bool, bool]:
+    """Whether optimizer trains the generator, and the module at the site, noting what was inserted and is trained by it."""
     generator = watched.generator()
     if generator is None:
-        return False
+        return False, False
     trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    trains = False
+    trains, here, below = False, [], f"{plain(watched.path)}." if watched.path else ""
     for name, p in generator.named_parameters():
+        if plain(name).startswith(below) and f".{CHILD}." not in f".{name}":
+            here.append(id(p) in trained)
         if id(p) in trained or not p.requires_grad:
             trains |= id(p) in trained
             # FullyShardedDataParallel makes one parameter of many, and names them from where it stands.
             held = tuple(getattr(p, "_fqns", ()))
             watched.untrained = {u for u in watched.untrained if u != plain(name) and not (held and u.endswith(held))}
-    return trains
+    return trains, any(here) if here else trains  # it has no weights, or they are one with others
 
 
 def _check_penalty(hook: PenaltyHook) -> None:

@@ -44,6 +44,7 @@ class TrainingStep:
         self._since = 0  # the tick from which on another may be what this follows
         self._original: weakref.ref[TrainingStep] | None = None
         self._buffer = (0.0, 0.0, 0.0)  # what this has last put there, or read from there
+        self._own: weakref.ref[Tensor] | None = None  # that buffer
         self._of: weakref.ref[Tensor] | None = None  # the weight that is looked at
         self._weight: Tensor | None = None
         self._made: dict[int, tuple[Any, ...]] = {}  # of each regularizer at the site
@@ -52,7 +53,7 @@ class TrainingStep:
     def __deepcopy__(self, memo: dict[int, Any]) -> TrainingStep:
         twin = TrainingStep(self.kind)
         twin.step, twin.density, twin._buffer, twin._counted = self.step, self.density, self._buffer, list(self._counted)
-        twin._original = weakref.ref(self)
+        twin._original, twin._made = weakref.ref(self), dict(self._made)
         weight = None if self._of is None else self._of()
         twin._weight = None if weight is None else _part(weight)
         copied = memo.get(id(weight))  # torch copies a module's own weights before its children
@@ -68,10 +69,32 @@ class TrainingStep:
         """What regularizer is at this step."""
         found = self._made.get(id(regularizer), ())
         if not found or found[0] is not regularizer or found[1:3] != (self.step, self.density):
-            found = (regularizer, self.step, self.density, regularizer.at_step(self.step, self.density))
-            self._made[id(regularizer)] = found
+            found = self._make(regularizer)
         made: Regularizer = found[3]
         return made
+
+    def _make(self, regularizer: Regularizer) -> tuple[Any, ...]:
+        made = self._made[id(regularizer)] = (regularizer, self.step, self.density, regularizer.at_step(self.step, self.density))
+        return made
+
+    def _moved(self) -> None:
+        """Have at hand what acts at another step: Dynamo, which may follow the next forward, cannot make it."""
+        for regularizer, *_ in list(self._made.values()):
+            self._make(regularizer)
+
+    def owns(self, buffer: Tensor) -> None:
+        """This is the buffer of it from now on."""
+        self._own = weakref.ref(buffer)
+
+    def beside(self, regularizer: Regularizer, buffer: Tensor) -> Regularizer | None:
+        """What regularizer is by a buffer that stands in for its own as long as a call lasts, as `functional_call` has it; None where
+        it is its own.
+        """
+        own = None if self._own is None else self._own()
+        if own is None or own is buffer:
+            return None
+        step, density, weight = (float(value) for value in buffer.tolist())
+        return regularizer.at_step(step, density / weight if weight > 0 else None)
 
     def advance(self, buffer: Tensor) -> None:
         """The optimizer that trains the generator took a step. Nothing waits for the device."""
@@ -85,7 +108,8 @@ class TrainingStep:
     def count(self, gamma: Tensor, auto: Auto, counted: Tensor) -> None:
         """Count the non-zeros of a Γ that training sees, of every so many steps once. counted: the buffer of it."""
         every, number = _every(auto), len(self._counted)
-        if self.step % every == 0 and number <= self.step // every and gamma.numel():
+        due = self.step % every == 0 or self.step >= auto.measure  # one that nothing had passed yet is late
+        if due and number <= self.step // every and gamma.numel():
             self._counted.append((gamma.detach() != 0).float().mean())
             if number < len(counted):
                 with torch.no_grad():
@@ -97,18 +121,25 @@ class TrainingStep:
             known = 0 if self.density is not None else sum(value >= 0 for value in counted.tolist())
             self._counted = list(counted[:known].clone().unbind())
 
-    def measured(self, buffer: Tensor, counted: Tensor) -> float:
-        """Take the mean of what was counted, of all processes, as the natural density of Γ, from now on. Waits for the device."""
-        counts = torch.stack(self._counted).mean() if self._counted else torch.ones(())
-        self._counted.clear()
-        counted.fill_(-1)
+    def measured(self, buffer: Tensor, counted: Tensor) -> float | None:
+        """Take the mean of what was counted, of all processes that counted, as the natural density of Γ, from now on; None as long as
+        nothing was, in any. Waits for the device.
+        """
+        counts = torch.stack([torch.stack(self._counted).mean(), torch.ones_like(self._counted[0])]) if self._counted else torch.zeros(2)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             counts = counts.to(buffer.device)
             torch.distributed.all_reduce(counts)
-            counts = counts / torch.distributed.get_world_size()
-        self.density = float(counts)
+        if not counts[1]:
+            return None
+        self._counted.clear()
+        counted.fill_(-1)
+        self.density = float(counts[0] / counts[1])  # of single precision, as the buffer
         self._write(buffer)
         return self.density
+
+    def over(self, regularizer: Regularizer) -> bool:
+        """Whether nothing of regularizer changes any more."""
+        return self.step >= regularizer.settled and (self.density is not None or regularizer.automatic is None)
 
     def begin_as(self, other: TrainingStep, buffer: Tensor) -> None:
         """Stand where other does."""
@@ -116,6 +147,7 @@ class TrainingStep:
         self._write(buffer)
 
     def _write(self, buffer: Tensor) -> None:
+        self._moved()
         known = self.density is not None
         was, self._buffer = self._buffer, (self.step, self.density or 0.0, float(known))
         if not buffer.is_meta:
@@ -135,6 +167,7 @@ class TrainingStep:
         if (step, density, weight) != self._buffer:
             self._buffer = (step, density, weight)
             self.step, self.density = step, density / weight if weight > 0 else None
+            self._moved()
 
     def look_at(self, weight: Tensor | None) -> None:
         """Tell by this weight from now on whether the generator has changed."""

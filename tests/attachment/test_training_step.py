@@ -6,12 +6,13 @@ import pickle
 
 import pytest
 import torch
-from generators import Plain, Residual, noise
+from generators import Padded, Plain, Residual, noise
 
 import sparse_plugin
 from sparse_plugin.attachment.child import SCHEDULE, strip
 from sparse_plugin.attachment.events import chosen
-from sparse_plugin.errors import CheckpointError, ConfigError
+from sparse_plugin.attachment.training_step import TrainingStep
+from sparse_plugin.errors import CheckpointError, ConfigError, PenaltyError
 from sparse_plugin.measurements.log import FILE, read
 
 LINEAR = {"start": 1.0, "end": 0.25, "steps": 3}  # of the 8 channels of Γ: 8, 6, 4, 2
@@ -283,9 +284,122 @@ def test_a_compiled_generator_follows():
     assert seen == [8, 6, 4, 2, 2]
 
 
+@pytest.mark.parametrize("strict", [True, False])
+def test_what_is_exported_in_the_middle_of_a_schedule(strict):
+    """Each of its own step: one that was trained further since its last forward, one that was loaded, an average, one at the start."""
+    generator, _ = attached()
+    train(generator)
+    other, _ = attached()
+    other.load_state_dict(generator.state_dict())
+    for net in (generator, other, copy.deepcopy(generator), attached()[0]):
+        net.eval()
+        program = torch.export.export(net, (noise(),), strict=strict).module()
+        assert torch.equal(program(noise()), net(noise()))
+
+
+def test_a_call_with_the_weights_of_another_step_has_its_k():
+    """`functional_call` takes weights and buffers from outside, and leaves nothing behind."""
+    generator, _ = attached()
+    states = []
+    optimizer = None
+    for _ in range(5):
+        state = {key: value for key, value in generator.state_dict().items() if not key.endswith("_extra_state")}
+        states.append({key: value.clone() for key, value in state.items()})
+        optimizer = train(generator, 1, optimizer)
+    seen = []
+    for net in (generator, attached()[0], pickle.loads(pickle.dumps(generator)), copy.deepcopy(generator)):
+        first = kept(net)
+        net.out.register_forward_hook(lambda module, args, out: seen.append(int((args[0] != 0).sum(1).max())))
+        for state in reversed(states):
+            torch.func.functional_call(net, state, (noise(),))
+        assert seen[-5:] == [2, 2, 4, 6, 8] and kept(net) == first
+
+
+def test_several_at_once():
+    """Of an ensemble under vmap each member has the k of the one that is called, and that one can be trained after."""
+    nets = [dense(seed=seed) for seed in range(2)]
+    for net in nets:
+        sparse_plugin.attach(net.eval(), "l0_inf", k=LINEAR, example_input=noise())
+    parameters, buffers = torch.func.stack_module_state(nets)
+    parameters = {name: p.detach() for name, p in parameters.items()}
+    images = torch.func.vmap(lambda p, b, z: torch.func.functional_call(nets[0], (p, b), (z,)), (0, 0, None))(parameters, buffers, noise())
+    assert all(torch.allclose(image, net(noise()), atol=1e-6) for image, net in zip(images, nets, strict=True))
+    train(nets[0], 3)
+    assert kept(nets[0]) == 2
+
+
+class TestSeveralOptimizers:
+    """Where each trains a part of the generator, one round of them is a step."""
+
+    def rounds(self, generator, parts, count=3, handle=None):
+        optimizers = [torch.optim.SGD(list(part), 1e-3) for part in parts]
+        for _ in range(count):
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            loss = generator(noise()).square().mean()
+            (loss if handle is None else loss + handle.penalty()).backward()
+            for optimizer in optimizers:
+                optimizer.step()
+        return int(sparse_plugin.Attachment.of(generator).inserted()[0].training_step.step) if handle is None else None
+
+    def parts(self, generator):
+        head = set(generator.out.parameters())
+        rest = [p for p in generator.parameters() if p not in head]
+        return [rest[:3], rest[3:], list(generator.out.parameters())]
+
+    @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (0, 2, 1)])
+    def test_a_round_is_a_step(self, order, tmp_path):
+        generator, _ = attached(run_dir=tmp_path, measure_every=1)
+        parts = self.parts(generator)
+        assert self.rounds(generator, [parts[place] for place in order]) == 3
+        assert [line["step"] for line in read(tmp_path / FILE)] == [1, 2, 3]
+
+    @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+    def test_behind_padding_and_where_d1_is_frozen(self, order):
+        padded = Padded()
+        sparse_plugin.attach(padded, "l0_inf", k=LINEAR, example_input=noise())
+        parts = [[padded.body.weight], [padded.body.bias], list(padded.head.parameters())]
+        assert self.rounds(padded, [parts[place] for place in order]) == 3
+        frozen, _ = attached()
+        frozen.out.requires_grad_(False)
+        assert self.rounds(frozen, self.parts(frozen)[:2]) == 3
+
+    def test_one_that_takes_two_steps_takes_two(self):
+        generator, _ = attached()
+        everything = list(generator.parameters())
+        assert self.rounds(generator, [everything, everything], 1) == 2  # each trains D1
+
+    @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+    def test_a_penalty_that_is_taken_once_is_in_the_steps_of_all(self, order):
+        generator = dense()
+        handle = sparse_plugin.attach(generator, "l1", weight=1.0, delivery="loss", example_input=noise())
+        parts = self.parts(generator)
+        self.rounds(generator, [parts[place] for place in order], handle=handle)
+        with pytest.raises(PenaltyError, match="took a step without its penalty"):
+            train(generator, 2)
+
+    def test_dictionaries_may_be_trained_by_the_last_of_them(self):
+        generator = dense()
+        sparse_plugin.attach(generator, "ml_csc", k=LINEAR, levels=2, example_input=noise())
+        assert self.rounds(generator, self.parts(generator)) == 3
+
+
 def test_a_fraction_that_will_be_less_than_one_coefficient_is_told_at_once():
     with pytest.raises(ConfigError, match="less than one"):
         attached(k={"start": 1.0, "end": 0.05, "steps": 1000})
+
+
+class Domains(torch.nn.Module):
+    """A head for each of two domains."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = torch.nn.Conv2d(6, 8, 3, padding=1)
+        self.a, self.b = (torch.nn.Conv2d(8, 3, 3, padding=1) for _ in range(2))
+
+    def forward(self, z, second=False):
+        gamma = torch.relu(self.body(z[:, :, None, None].expand(-1, -1, 8, 8)))
+        return self.b(gamma) if second else self.a(gamma)
 
 
 class TestAuto:
@@ -351,3 +465,41 @@ class TestAuto:
         train(generator, 8)
         (k,) = {measured.settings["k"] for measured in handle.measure(noise())}
         assert 0.1 < k < 0.6
+
+    def test_a_gamma_of_few_non_zeros_keeps_one(self, caplog):
+        generator = dense()
+        generator.bn3.bias.data.fill_(-2.0)
+        sparse_plugin.attach(generator, "l0_inf", k=QUICK, example_input=noise())
+        train(generator, 8)
+        assert 0 < float(caplog.text.partition("by itself ")[2].partition(" %")[0]) < 12.5  # half of it is less than one of 8
+        assert kept(generator) == 1
+        k = sparse_plugin.Attachment.of(generator).measure(noise())[0].settings["k"]
+        assert type(k) is float and 0 < k < 1 / 8
+
+    @pytest.mark.parametrize("first", [5, 9])
+    def test_a_head_that_was_not_used_yet_is_measured_when_it_is(self, caplog, first):
+        """Nothing is known of it after `measure` steps, and nothing is said."""
+        torch.manual_seed(0)
+        generator = Domains()
+        sparse_plugin.attach(generator, "l0_inf", k=QUICK, sites=["a", "b"])
+        optimizer = torch.optim.SGD(generator.parameters(), 1e-3)
+        for step in range(12):
+            optimizer.zero_grad()
+            generator(noise(), step >= first).square().mean().backward()
+            optimizer.step()
+            assert caplog.text.count("by itself") == (step >= 3) + (step >= first)
+        assert "100.0 %" not in caplog.text and "dense by nature" not in caplog.text
+        assert all(0.3 < child.training_step.density < 0.7 for child in sparse_plugin.Attachment.of(generator).inserted())
+
+    @pytest.mark.parametrize(("ours", "theirs", "density"), [([0.5], None, 0.5), ([], 0.25, 0.25), ([0.5], 0.25, 0.375), ([], None, None)])
+    def test_a_process_that_counted_nothing_does_not_count(self, monkeypatch, ours, theirs, density):
+        def all_reduce(tensor):
+            tensor += torch.tensor([0.0, 0.0] if theirs is None else [theirs, 1.0])
+
+        monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+        monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+        step = TrainingStep()
+        step._counted = [torch.tensor(value) for value in ours]
+        buffer = torch.zeros(3)
+        assert step.measured(buffer, torch.full((4,), -1.0)) == step.density == density
+        assert buffer.tolist() == ([0.0, 0.0, 0.0] if density is None else [0.0, density, 1.0])
