@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
@@ -97,6 +98,7 @@ def regularize(generator: nn.Module, plan: Plan, example_input: Any = None) -> A
     if inner is not generator:
         generator, plan = inner, replace(plan, sites=tuple(within(inner, site) for site in plan.sites))
     _refuse_attached(generator)
+    _refuse_scripted(generator)
     _refuse_lazy(generator)
     args, kwargs = (None, {}) if example_input is None else _inputs(example_input)
     chosen, known_by = placement.resolve(generator, plan, args, kwargs)
@@ -118,6 +120,14 @@ def regularize(generator: nn.Module, plan: Plan, example_input: Any = None) -> A
             raise
         verify.settle(generator)
     return attachment
+
+
+def _refuse_scripted(generator: nn.Module) -> None:
+    if isinstance(generator, torch.jit.ScriptModule):
+        raise SiteError(
+            f"the generator is TorchScript, a {type(generator).__name__} out of torch.jit, in whose modules no hook runs; attach to the "
+            "module that it was made of, and trace or export that"
+        )
 
 
 def _refuse_lazy(generator: nn.Module) -> None:

@@ -1,4 +1,6 @@
-"""What D1 really consumes: looked at once, for whatever may stand between the site and the convolution."""
+"""What D1 really consumes: looked at once, and where its module has a forward of its own once in training and once in evaluation, for
+whatever may stand between the site and the convolution.
+"""
 
 from __future__ import annotations
 
@@ -8,95 +10,145 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from sparse_plugin.attachment.constraint_hook import ConstraintHook
 from sparse_plugin.attachment.hooks import SiteHook, remove
 from sparse_plugin.attachment.looks import muted
 from sparse_plugin.errors import SiteError
-from sparse_plugin.network.probe import undisturbed
-from sparse_plugin.network.sites import CHILD, convolution, repeats
+from sparse_plugin.network.images import image_of
+from sparse_plugin.network.inside import Convolution, Inside, quiet
+from sparse_plugin.network.once_more import is_linear_in_its_input
+from sparse_plugin.network.sites import CHILD, convolution, own_forward, repeats
+from sparse_plugin.registry.base import AtomPenalty
 from sparse_plugin.support import advice, capture
 
-_CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-
-
-class _Seen(BaseException):
-    """What a convolution was about to take. The convolution itself need not run, and nobody can count it as one."""
-
-    def __init__(self, taken: Tensor) -> None:
-        super().__init__()
-        self.taken = taken
-
-
-class _Inputs(TorchFunctionMode):
-    """Ends, by `_Seen`, what runs inside it at the first convolution of as many channels as a Γ of this shape has: a module
-    may work on its style, say, before.
-    """
-
-    def __init__(self, size: tuple[int, ...]) -> None:
-        super().__init__()
-        self.size = size
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = getattr(func, "__name__", "")
-        if name.startswith("conv") and name[-2:] in ("1d", "2d", "3d"):
-            taken = args[0] if args else (kwargs or {}).get("input")
-            gamma = _as_gamma(taken, self.size) if isinstance(taken, Tensor) else None
-            if gamma is not None:
-                raise _Seen(gamma)
-        return func(*args, **(kwargs or {}))
+_lock = threading.Lock()
 
 
 class Consumed(capture.Unscriptable):
-    """A forward hook on the module of D1, until what it hands its convolution was seen to meet the constraint."""
+    """A forward hook on the module of D1, until what it hands its convolution was seen to be Γ, and to meet the constraints.
 
-    def __init__(self, hooks: Sequence[ConstraintHook]) -> None:
-        self.hooks = hooks
+    makes: whether it was found to make the image, so that Γ must be what the convolution in it takes. behind: whether positions are
+    repeated between the site and this module, so that counts over several of them are others here.
+    """
+
+    def __init__(self, hooks: Sequence[SiteHook], makes: bool, behind: bool, own: bool) -> None:
+        self.hooks, self.makes, self.behind, self.own = hooks, makes, behind, own
+        self.seen: set[bool] = set()  # the modes, training or not, in which it was looked at
+        self.running: dict[int, Inside] = {}  # by thread
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "running": {}}
 
     @staticmethod
-    def place(generator: nn.Module, hooks: Sequence[SiteHook]) -> None:
-        """Look at the next forward of D1 behind the site of hooks. Where Γ is no input, or a penalty's, there is nothing to see."""
-        site, constraints = hooks[0].site, [hook for hook in hooks if isinstance(hook, ConstraintHook)]
-        if site.side != "input" or not constraints:
+    def place(generator: nn.Module, hooks: Sequence[SiteHook], makes: bool) -> None:
+        """Look at the next forward of D1 behind the site of hooks. Where Γ is no input there is nothing to see."""
+        site = hooks[0].site
+        seen = [hook for hook in hooks if isinstance(hook, ConstraintHook) or (makes and not isinstance(hook.regularizer, AtomPenalty))]
+        if site.side != "input" or not seen:
             return
         path = convolution(generator, site)
-        if path != site.path and all(repeats(m) for m in _between(generator, site.path, path)):
+        module = generator.get_submodule(path)
+        behind = path != site.path and all(repeats(m) for m in _between(generator, site.path, path))
+        own = own_forward(module)
+        if not own and (behind or not any(isinstance(hook, ConstraintHook) for hook in seen)):
             return  # each of D1's needles is one of Γ, and Γ is judged at its site
-        generator.get_submodule(path).register_forward_hook(Consumed(constraints), with_kwargs=True)
+        hook = Consumed(seen, makes, behind, own)
+        if own:
+            module.register_forward_pre_hook(_Begins(hook), with_kwargs=True)
+        module.register_forward_hook(hook, with_kwargs=True, always_call=own)
+
+    def begin(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        """Module, whose forward is its own, is called."""
+        if torch.compiler.is_dynamo_compiling():
+            return
+        me = threading.get_ident()
+        if (left := self.running.pop(me, None)) is not None:  # by a forward that was interrupted
+            left.end()
+        if me in muted or not (args and isinstance(args[0], Tensor) and capture.readable(args[0]) and quiet()):
+            return
+        gamma = args[0]
+        with _lock:
+            if module.training in self.seen:
+                return
+            now = self.running[me] = Inside(module, gamma, lambda taken: self._meets(gamma, taken))
+        now.begin()
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
+        if torch.compiler.is_dynamo_compiling():
+            return
         kwargs = rest[0] if len(rest) > 1 else {}  # gone where another thread has just taken this hook off
-        if torch.compiler.is_dynamo_compiling() or threading.get_ident() in muted:
+        inside = self.running.pop(threading.get_ident(), None)
+        if inside is not None:
+            inside.end()
+        elif self.own or threading.get_ident() in muted:
             return
-        if not (args and isinstance(args[0], Tensor) and capture.readable(args[0])):
+        if rest[-1] is None or not (args and isinstance(args[0], Tensor) and capture.readable(args[0])):
             return
-        taken = _taken(module, args, kwargs)
-        for hook in self.hooks:
-            constraint = hook.state.acting or hook.regularizer
-            if taken is None or constraint.holds(taken):
-                continue
+        if inside is not None:
+            self._check_inside(module, args, kwargs, inside, image_of(rest[-1]))
+        elif not self._meets(args[0], args[0]):
+            raise self._mixed(module)
+        with _lock:
+            self.seen.add(module.training)
+            if not self.own or (len(self.seen) == 2 and not self.running):  # else another thread would never be told that it ends
+                remove(module, HOOKS)
+
+    def _check_inside(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], inside: Inside, image: Tensor | None
+    ) -> None:
+        makers = [] if image is None else inside.makers(image)
+        if self.makes and makers and not self._takes_gamma(module, args, kwargs, makers):
             raise SiteError(
-                f"{constraint} holds at the {hook.site}, and what {type(module).__name__} hands its convolution from there "
-                "does not meet it: something between mixes positions or channels, such as a bilinear upsampling. Name a "
-                f"site behind that with {advice.sites()}"
+                f"the {self.hooks[0].site} is not what the convolution takes that makes the image in {type(module).__name__}: that takes "
+                "another argument of it, or what it has computed by a convolution before. Have Γ be the first argument of a module "
+                f"that convolves it once, or name the site by hand with {advice.sites()}"
             )
-        remove(module, Consumed)
+        if not all(each.good for each in inside.ran):
+            raise self._mixed(module)
+
+    @staticmethod
+    def _takes_gamma(
+        module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], makers: Sequence[Convolution]
+    ) -> bool:
+        """Whether all that makes the image takes Γ; or some of it does and the rest is linear in Γ too, as in an adapter."""
+        takes = [each.gamma for each in makers]
+        return all(takes) or (any(takes) and is_linear_in_its_input(module, args, kwargs))
+
+    def _meets(self, gamma: Tensor, taken: Tensor) -> bool:
+        """Whether what a convolution takes, where Γ is gamma, meets the constraints, as far as that can be told."""
+        needles = _as_gamma(taken, tuple(gamma.shape))
+        for hook in self.hooks:
+            if needles is None or not isinstance(hook, ConstraintHook):
+                continue
+            constraint = hook.state.acting or hook.regularizer
+            if constraint.holds(needles):
+                continue
+            # Repeated positions are more than were counted; none of them has a value of its own.
+            if not self.behind or constraint.holds(gamma) or not _repeated(gamma, needles):
+                return False
+        return True
+
+    def _mixed(self, module: nn.Module) -> SiteError:
+        constraints = " and ".join(str(hook.state.acting or hook.regularizer) for hook in self.hooks if isinstance(hook, ConstraintHook))
+        return SiteError(
+            f"{constraints} {'hold' if ' and ' in constraints else 'holds'} at the {self.hooks[0].site}, and what {type(module).__name__} "
+            "hands its convolution from there does not meet it: something between mixes positions or channels, such as a bilinear "
+            f"upsampling, or adds to them. Name a site behind that with {advice.sites()}"
+        )
 
 
-def _taken(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
-    """What the convolution in module takes, where it takes Γ; a module of somebody's own runs up to there once more."""
-    gamma = args[0] if args else None
-    if not isinstance(gamma, Tensor):
-        return None
-    if type(module).forward in (kind.forward for kind in _CONVOLUTIONS):
-        return gamma
-    try:
-        with undisturbed(module), torch.no_grad(), _Inputs(tuple(gamma.shape)):
-            module.forward(*args, **kwargs)
-    except _Seen as seen:
-        return seen.taken
-    return None
+class _Begins(capture.Unscriptable):
+    """A forward pre-hook, on a module with a forward of its own."""
+
+    def __init__(self, look: Consumed) -> None:
+        self.look = look
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.look.begin(module, args)
+
+
+HOOKS = (Consumed, _Begins)
 
 
 def _as_gamma(taken: Tensor, size: tuple[int, ...]) -> Tensor | None:
@@ -108,6 +160,18 @@ def _as_gamma(taken: Tensor, size: tuple[int, ...]) -> Tensor | None:
     return taken if taken.shape[1] == size[1] else None
 
 
+def _repeated(gamma: Tensor, taken: Tensor) -> bool:
+    """Whether taken may be gamma with its positions repeated, scaled maybe: no map of it has more values but 0 than that of gamma."""
+
+    def values(maps: Tensor) -> Tensor:
+        ordered = maps.flatten(2).sort(-1).values
+        other = torch.ones_like(ordered, dtype=torch.bool)
+        other[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
+        return (other & (ordered != 0)).sum(-1)
+
+    return bool((values(taken) <= values(gamma)).all())
+
+
 def _between(generator: nn.Module, site: str, path: str) -> list[nn.Module]:
     """The modules that stand between Γ, which enters the module at site, and the convolution at path."""
     outer = generator.get_submodule(site)
@@ -116,7 +180,8 @@ def _between(generator: nn.Module, site: str, path: str) -> list[nn.Module]:
         names = [name for name, _ in outer.named_children() if name != CHILD]
         before = [outer.get_submodule(name) for name in names[: names.index(first)]]
         inner = outer.get_submodule(first)
-        return before if path.endswith(f".{first}") or path == first else [*before, inner]
+        around = [outer] if own_forward(outer) else []
+        return [*around, *before] if path.endswith(f".{first}") or path == first else [*around, *before, inner]
     parent = generator.get_submodule(site.rpartition(".")[0])
     names = [name for name, _ in parent.named_children()]
     return [parent.get_submodule(name) for name in names[names.index(site.rpartition(".")[2]) : names.index(path.rpartition(".")[2])]]

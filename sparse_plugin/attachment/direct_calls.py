@@ -11,7 +11,7 @@ from torch import nn
 from sparse_plugin.attachment import frames, lineage
 from sparse_plugin.attachment.heads import Heads
 from sparse_plugin.errors import SiteError
-from sparse_plugin.network.sites import images_of
+from sparse_plugin.network.images import images_of
 
 
 class DirectCalls:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from types import FrameType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sparse_plugin.attachment import frames, hooks, loading, placement
@@ -223,7 +224,7 @@ def defer(generator: nn.Module, plan: Plan) -> None:
     for module in generator.modules():
         if module in owners:
             module.register_forward_pre_hook(guard)
-        elif module is not generator and next(module.children(), None) is not None:
+        elif module is not generator and next(module.children(), None) is not None and not isinstance(module, torch.jit.ScriptModule):
             module.register_forward_pre_hook(Called(guard), with_kwargs=True)
 
 

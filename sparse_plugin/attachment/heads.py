@@ -14,7 +14,7 @@ from sparse_plugin.attachment.consumed import Consumed
 from sparse_plugin.attachment.looks import constrained_input, muted
 from sparse_plugin.attachment.plan import Plan
 from sparse_plugin.errors import SiteError
-from sparse_plugin.network.sites import Site, climb, convolution, kernel_owners, out_channels
+from sparse_plugin.network.sites import Site, climb, convolution, filters, kernel_owners, out_channels
 from sparse_plugin.support import advice, capture
 
 
@@ -85,13 +85,17 @@ class Heads:
             module = generator.get_submodule(path)
             if module not in held:
                 self._watch(module, found.get(module))
+        for _, module in kernel_owners(generator):
+            if filters(module) and module not in held:
+                hooks.remove(module, lineage.Made)
+                module.register_forward_hook(lineage.Made(None))
 
     def grew(self, child: nn.Module) -> None:
         """child was put into the generator."""
         self.stale = True
         for _, module in kernel_owners(child):
             # Here too, and not only at the next call of the generator, which its host may never call as a whole.
-            if out_channels(module) in self.channels and not any(True for _ in hooks.find(module, (Head, hooks.SiteHook))):
+            if self._could_make(module) and not any(True for _ in hooks.find(module, (Head, hooks.SiteHook))):
                 self._watch(module)
 
     def _watch(self, module: nn.Module, head: Head | None = None) -> None:
@@ -109,7 +113,7 @@ class Heads:
         standing.stand(generator, ready, first.state.recorder)
         if (known := first.state.child) is not None:
             begin_where(known, ready.child)
-        Consumed.place(generator, ready.hooks)
+        Consumed.place(generator, ready.hooks, True)
         self.mark(generator, ready.hooks[0].site)
         hooks.remove(generator.get_submodule(path), Head)
         events.placed.announce(generator)
@@ -145,4 +149,7 @@ class Heads:
     def _paths(self, generator: nn.Module) -> set[str]:
         """Of the modules whose convolution has the channels of an image."""
         owners = kernel_owners(generator)
-        return {climb(generator, path) for path, module in owners if out_channels(module) in self.channels}
+        return {climb(generator, path) for path, module in owners if self._could_make(module)}
+
+    def _could_make(self, module: nn.Module) -> bool:
+        return out_channels(module) in self.channels and not filters(module)

@@ -23,7 +23,7 @@ from sparse_plugin.errors import SiteError
 from sparse_plugin.measurements.gamma import GammaStatistics
 from sparse_plugin.network.sites import CHILD, Site
 from sparse_plugin.registry.base import Regularizer
-from sparse_plugin.support import capture
+from sparse_plugin.support import advice, capture
 from sparse_plugin.support.compiled import constant, passed_over
 
 
@@ -85,7 +85,12 @@ class SiteHook(capture.Unscriptable):
         """module is the one at work: a replica, or a copy."""
         if output:
             return self.regularize(module, output[0])
-        return (self.regularize(module, args[0] if args else None), *args[1:])
+        if not args:
+            raise SiteError(
+                f"the {self.site} is given by keyword alone, and a hook has positional arguments: give Γ to this module as the first of "
+                f"them, or name another site with {advice.sites()}"
+            )
+        return (self.regularize(module, args[0]), *args[1:])
 
     @property
     def state(self) -> SiteState:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from sparse_plugin.attachment.looks import muted
+from sparse_plugin.network.images import blocks, image_of, makes
 from sparse_plugin.network.readers import Source, reaches
-from sparse_plugin.network.sites import blocks, image_of, makes
 from sparse_plugin.support import capture
 
 _KEY = "sparse_plugin"  # in the metadata of an autograd node, which live as long as the node
@@ -23,9 +23,11 @@ _OPAQUE = ("CompiledFunction", "CheckpointFunction")
 
 
 class Made(capture.Unscriptable):
-    """A forward hook on a module that makes images: marks what comes out of it. regularized: whether a site is its input."""
+    """A forward hook on a module that makes images: marks what comes out of it. regularized: whether a site is its input; None of
+    one that only filters an image, whose maker is sought before it.
+    """
 
-    def __init__(self, regularized: bool) -> None:
+    def __init__(self, regularized: bool | None) -> None:
         self.regularized = regularized
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
@@ -49,11 +51,12 @@ def unknown(image: Tensor, since: int) -> bool:
         if node is None or node in seen or node._sequence_nr() < since:
             continue
         seen.add(node)
+        filtered = _KEY in node.metadata and node.metadata[_KEY] is None
         regularized = node.metadata.get(_KEY)
         name = node.name()
         if regularized or name.startswith(_OPAQUE):
             continue
-        if regularized is None and not _learned_convolution(node, name):
+        if filtered or (regularized is None and not _learned_convolution(node, name)):
             todo.extend(parent for parent, _ in node.next_functions)
         elif _shaped(node, image):
             return True

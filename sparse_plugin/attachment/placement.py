@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,8 @@ from sparse_plugin.registry.base import AtomPenalty, Regularizer
 from sparse_plugin.registry.composition import parts_of, sites_of
 from sparse_plugin.support import advice
 from sparse_plugin.support.sinks.sink import JSONL
+
+log = logging.getLogger("sparse_plugin")
 
 
 def resolve(
@@ -56,17 +59,28 @@ def resolve(
             f"{type(generator).__name__} makes every pixel by itself, as an implicit network does: none of its kernels is larger than "
             f"1x1, so that no atom has a shape. If one of them is meant all the same, name it with {advice.sites()}"
         )
+    if not any(True for _ in sites.kernel_owners(generator)):
+        raise _no_dictionary(generator)
     if args is not None:
         return detection.heads(generator, *args, **kwargs), "trace"
     path = sites.predict(generator)
     if path is not None:
+        sites.check(generator, Site(path))
         return (Site(path),), "guess"
-    if not any(True for _ in sites.kernel_owners(generator)):
-        raise SiteError(
-            f"{type(generator).__name__} has no convolution, so no dictionary and no representation; "
-            "generators made of linear layers alone, implicit networks among them, are not synthesized from atoms"
-        )
     return None, "trace"
+
+
+def _no_dictionary(generator: nn.Module) -> SiteError:
+    name = type(generator).__name__
+    if any(isinstance(module, (nn.Conv1d, nn.ConvTranspose1d)) for module in generator.modules()):
+        return SiteError(
+            f"{name} has convolutions over one dimension alone, as of sound, and a representation of an image has two or three: there "
+            "is nothing here to regularize it by"
+        )
+    return SiteError(
+        f"{name} has no convolution, so no dictionary and no representation; "
+        "generators made of linear layers alone, implicit networks among them, are not synthesized from atoms"
+    )
 
 
 def install(
@@ -86,11 +100,26 @@ def install(
         for hook in one.hooks:
             hook.is_copy, hook.aside = is_copy, bool(shared) and hook.site not in shared
     placed = [hook for one in ready for hook in standing.stand(generator, one, recorder)]
+    if known_by in ("trace", "guess"):
+        _say_images(generator, chosen)
     watch = vigil.keep(generator, placed, plan, known_by)
     loading.follow(generator)
     forget_compiled()
     events.placed.announce(generator)
     return watch
+
+
+def _say_images(generator: nn.Module, chosen: tuple[Site, ...]) -> None:
+    """Say where a D1 that nobody named takes no more channels than the image has that it makes."""
+    for site in chosen:
+        d1 = generator.get_submodule(sites.convolution(generator, site))
+        if sites.takes_an_image(d1):
+            log.warning(
+                "Γ at the %s has no more channels than the image that is made of it: maybe it is an image, which this convolution refines. "
+                "If one before it makes that, name it with %s",
+                site,
+                advice.sites(),
+            )
 
 
 def _own_sites(plan: Plan, part: Regularizer) -> tuple[Site, ...]:

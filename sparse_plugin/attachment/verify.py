@@ -15,22 +15,12 @@ from torch import Tensor, nn
 
 from sparse_plugin.attachment import frames
 from sparse_plugin.attachment.constraint_hook import ConstraintHook
+from sparse_plugin.attachment.consumed import HOOKS as LOOKS
 from sparse_plugin.attachment.consumed import Consumed
 from sparse_plugin.attachment.hooks import SiteHook, as_needles, find, remove
 from sparse_plugin.errors import SiteError
-from sparse_plugin.network.sites import (
-    CHILD,
-    Site,
-    blocks,
-    convolution,
-    image_of,
-    inside,
-    kernel_owners,
-    makes,
-    out_channels,
-    rival_of,
-    shape,
-)
+from sparse_plugin.network.images import blocks, flat_of, image_of, makes, rival_of
+from sparse_plugin.network.sites import CHILD, Site, convolution, inside, kernel_owners, out_channels, shape
 from sparse_plugin.registry.base import Constraint
 from sparse_plugin.support import advice, capture
 
@@ -127,7 +117,7 @@ class FirstPass:
         self.rooted[me] = False
         if output is not None and not self.done:  # another thread may have been first, and taken the watches off
             found = image_of(output)
-            image = _size(found)
+            image = _size(flat_of(output) if found is None and self.guessed else found)
             if part is None or self._concerned(part, ran, image, given):
                 if self.guessed and found is not None and (rival := rival_of(found, output)) is not None:
                     raise SiteError(
@@ -178,9 +168,11 @@ class FirstPass:
                 raise self._wrong_count(site, count)
 
     def _wrong_image(self, d1: str, last: Sequence[int], image: Sequence[int]) -> SiteError:
+        looks = f", or attach with {advice.example()}, which looks at what runs" if self.guessed and advice.example() else ""
         return SiteError(
-            f"{d1} makes {shape(last)} and the image is {shape(image)}: it is not the last synthesis "
-            f"convolution. Name the right one with {advice.sites()}; `sparse-plugin sites` lists them"
+            f"{d1} makes {shape(last)} and the image is {shape(image)}: by its shape it is not the last synthesis "
+            f"convolution. Name the right one with {advice.sites()}, this one if it is meant all the same{looks}; `sparse-plugin sites` "
+            "lists them"
         )
 
     def _wrong_last(self, d1: str, after: str) -> SiteError:
@@ -243,14 +235,14 @@ class Watch(capture.Unscriptable):
         )
 
 
-TEMPORARY = (Watch, Consumed)
+TEMPORARY = (Watch, *LOOKS)
 
 
 def settle(generator: nn.Module) -> None:
     """Take the checks off generator that are done."""
     if all(hook.first.done for _, _, hook in find(generator, Watch)):
         for module in generator.modules():
-            remove(module, TEMPORARY)
+            remove(module, Watch)
 
 
 def watch(generator: nn.Module, hooks: list[SiteHook], known_by: KnownBy) -> FirstPass:
@@ -269,7 +261,7 @@ def watch(generator: nn.Module, hooks: list[SiteHook], known_by: KnownBy) -> Fir
         if CHILD not in path.split("."):
             generator.get_submodule(path).register_forward_hook(Watch(first, path, at.get(path, ())))
     for site in sites:
-        Consumed.place(generator, [hook for hook in hooks if hook.site == site])
+        Consumed.place(generator, [hook for hook in hooks if hook.site == site], bool(d1s))
     return first
 
 

@@ -28,7 +28,8 @@ from sparse_plugin.attachment.plan import Plan
 from sparse_plugin.attachment.verify import FirstPass, KnownBy, watch
 from sparse_plugin.errors import SiteError
 from sparse_plugin.network import readers
-from sparse_plugin.network.sites import climb, convolution, images_of, out_channels
+from sparse_plugin.network.images import images_of
+from sparse_plugin.network.sites import climb, convolution, out_channels
 from sparse_plugin.support import advice, capture
 
 

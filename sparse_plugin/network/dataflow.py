@@ -12,8 +12,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sparse_plugin.network.images import image_of
 from sparse_plugin.network.probe import forward
-from sparse_plugin.network.sites import CHILD, image_of
+from sparse_plugin.network.sites import CHILD
 
 # The operations after which a tensor is an image again, whatever views and products came before.
 _SPATIAL = ("convolution", "pool", "upsample", "batch_norm", "group_norm", "pixel_")

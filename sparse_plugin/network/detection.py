@@ -11,26 +11,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sparse_plugin.errors import SiteError, module_of
 from sparse_plugin.network import readers
+from sparse_plugin.network.images import blocks, flat_of, image_of, images_of, makes, rival_of
 from sparse_plugin.network.once_more import OnceMore
 from sparse_plugin.network.probe import forward, learning, unseen
-from sparse_plugin.network.sites import (
-    CHILD,
-    Site,
-    blocks,
-    climb,
-    image_of,
-    images_of,
-    inside,
-    kernel_owners,
-    makes,
-    own_kernel,
-    rival_of,
-    shape,
-)
+from sparse_plugin.network.sites import CHILD, Site, climb, filters, inside, kernel_owners, own_kernel, shape
 from sparse_plugin.support import advice, capture
 
 
@@ -46,6 +35,7 @@ class Candidate:
     output: tuple[int, ...] = ()
     density: float = 0.0  # of its input, before any regularizer
     verdict: str = ""
+    by_keyword: bool = False  # whether it was given tensors, and none of them as a positional argument
     idle: bool = False  # whether an image may be computed from its output, and is the same without it
     nodes: list[Any] = field(default_factory=list, repr=False)  # the autograd nodes of its outputs, while tracing
     source: readers.Source | None = field(default=None, repr=False)  # what made its input, while tracing
@@ -122,10 +112,11 @@ def trace_call(
         return hook
 
     def watch(path: str) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        def hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
             seen = fired[path]
             seen.calls, seen.order = seen.calls + 1, next(clock)
             gamma = next((t for t in inputs if isinstance(t, Tensor)), None)
+            seen.by_keyword = gamma is None and any(isinstance(t, Tensor) for t in named.values())
             if gamma is not None:
                 seen.gamma = tuple(gamma.shape)
                 if path in candidates and capture.readable(gamma):
@@ -140,13 +131,15 @@ def trace_call(
 
     with unseen(generator), ExitStack() as before:
         for path, module in generator.named_modules():
-            if CHILD not in path.split("."):
+            if CHILD not in path.split(".") and not isinstance(module, torch.jit.ScriptModule):  # which takes no hooks
                 before.callback(module.register_forward_pre_hook(given(path), prepend=True).remove)
-                module.register_forward_hook(watch(path))
+                before.callback(module.register_forward_hook(watch(path), with_kwargs=True).remove)
         with learning(generator):
             output = forward(generator, args, kwargs, grad, run)
     images = images_of(output)
     rival = rival_of(images[0], output) if images else None
+    if not images and (flat := flat_of(output)) is not None:
+        images = [flat]
     # A kernel whose module never ran was called behind its back by a wrapper: the nearest ancestor that ran stands in.
     for path in list(candidates):
         at = path
@@ -194,7 +187,7 @@ def _choose(
         return Detection(ran, (), (), f"it returned no image, a tensor of shape (N, channels, H, W); of a discriminator say {role}")
     size = tuple(images[0].shape)
     if not ran:
-        return Detection(ran, size, (), "no module with a convolution kernel ran, so it has no dictionary")
+        return Detection(ran, size, (), "no module with a convolution kernel ran, so that Γ is the input of none")
     # Beside images that were computed, one without a graph was handed through: an autoencoder returns its input too.
     computed = [image for image in images if image.grad_fn is not None] or images[:1]
     able = [
@@ -271,18 +264,22 @@ def _able(
     has_shape: Callable[[Sequence[int], Sequence[int]], Any],
 ) -> list[Candidate]:
     """The candidates that can be D1 of this image; the others get their verdict. has_shape: whether an output has the image's, in
-    itself or in blocks.
+    itself or in blocks, for which those are looked at once more that were refused.
     """
     makers = _makers(image, ran)
     for c in ran:
         weight = own_kernel(c.module)
-        if not has_shape(c.output, size):
-            c.verdict = "output has not the image's shape"
+        if filters(c.module):
+            c.verdict = "it makes an image of an image, pixel by pixel or channel by channel"
+        elif not has_shape(c.output, size):
+            c.verdict = (has_shape is blocks and c.verdict) or "output has not the image's shape"
+        elif c.by_keyword:
+            c.verdict = "it is given its input by keyword, and a hook has positional arguments: give it as the first of them"
         elif len(c.gamma) < (4 if weight is None else min(weight.dim(), 4)):
             c.verdict = "its input has no two spatial dimensions, so it is no representation"
         elif makers is not None and c not in makers and not c.hidden:
             c.verdict = "the image is not computed from its output directly"
-        elif c.path == "" and list(generator.children()):
+        elif c.path == "":
             c.verdict = "the whole generator: its convolution is no module"
         else:
             c.verdict = ""
@@ -300,7 +297,7 @@ def _makers(image: Tensor, ran: Sequence[Candidate]) -> list[Candidate] | None:
     """The candidates that the image is computed from with no other candidate between; None where there is no graph."""
     if image.grad_fn is None:
         return None
-    owner = {node: c for c in ran for node in c.nodes}
+    owner = {node: c for c in ran if not filters(c.module) for node in c.nodes}
     found: list[Candidate] = []
     todo: list[Any] = [image.grad_fn]
     seen: set[Any] = {None}  # the nodes themselves: the id of one that nobody holds is soon another's
@@ -340,8 +337,10 @@ def heads(generator: nn.Module, *args: Any, **kwargs: Any) -> tuple[Site, ...]:
 def told(generator: nn.Module, found: Detection) -> tuple[Site, ...]:
     """The sites that were found. Raises SiteError with the table of candidates where there are none."""
     if not found.sites:
+        scripted = [path for path, module in generator.named_modules() if isinstance(module, torch.jit.ScriptModule)]
+        unseen_in = f"; inside {scripted[0]}, which is TorchScript, no hook runs" if scripted else ""
         raise SiteError(
-            f"cannot tell where the representation of {type(generator).__name__} is: {found.why}. "
+            f"cannot tell where the representation of {type(generator).__name__} is: {found.why}{unseen_in}. "
             f"Name the module whose input it is, as in {advice.sites()}. What ran:\n{found.table()}"
         )
     return found.sites

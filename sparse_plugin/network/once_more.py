@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
+from sparse_plugin.network.images import image_of
 from sparse_plugin.network.probe import forward, learning, unattached, undisturbed, unseen
 from sparse_plugin.network.readers import is_linear
-from sparse_plugin.network.sites import image_of
 
 
 class OnceMore:
@@ -45,3 +46,12 @@ class OnceMore:
             with learning(self.generator):
                 forward(self.generator, self.args, self.kwargs, True, self.run)
         return found == [True]
+
+
+def is_linear_in_its_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether what module returns of these is linear in its first argument, but for a bias, wherever the call is made."""
+    with torch.inference_mode(False), undisturbed(module), unseen(module), unattached(module), torch.enable_grad():
+        gamma = args[0].detach().clone().requires_grad_()
+        rest = tree_map(lambda given: given.clone() if isinstance(given, Tensor) and given.is_inference() else given, (args[1:], kwargs))
+        image = image_of(module.forward(gamma, *rest[0], **rest[1]))
+        return image is not None and image.requires_grad and is_linear(image, gamma)

@@ -36,7 +36,9 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
     the normalised weight that old spectral norm leaves behind), its buffers and parameters (some spectral norms keep their
     power iteration in parameters), and the random states of torch, Python and NumPy.
     """
-    modules = list(module.modules())
+    # TorchScript keeps tables of its own, in which nothing can be replaced: of it the values are put back alone.
+    scripted = [m for m in module.modules() if isinstance(m, torch.jit.ScriptModule)]
+    modules = [m for m in module.modules() if not isinstance(m, torch.jit.ScriptModule)]
     attributes = [(m, dict(vars(m))) for m in modules]
     tables: list[dict[str, Any]] = [table for m in modules for table in (m._buffers, m._parameters)]
     tensors = [
@@ -45,6 +47,7 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
         for name, tensor in table.items()
         if tensor is not None and capture.readable(tensor)
     ]
+    inner = [(t, t.detach().clone()) for m in scripted for t in (*m.parameters(recurse=False), *m.buffers(recurse=False))]
     devices = sorted({tensor.device.index or 0 for _, _, tensor, _ in tensors if tensor.device.type == "cuda"})
     me = threading.get_ident()
     with torch.random.fork_rng(devices=devices), random_states(None):
@@ -63,15 +66,17 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
                     del vars(m)[name]
                 vars(m).update(saved)
             with torch.no_grad():
+                for tensor, value in inner:
+                    _put_back(tensor, value)
                 for table, name, tensor, value in tensors:
-                    if not _same(tensor, value):
-                        with _unsafe_preserve_version_counter(tensor):
-                            tensor.copy_(value)
+                    _put_back(tensor, value)
                     table[name] = tensor
 
 
-def _same(tensor: Tensor, value: Tensor) -> bool:
-    return tensor.shape == value.shape and torch.equal(tensor, value)
+def _put_back(tensor: Tensor, value: Tensor) -> None:
+    if tensor.shape != value.shape or not torch.equal(tensor, value):
+        with _unsafe_preserve_version_counter(tensor):
+            tensor.copy_(value)
 
 
 def random_state() -> tuple[Any, Any, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
@@ -55,6 +56,8 @@ def own_kernel(module: nn.Module) -> Tensor | None:
     A kernel has two spatial dimensions or more. A synthesis network's learned constant (1, C, H, W), per-channel scales
     (1, C, 1, 1) and buffers such as blur filters are no kernels; modulated kernels (1, out, in, kh, kw) are.
     """
+    if isinstance(module, torch.jit.ScriptModule):
+        return None  # no hook runs in it
     weight = weight_in_use(module)
     if isinstance(module, nn.modules.conv._ConvNd) and isinstance(weight, Tensor):
         return weight.detach() if weight.dim() >= 4 else None
@@ -92,73 +95,6 @@ def weight_in_use(module: nn.Module) -> Any:
             part.training = training
 
 
-def image_of(output: Any) -> Tensor | None:
-    """The image in what a generator returned: of its tensors of 4 or 5 dimensions with 1 to 4 channels, else of all, the
-    largest, the first of equals. What has more channels beside an image, such as features, is none.
-    """
-    images = images_of(output)
-    return images[0] if images else None
-
-
-def images_of(output: Any) -> list[Tensor]:
-    """The images in what a generator returned: its image, and those of the same shape that stand beside it in one tuple,
-    list or dict. What is nested deeper, such as an encoder's features, is no image.
-    """
-    if isinstance(output, Tensor):
-        return [output] if output.dim() in (4, 5) else []
-    parts = [images for part in _parts(output) if (images := images_of(part))]
-    best = max(parts, key=lambda images: _rank(images[0]), default=[])
-    beside = [part for part in _parts(output) if isinstance(part, Tensor) and best and part.shape == best[0].shape]
-    return beside if any(part is best[0] for part in beside) else best
-
-
-def rival_of(image: Tensor, output: Any) -> Tensor | None:
-    """What may be the image as well in what a generator returned: a tensor of more channels, where image has not the three of
-    a picture.
-    """
-    channels = _rank(image)[-1]
-    if channels in (0, 3):
-        return None
-    tensors = [output] if isinstance(output, Tensor) else [t for part in _parts(output) for t in images_of(part)]
-    many = [t for t in tensors if not _rank(t)[0] and math.prod(t.shape[1:]) > math.prod(image.shape[1:])]
-    return max(many, key=_rank, default=None)
-
-
-def _rank(image: Tensor) -> tuple[bool, int, bool, int]:
-    size = math.prod(image.shape[1:])
-    # Which axis has the channels of five is not known: frames, samples and slices stand beside them.
-    few = [n for n in image.shape[1:-2] if 1 <= n <= 4]
-    channels = few[0] if few else 0  # next() with a default is more than the Dynamo of torch 2.6 follows
-    return channels > 0, size // max(1, channels), channels in (1, 3), channels
-
-
-def _parts(output: Any) -> tuple[Any, ...]:
-    if isinstance(output, dict):
-        return tuple(output.values())
-    if isinstance(output, (tuple, list)):
-        return tuple(output)
-    return tuple(vars(output).values()) if hasattr(output, "__dict__") else ()
-
-
-def makes(size: Sequence[int], image: Sequence[int]) -> bool:
-    """Whether an output of shape size is the image of shape image, whose batch may have several axes."""
-    size, image = tuple(size), tuple(image)
-    if size == image:
-        return True
-    each = len(size) - 1
-    return each > 2 and len(image) > len(size) and image[-each:] == size[1:] and math.prod(image) == math.prod(size)
-
-
-def blocks(size: Sequence[int], image: Sequence[int]) -> int:
-    """The r for which an output of shape size has all pixels of an image of shape image, r x r of them in the channels of each of its
-    positions, as a pixel shuffle or an inverse wavelet transform lays them out; 0 where it has not.
-    """
-    if len(size) != 4 or len(image) != 4 or size[0] != image[0] or not size[-1]:
-        return 0
-    r = image[-1] // size[-1]
-    return r if r > 1 and tuple(size[1:]) == (image[1] * r * r, image[2] // r, image[3] // r) else 0
-
-
 def is_implicit(generator: nn.Module) -> bool:
     """Whether generator makes every pixel by itself: none of its kernels is larger than one."""
     kernels = [own_kernel(module) for _, module in kernel_owners(generator)]
@@ -178,14 +114,14 @@ def predict(generator: nn.Module) -> str | None:
     Where a parameter might be a learned constant as well as a kernel, only execution can tell.
     """
     makers = [(path, module) for path, module in kernel_owners(generator) if (out_channels(module) or 99) <= 4]
-    if len(makers) != 1 or _may_be_a_constant(makers[0][1]):
+    if len(makers) != 1 or _may_be_a_constant(makers[0][1]) or filters(makers[0][1]):
         return None
     return climb(generator, makers[0][0])
 
 
 def image_makers(generator: nn.Module) -> list[str]:
     """Where Γ is if the image is made by a convolution to 3 channels or to 1; where there is none, to 2 or 4."""
-    owners = [(path, module) for path, module in kernel_owners(generator) if not _may_be_a_constant(module)]
+    owners = [(path, m) for path, m in kernel_owners(generator) if not (_may_be_a_constant(m) or filters(m))]
     makes = {path: out_channels(module) for path, module in owners}
     found = [path for path, channels in makes.items() if channels in (1, 3)]
     return [climb(generator, path) for path in found or [path for path, channels in makes.items() if channels in (2, 4)]]
@@ -207,6 +143,20 @@ def out_channels(module: nn.Module) -> int | None:
         return None
     # Whichever of the two channel axes is smaller makes the image; a modulated kernel has a leading 1.
     return min(weight.shape[1:3]) if weight.dim() == 5 and weight.shape[0] == 1 else min(weight.shape[:2])
+
+
+def takes_an_image(module: nn.Module) -> bool:
+    """Whether module is a convolution to 1 to 4 channels that takes no more of them than it makes, so that it may take an image."""
+    return isinstance(module, nn.modules.conv._ConvNd) and module.in_channels <= module.out_channels <= 4
+
+
+def filters(module: nn.Module) -> bool:
+    """Whether module makes of an image another one of as many channels, pixel by pixel or channel by channel, as a shift of its mean
+    (EDSR) or a blur does: no dictionary synthesizes there, and what makes the image stands before it.
+    """
+    if not isinstance(module, nn.modules.conv._ConvNd) or not takes_an_image(module) or module.in_channels != module.out_channels:
+        return False
+    return module.groups == module.in_channels > 1 or all(side == 1 for side in module.kernel_size)
 
 
 def in_channels(module: nn.Module) -> int | None:
@@ -238,7 +188,7 @@ def climb(generator: nn.Module, path: str) -> str:
     """
     parent_path, _, name = path.rpartition(".")
     parent = generator.get_submodule(parent_path)
-    if not isinstance(parent, nn.Sequential):
+    if not isinstance(parent, nn.Sequential) or own_forward(parent):
         return path
     names = [key for key, _ in parent.named_children()]
     before = [parent.get_submodule(key) for key in names[: names.index(name)]]
@@ -254,6 +204,19 @@ def climb(generator: nn.Module, path: str) -> str:
     while first > 0 and _pads(before[first - 1]):
         first -= 1
     return ".".join(filter(None, (parent_path, names[first])))
+
+
+# Those of torch that hand what they are given to one operation, or one module, as it is.
+_FORWARDS = [
+    *(kind.forward for kind in (nn.Conv1d, nn.Conv2d, nn.Conv3d)),
+    *(kind.forward for kind in (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)),
+    nn.Sequential.forward,
+]
+
+
+def own_forward(module: nn.Module) -> bool:
+    """Whether module has a forward of its own, which may do anything with what it is given before it convolves it."""
+    return type(module).forward not in _FORWARDS or not {"forward", "_conv_forward"}.isdisjoint(vars(module))
 
 
 def _pads(module: nn.Module) -> bool:
@@ -292,8 +255,11 @@ def check(generator: nn.Module, site: Site) -> nn.Module:
         near = one_of("module", site.path, [p for p in modules if p and CHILD not in p.split(".")][:200])
         raise SiteError(f"site {site.path!r} does not exist in {type(generator).__name__}: {near}")
     module: nn.Module = modules[site.path]
-    if site.path == "" and list(generator.children()):
-        raise SiteError("a site cannot be the whole generator: hosts call its forward directly, past every hook")
+    if site.path == "":
+        raise SiteError(
+            "a site cannot be the whole generator: hosts call its forward directly, past every hook. Have its last convolution be a "
+            "module in it, as in torch.nn.Sequential(convolution)"
+        )
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         raise SiteError(
             f"site {site} is a {type(module).__name__}, which parallel wrappers replace; name the convolution after it"

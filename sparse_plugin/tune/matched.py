@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from sparse_plugin.attachment.attach import attach
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.network import detection
+from sparse_plugin.network.images import image_of
 from sparse_plugin.network.probe import undisturbed
-from sparse_plugin.network.sites import image_of
 from sparse_plugin.registry.auto import DENSE
 from sparse_plugin.tune.candidates import rounded
 from sparse_plugin.tune.target import Site
