@@ -35,12 +35,12 @@ class GammaNodes:
             return [node for ref in self._latest.values() if (node := ref()) is not None]
 
     def below(self, loss: Tensor) -> list[Any]:
-        """The nodes of all forward passes that loss was computed from; where that cannot be told, of the latest."""
+        """The nodes of all forward passes that loss was computed from, but those left out; where that cannot be told, of the latest."""
         nodes = self.all()
         if len(nodes) < 2:
             return nodes
         graph = _graph(loss.grad_fn)
-        return [node for node in nodes if node in graph] or self.latest()
+        return [node for node in nodes if node in graph and not node.left_out] or self.latest()
 
 
 def _graph(root: Any) -> set[Any]:

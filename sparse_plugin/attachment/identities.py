@@ -60,10 +60,13 @@ class Hold(Identity):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         gamma, nodes = inputs
         ctx.save_for_backward(gamma)
+        ctx.left_out = False
         nodes.keep(gamma.device, ctx)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        # A slope that makes something else, such as noise (LOGAN), ends before the weights: this forward is no part of a loss of that.
+        ctx.left_out = ctx.left_out or (torch.is_grad_enabled() and not _trains(ctx))
         return grads[0], None
 
 
@@ -71,6 +74,7 @@ class Passage:
     """What became of the penalty's gradient of one forward of generator: every level of torch.func transforms has a node of its own."""
 
     taken_by: object = None  # the node whose backward took it, where that can be differentiated again
+    taken_in = -1  # the backward pass in which it did
     left_out = False  # whether a backward pass left it out, as one that was not that of the loss
 
     def __init__(self, generator: weakref.ref[nn.Module] | None = None, trained: frozenset[int] | None = None) -> None:
@@ -148,7 +152,7 @@ def _belongs_to_loss(ctx: Any) -> bool:
     if passage.taken_by is not None:
         return False
     if torch.is_grad_enabled() and not passage.left_out and _trains(ctx):
-        passage.taken_by = ctx.node
+        passage.taken_by, passage.taken_in = ctx.node, torch._C._current_graph_task_id()
         return True
     if torch.is_grad_enabled() or passage.left_out:
         passage.left_out = True
@@ -168,7 +172,7 @@ def _in_own_step(ctx: Any, trained: frozenset[int]) -> bool:
     if own and others:
         ctx.counter.elsewhere += 1
     if own and not others and torch.is_grad_enabled():
-        ctx.passage.taken_by = ctx.node
+        ctx.passage.taken_by, ctx.passage.taken_in = ctx.node, torch._C._current_graph_task_id()
     return own and not others
 
 
@@ -196,8 +200,16 @@ def _weights_below(node: Any) -> Iterator[Any]:
 
 def _part(ctx: Any) -> float:
     """The share of the samples of all forwards in the running backward pass that are this one's."""
-    others = [] if ctx.transformed else [node for node in ctx.nodes.all() if node is not ctx and _runs(node)]
+    others = [] if ctx.transformed else [node for node in ctx.nodes.all() if node is not ctx and _shares(node.passage) and _runs(node)]
     return ctx.size / (ctx.size + sum(node.size for node in others)) if others else 1.0
+
+
+def _shares(passage: Passage) -> bool:
+    """Whether a forward may have a penalty in the running backward pass: not one whose gradient made the noise (LOGAN) or the weights of
+    another, through which the loss of that other one goes too.
+    """
+    taken_before = passage.taken_by is not None and passage.taken_in != torch._C._current_graph_task_id()
+    return not passage.left_out and not taken_before
 
 
 def _runs(node: Any) -> bool:

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from sparse_plugin.attachment import events, loading, standing, vigil
+from sparse_plugin.attachment import events, hooks, loading, standing, vigil
 from sparse_plugin.attachment.plan import Plan
 from sparse_plugin.attachment.verify import KnownBy
-from sparse_plugin.errors import SiteError
+from sparse_plugin.errors import AttachmentError, SiteError
 from sparse_plugin.measurements.log import Recorder
 from sparse_plugin.network import adapters, detection, discriminators, sites
 from sparse_plugin.network.sites import Site
@@ -93,6 +93,8 @@ def install(
     if plan.role == "generator" and all(site.side == "output" for site in chosen):
         plan = replace(plan, regularizer=plan.regularizer.of_encoder())
     found, shared = _by_site(generator, chosen, plan)
+    for site in found:
+        _refuse_shared(generator, site)
     ready = [standing.prepare(generator, site, parts, plan) for site, parts in found.items()]
     logs = plan.run_dir is not None or JSONL not in plan.log
     recorder = Recorder(plan.run_dir, plan.measure_every, plan.log) if logs else None
@@ -107,6 +109,16 @@ def install(
     forget_compiled()
     events.placed.announce(generator)
     return watch
+
+
+def _refuse_shared(generator: nn.Module, site: Site) -> None:
+    """Two attachments at one module would both act, in the calls of either generator that it is a part of."""
+    there = next((hook for _, _, hook in hooks.find(generator.get_submodule(site.path), hooks.SiteHook)), None)
+    if there is not None:
+        raise AttachmentError(
+            f"the {site} of {type(generator).__name__} is regularized already: {there.regularizer} is attached to another module that has "
+            "it as a part too, and acts in the calls of both; detach() that, or leave this one as it is"
+        )
 
 
 def _say_images(generator: nn.Module, chosen: tuple[Site, ...]) -> None:

@@ -182,3 +182,36 @@ def test_attaching_takes_no_step_of_a_power_iteration(told, training):
     assert [name for name, t in before.items() if not torch.equal(t, after[name])] == []
     assert any(name.endswith("_u") for name in before)
 
+
+
+class Shares(nn.Module):
+    def __init__(self, other):
+        super().__init__()
+        self.body, self.out = nn.Conv2d(6, 8, 3, padding=1), other.out
+
+    def forward(self, z):
+        return self.out(torch.relu(self.body(z[:, :, None, None].expand(-1, -1, 4, 4))))
+
+
+class Holds(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.whole = Residual()
+
+    def forward(self, z):
+        return self.whole(z)
+
+
+@pytest.mark.parametrize("example", [True, False], ids=["example", "first-call"])
+@pytest.mark.parametrize("name", ["l1", "l0_inf"])
+def test_a_d1_that_two_modules_have_is_attached_once(name, example):
+    """It would be penalized twice in one forward."""
+    settings = {"weight": 1.0} if name == "l1" else {"k": 2}
+    first, holds = Residual(), Holds()
+    attach(first, name, **settings)
+    attach(holds, name, **settings)
+    for other in (Shares(first), holds.whole):
+        with pytest.raises(AttachmentError, match=f"the input of out of .* is regularized already: {name}"):
+            attach(other, name, **settings, example_input=noise() if example else None)
+    Attachment.of(first).detach()
+    attach(Shares(first), name, **settings)

@@ -135,3 +135,38 @@ def test_a_loss_that_no_forward_made():
     assert torch.equal(attachment.penalty(torch.zeros(())), latest)
     assert torch.equal(attachment.penalty(nn.Parameter(torch.zeros(())) * 2), latest)
     del images
+
+
+def latent_optimisation(generator, judge):
+    """As of LOGAN: the slope of a first forward makes the noise of the second, whose loss goes through both."""
+    z = noise(4).requires_grad_()
+    (slope,) = torch.autograd.grad(judge(generator(z)).sum(), z, create_graph=True)
+    return judge(generator(z + 0.9 * slope)).mean()
+
+
+def inner_step(generator, judge):
+    """The slope of a first forward, penalty and all, makes the weights of the second."""
+    weights = dict(generator.named_parameters())
+    slopes = torch.autograd.grad(judge(generator(noise(4))).mean() + generator.extra(), weights.values(), create_graph=True)
+    moved = {name: weight - 0.5 * slope for (name, weight), slope in zip(weights.items(), slopes, strict=True)}
+    return judge(torch.func.functional_call(generator, moved, (noise(4, seed=1),))).mean()
+
+
+@pytest.mark.parametrize(
+    ("loss_of", "delivery"), [(latent_optimisation, "gradient"), (latent_optimisation, "loss"), (inner_step, "gradient")]
+)
+def test_a_forward_that_makes_noise_or_weights_takes_no_share_of_the_penalty(loss_of, delivery):
+    def judge(images):
+        return images.square().mean((1, 2, 3))
+
+    wanted, gammas = make(), []
+    wanted.out.register_forward_pre_hook(lambda module, args: gammas.append(args[0]))
+    wanted.extra = lambda: WEIGHT * gammas[-1].abs().mean()
+    loss = loss_of(wanted, judge)
+    (loss + wanted.extra()).backward()
+    generator = make()
+    generator.extra = lambda: 0
+    attachment = attach(generator, "l1", weight=WEIGHT, delivery=delivery)
+    loss = loss_of(generator, judge)
+    (loss + attachment.penalty(loss) if delivery == "loss" else loss).backward()
+    assert torch.allclose(gradients(generator), gradients(wanted), atol=1e-6)
