@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from sparse_plugin.attachment.attach import attach
+from sparse_plugin.attachment.child import children
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import CheckpointError, DivergedError
 from sparse_plugin.restore.held_out import HeldOut
@@ -130,6 +131,8 @@ class Restoration:
         if value > BACKTRACKING * self._good_loss:
             self.curves.backtracked.append(self.iteration)
             _copy(self._good, _tensors(self.network))
+            for child in children(self.network):
+                child.read()  # the step of these weights
         else:
             _copy(_tensors(self.network), self._good)
             self._good_loss = value

@@ -296,6 +296,33 @@ class TestRuns:
         assert all(a.equal(b) for a, b in zip(seen[4], seen[2], strict=True))
         assert result.curves.psnr_average[3] == result.curves.psnr_average[2]
 
+    def test_a_schedule_goes_back_with_the_weights(self, tmp_path, monkeypatch):
+        """So that what is resumed there goes on to the same bits."""
+        import signal
+
+        step, tick = Restoration.step, Report.tick
+
+        def disturbed(self, measure):
+            if self.iteration == 3:
+                with torch.no_grad():
+                    self.network.image[0].bias.add_(100)  # a white image
+            step(self, measure)
+
+        def interrupts(self, logged):
+            tick(self, logged)
+            if self.restoration.iteration == 4:
+                signal.raise_signal(signal.SIGINT)
+
+        monkeypatch.setattr(Restoration, "step", disturbed)
+        annealed = {"sparse": sparse("l0_inf", k={"start": 1.0, "end": 0.25, "steps": 6}), "iterations": 8, "stop": None}
+        whole = quick(**annealed)
+        assert whole.curves.backtracked == [4]
+        monkeypatch.setattr(Report, "tick", interrupts)
+        with pytest.raises(Interrupted):
+            quick(run_dir=tmp_path / "run", **annealed)
+        monkeypatch.setattr(Report, "tick", tick)
+        assert same(quick(run_dir=tmp_path / "run", **annealed), whole)
+
     def test_progress_is_said(self, capfd):
         quick(progress=True, clean=CLEAN, title="cat.png", iterations=3)
         said = capfd.readouterr().err
