@@ -86,7 +86,7 @@ def tune(command: tuple[str, ...], **options: Any) -> None:
     \b
         sparse-plugin tune --budget 0.3 --seeds 3 -- train dcgan --data cifar10 --width 0.25
         sparse-plugin tune --budget 0.8 -- restore denoise clean.png --add-noise
-        sparse-plugin tune --metric jsonl:log.jsonl:fid --goal min -- python train.py --out {dir} --seed {seed}
+        sparse-plugin tune --budget 0.6 --metric jsonl:log.jsonl:fid --goal min -- python train.py --out {dir} --seed {seed}
 
     The same command again goes on; what is finished is not trained again. Exits 1 where a candidate failed.
     """

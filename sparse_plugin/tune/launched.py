@@ -78,10 +78,10 @@ class WrittenScorer:
     def score(self, trial: HostTrial, before: Score | None) -> tuple[float, dict[str, Any]]:
         """Raises MetricMissing where no new one was written since the rung before."""
         found = self.written.values(trial.directory / RUN, trial.directory / OUTPUT)
-        seen = 0 if before is None else int(before.more.get("count", 0))
-        if len(found) <= seen:
+        # As many with the same last one are those; a file that is written anew may have fewer.
+        if before is not None and (len(found), found[-1]) == (before.more.get("count"), before.value):
             raise MetricMissing(
-                f"no new number was written to {self.written.text} since {100 * (before.share if before else 0):.3g} % of the run; "
+                f"no new number was written to {self.written.text} since {100 * before.share:.3g} % of the run; "
                 "have it written more often, or race whole runs by --whole"
             )
         return found[-1], {"count": len(found)}

@@ -260,6 +260,22 @@ def test_no_new_number_since_the_rung_before(here, monkeypatch):
         target().trial(VANILLA_CANDIDATE, 0, 1.0, Path("out")).perform("", print)
 
 
+@pytest.mark.parametrize("lines", [(1, 1, 1), (3, 1, 2)])
+def test_a_file_that_is_written_anew_at_each_rung(here, monkeypatch, lines):
+    """As by a script that writes what it has measured in the end."""
+    count = iter(lines)
+
+    def run(label, seed, folder, environment, output):
+        share = float(environment[until.SHARE])
+        Path(environment[until.STOPPED]).write_text('{"step": 1}')
+        (folder / "log.jsonl").write_text(f'{{"fid": {10 - share}}}\n' * next(count))
+        return 0
+
+    faked(monkeypatch, run)
+    scores = [target().trial(VANILLA_CANDIDATE, 0, share, Path("out")).perform("", print) for share in (0.25, 0.5, 1.0)]
+    assert [score.value for score in scores] == [9.75, 9.5, 9]
+
+
 def test_whose_trainer_stops(here):
     scripts = {
         "a.py": ("import torch_mimicry as mmc", "mimicry"),
