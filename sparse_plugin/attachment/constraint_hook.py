@@ -25,6 +25,7 @@ class ConstraintHook(SiteHook):
     regularizer: Constraint
     new_state = ConstraintState
     state: ConstraintState
+    behind: tuple[Constraint, ...] = ()  # what it takes Γ from
 
     def __init__(self, regularizer: Constraint, site: Site, owner: str) -> None:
         super().__init__(regularizer, site, owner)

@@ -174,10 +174,12 @@ def _advance(hook: SiteHook, advanced: set[TrainingStep]) -> None:
 def said(hook: SiteHook, auto: Auto, density: float) -> str:
     """What `auto` has chosen, in a line."""
     end = auto.known(density).at(auto.last)
+    before = hook.behind if isinstance(hook, ConstraintHook) else ()
+    whose = f"behind {' + '.join(map(str, before))}" if before else "by itself"
     by_nature = f", so dense by nature that a share of it says nothing: k goes to the default, {end:g}," if auto.dense(density) else (
         f": k goes to {auto.share:g} of that, {end:.3g},"
     )
-    return f"Γ at the {hook.site} has by itself {100 * density:.1f} % non-zeros{by_nature} by step {auto.last}"
+    return f"Γ at the {hook.site} has {whose} {100 * density:.1f} % non-zeros{by_nature} by step {auto.last}"
 
 
 def _trains(optimizer: Optimizer, watched: _Watched) -> tuple[bool, bool]:
@@ -186,16 +188,17 @@ def _trains(optimizer: Optimizer, watched: _Watched) -> tuple[bool, bool]:
     if generator is None:
         return False, False
     trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    trains, here, below = False, [], f"{plain(watched.path)}." if watched.path else ""
+    trains, below = False, f"{plain(watched.path)}." if watched.path else ""
+    own: nn.Parameter | None = None  # one of the module's: of its parameters, each may have an optimizer
     for name, p in generator.named_parameters():
-        if plain(name).startswith(below) and f".{CHILD}." not in f".{name}":
-            here.append(id(p) in trained)
+        if plain(name).startswith(below) and f".{CHILD}." not in f".{name}" and (own is None or p.requires_grad > own.requires_grad):
+            own = p
         if id(p) in trained or not p.requires_grad:
             trains |= id(p) in trained
             # FullyShardedDataParallel makes one parameter of many, and names them from where it stands.
             held = tuple(getattr(p, "_fqns", ()))
             watched.untrained = {u for u in watched.untrained if u != plain(name) and not (held and u.endswith(held))}
-    return trains, any(here) if here else trains  # it has no weights, or they are one with others
+    return trains, trains if own is None else id(own) in trained  # it has none, or they are one with others
 
 
 def _check_penalty(hook: PenaltyHook) -> None:

@@ -50,6 +50,8 @@ def prepare(generator: nn.Module, site: Site, parts: Sequence[Regularizer], plan
         )
     dictionaries = _dictionaries(inserting[0], generator, site) if inserting else None
     hooks = tuple(_hook(part, generator, site, owner, plan) for part in parts)
+    for place, hook in enumerate(constraining := [hook for hook in hooks if isinstance(hook, ConstraintHook)]):
+        hook.behind = tuple(before.regularizer for before in constraining[:place])
     return Stand(hooks, SparseChild(plan.regularizer, dictionaries, _channels(generator, site, parts), plan.role))
 
 

@@ -208,7 +208,7 @@ def test_schedules_of_both_follow_one_count():
     assert int((consumed(ema)[0] != 0).sum(1).max()) <= 2
 
 
-def test_auto_measures_what_the_one_before_leaves(tmp_path):
+def test_auto_measures_what_the_one_before_leaves(tmp_path, caplog):
     net = generator()
     auto = {"auto": 0.5, "measure": 2, "steps": 1}
     attach(net, ["l0", "l0_inf"], l0={"k": 0.25}, l0_inf={"k": auto}, run_dir=tmp_path, measure_every=1)
@@ -219,6 +219,7 @@ def test_auto_measures_what_the_one_before_leaves(tmp_path):
         optimizer.step()
     lines = [line for line in read(tmp_path / FILE) if line["regularizer"] == "l0_inf"]
     assert lines[-1]["k"] == pytest.approx(0.125, abs=0.01)
+    assert "Γ at the input of out has behind l0(k=0.25) 25.0 % non-zeros: k goes to 0.5 of that" in caplog.text and "by itself" not in caplog.text
 
 
 # --- Different regularizers at different sites

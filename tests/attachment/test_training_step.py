@@ -364,6 +364,14 @@ class TestSeveralOptimizers:
         frozen.out.requires_grad_(False)
         assert self.rounds(frozen, self.parts(frozen)[:2]) == 3
 
+    def test_an_optimizer_for_each_parameter(self):
+        """As where steps are taken within the backward pass."""
+        generator, _ = attached()
+        assert self.rounds(generator, [[p] for p in generator.parameters()]) == 3
+        biased, _ = attached()
+        biased.out.weight.requires_grad_(False)
+        assert self.rounds(biased, [[p] for p in biased.parameters() if p.requires_grad]) == 3
+
     def test_one_that_takes_two_steps_takes_two(self):
         generator, _ = attached()
         everything = list(generator.parameters())
