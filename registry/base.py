@@ -44,7 +44,8 @@ class Constraint(Regularizer):
     def notes(self, gamma: Tensor, sparse: Tensor) -> Tensor:
         """What `stepped` is told of a training forward: of each number the largest of all forwards, and of all processes.
 
-        gamma, sparse: Γ before and after its projection. Asked of a class with numbers for each channel. Must wait for no device.
+        gamma, sparse: Γ before and after its projection. Asked of a class with numbers for each channel; no more numbers than it
+        keeps. Must wait for no device.
         """
         raise TypeError(f"{type(self).__name__} does not define notes(gamma, sparse)")
 

@@ -127,7 +127,9 @@ class Revival(Constraint):
         gain = torch.where(peak > 0, ratio / torch.frexp(ratio).mantissa, -1)  # the power of 2 above
         favour.copy_(torch.where(ended, torch.where(live | given, 0, gain), favour))
         memory[: 1 + len(noted)] *= ~ended
-        return self._told(favour.tolist()) if steps % self.steps == 0 else ""
+        # Windows of a resumed run, and of a schedule of steps, end at other steps of this process, which a device tells when it is asked.
+        due = bool(ended) if memory.device.type == "cpu" else steps % self.steps == 0
+        return self._told(favour.tolist(), self.steps - int(memory[0])) if due else ""
 
     def measures(self) -> dict[str, Tensor]:
         """How many atoms are favoured now, and how many are dead before they are projected."""
@@ -136,14 +138,14 @@ class Revival(Constraint):
         favour = _parts(self._memory)[2]
         return {"revived": (favour > 0).sum(), "silent": (favour < 0).sum()}
 
-    def _told(self, favour: list[float]) -> str:
+    def _told(self, favour: list[float], left: int) -> str:
         revived = [atom for atom, by in enumerate(favour) if by > 0]
         silent = [atom for atom, by in enumerate(favour) if by < 0]
         said = []
         if revived:
             said.append(
                 f"{len(revived)} of {len(favour)} atoms were not chosen once in {self.steps} steps and are favoured for the next "
-                f"{self.steps}: {_list(revived)}"
+                f"{left}: {_list(revived)}"
             )
         if silent:
             said.append(

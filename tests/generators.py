@@ -88,6 +88,19 @@ class TwoHeads(nn.Module):
         return self.colour(h) * torch.sigmoid(self.mask(h))
 
 
+class Domains(nn.Module):
+    """A head for each of two domains."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Conv2d(6, 8, 3, padding=1)
+        self.a, self.b = (nn.Conv2d(8, 3, 3, padding=1) for _ in range(2))
+
+    def forward(self, z, second=False):
+        gamma = torch.relu(self.body(z[:, :, None, None].expand(-1, -1, 8, 8)))
+        return self.b(gamma) if second else self.a(gamma)
+
+
 class Shuffled(nn.Module):
     """The last convolution makes 12 channels that a PixelShuffle lays out."""
 

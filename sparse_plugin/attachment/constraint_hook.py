@@ -71,12 +71,15 @@ class ConstraintHook(SiteHook):
     def stepped(self) -> None:
         """The generator's optimizer took a step: what the constraint keeps for each channel goes on, and what comes of it is said."""
         child = self.state.child
-        if not self.regularizer.memory_per_channel or child is None or (noted := self.state.noted.take()) is None:
+        if not self.regularizer.memory_per_channel or child is None:
+            return
+        memory = child.memory[child.slots[self.regularizer.name]]
+        if (noted := self.state.noted.take(memory)) is None:
             return
         acting = self.regularizer if child.training_step is None else child.training_step.acting(self.regularizer)
         assert isinstance(acting, Constraint)
         with torch.no_grad():
-            said = acting.stepped(child.memory[child.slots[self.regularizer.name]], noted, self.state.steps)
+            said = acting.stepped(memory, noted, self.state.steps)
         if said:
             log.warning("%s at the %s: %s", self.regularizer, self.site, said)
 

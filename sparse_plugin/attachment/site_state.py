@@ -45,13 +45,22 @@ class Noted:
         with self._lock:
             self._noted = notes if self._noted is None else torch.maximum(self._noted, notes.to(self._noted.device))
 
-    def take(self) -> Tensor | None:
-        """What was shown in any process, which is then forgotten; None for nothing."""
+    def take(self, memory: Tensor) -> Tensor | None:
+        """What was shown in any process, which is then forgotten; None for nothing.
+
+        memory: what it goes into. All processes come here, whether a forward of theirs passed the site or not.
+        """
         with self._lock:
             noted, self._noted = self._noted, None
-        if noted is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(noted, op=torch.distributed.ReduceOp.MAX)
-        return noted
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return noted
+        every = torch.full((len(memory) + 1,), -torch.inf, device=memory.device)
+        every[-1] = 0 if noted is None else len(noted)
+        if noted is not None:
+            every[: len(noted)] = noted
+        torch.distributed.all_reduce(every, op=torch.distributed.ReduceOp.MAX)
+        count = int(every[-1]) if noted is None else len(noted)  # waits for the device only where nothing was seen
+        return every[:count] if count else None
 
 
 class ConstraintState(SiteState):

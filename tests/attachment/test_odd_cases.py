@@ -69,9 +69,9 @@ def test_looks_use_no_atom():
     (hook,) = (hook for hook in net[2]._forward_pre_hooks.values() if hasattr(hook, "regularizer"))
     for look in (handle.measure, handle.theory):
         look(noise())
-        assert hook.state.noted.take() is None
+        assert hook.state.noted.take(net[2].sparse_plugin.memory) is None
     net(noise())
-    assert hook.state.noted.take() is not None
+    assert hook.state.noted.take(net[2].sparse_plugin.memory) is not None
 
 
 @pytest.mark.parametrize("field", ["levels", "kernel_size"])

@@ -95,6 +95,23 @@ def test_a_dead_atom_is_favoured_for_a_window_and_let_go(constraint, caplog):
     )
 
 
+def test_what_a_resumed_run_says_is_of_its_windows(caplog):
+    """Which began in another process, and end here where they would have."""
+    generator = net()
+    attach(generator, "revival", k=4, steps=5)
+    train(generator, 3)
+    resumed = net()
+    attach(resumed, "revival", k=4, steps=5, example_input=noise(8))
+    resumed.load_state_dict(generator.state_dict())
+    caplog.clear()
+    optimizer = train(resumed, 1, first=3)
+    assert "favoured" not in caplog.text
+    train(resumed, 1, optimizer, first=4)
+    assert f"not chosen once in 5 steps and are favoured for the next 5: {DEAD}" in caplog.text
+    train(resumed, 4, optimizer, first=5)
+    assert caplog.text.count("favoured") == 1
+
+
 def test_one_that_holds_its_own_lives_on():
     generator = net()
     attach(generator, "revival", k=2, steps=3)

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 import torch
-from generators import Padded, Plain, Residual, noise
+from generators import Domains, Padded, Plain, Residual, noise
 
 import sparse_plugin
 from sparse_plugin.attachment.child import SCHEDULE, strip
@@ -395,19 +395,6 @@ class TestSeveralOptimizers:
 def test_a_fraction_that_will_be_less_than_one_coefficient_is_told_at_once():
     with pytest.raises(ConfigError, match="less than one"):
         attached(k={"start": 1.0, "end": 0.05, "steps": 1000})
-
-
-class Domains(torch.nn.Module):
-    """A head for each of two domains."""
-
-    def __init__(self):
-        super().__init__()
-        self.body = torch.nn.Conv2d(6, 8, 3, padding=1)
-        self.a, self.b = (torch.nn.Conv2d(8, 3, 3, padding=1) for _ in range(2))
-
-    def forward(self, z, second=False):
-        gamma = torch.relu(self.body(z[:, :, None, None].expand(-1, -1, 8, 8)))
-        return self.b(gamma) if second else self.a(gamma)
 
 
 class TestAuto:
