@@ -21,6 +21,7 @@ from sparse_plugin.network.once_more import is_linear_in_its_input
 from sparse_plugin.network.sites import CHILD, convolution, own_forward, repeats
 from sparse_plugin.registry.base import AtomPenalty
 from sparse_plugin.support import advice, capture
+from sparse_plugin.support.compiled import uncompiled
 
 _lock = threading.Lock()
 
@@ -36,9 +37,10 @@ class Consumed(capture.Unscriptable):
         self.hooks, self.makes, self.behind, self.own = hooks, makes, behind, own
         self.seen: set[bool] = set()  # the modes, training or not, in which it was looked at
         self.running: dict[int, Inside] = {}  # by thread
+        self.watching = False  # whether any is running; a frame that is compiled while none is must not stand for one while one is
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "running": {}}
+        return {**vars(self), "running": {}, "watching": False}
 
     @staticmethod
     def place(generator: nn.Module, hooks: Sequence[SiteHook], makes: bool) -> None:
@@ -61,7 +63,15 @@ class Consumed(capture.Unscriptable):
     def begin(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """Module, whose forward is its own, is called."""
         if torch.compiler.is_dynamo_compiling():
+            if self.makes and not self.seen and not capture.exporting():  # where torch may break its graph it does, and this runs
+                raise SiteError(
+                    f"{type(module).__name__} has a forward of its own, and what the convolution in it takes cannot be seen inside "
+                    f"torch.compile; run the generator once before it is compiled, or give {advice.example() or 'an input'}"
+                )
             return
+        uncompiled(self._begin)(module, args)
+
+    def _begin(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         me = threading.get_ident()
         if (left := self.running.pop(me, None)) is not None:  # by a forward that was interrupted
             left.end()
@@ -72,15 +82,19 @@ class Consumed(capture.Unscriptable):
             if module.training in self.seen:
                 return
             now = self.running[me] = Inside(module, gamma, lambda taken: self._meets(gamma, taken))
+            self.watching = True
         now.begin()
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
-        if torch.compiler.is_dynamo_compiling():
-            return
+        if not torch.compiler.is_dynamo_compiling() or self.watching:
+            uncompiled(self._end)(module, args, *rest)
+
+    def _end(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
         kwargs = rest[0] if len(rest) > 1 else {}  # gone where another thread has just taken this hook off
         inside = self.running.pop(threading.get_ident(), None)
         if inside is not None:
             inside.end()
+            self.watching = bool(self.running)
         elif self.own or threading.get_ident() in muted:
             return
         if rest[-1] is None or not (args and isinstance(args[0], Tensor) and capture.readable(args[0])):

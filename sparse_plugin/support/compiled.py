@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -25,3 +26,11 @@ def passed_over(function: F) -> F:
     """
     function._torchdynamo_disable = True  # type: ignore[attr-defined]
     return function
+
+
+def uncompiled(function: F) -> F:
+    """function, which torch.compile shall not compile by itself where it runs beside a graph, nor what it calls: it asks whether it is
+    being compiled, and would be told so.
+    """
+    dynamo = sys.modules.get("torch._dynamo")  # unless that is there, nothing is compiled
+    return function if dynamo is None else dynamo.disable(function)

@@ -270,3 +270,34 @@ def test_a_forward_that_fails_or_is_interrupted_leaves_nothing_on():
     generator(x())
     assert torch.utils._python_dispatch._get_current_dispatch_mode() is None
     assert taken(lambda: generator(x())).needle == K
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, lambda: torch.autocast("cpu")], ids=["inference", "autocast"])
+@pytest.mark.parametrize("case", ["the image comes first", "enlarged behind padding"])
+def test_modes_hide_nothing(case, mode):
+    make, why = REFUSED[case]
+    generator = make()
+    sparse_plugin.attach(generator, "l0_inf", k=K)
+    with mode(), pytest.raises(SiteError, match=why):
+        generator(x())
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo does not know:UserWarning")  # of frames beside a broken graph
+@pytest.mark.parametrize("make", [TAKEN["a kernel"], REFUSED["the image comes first"][0]], ids=["right", "wrong"])
+def test_a_first_forward_that_is_compiled_is_looked_into_or_refused(make):
+    torch.compiler.reset()
+    generator, z = make(), x()
+    sparse_plugin.attach(generator, "l0_inf", k=K)
+    with pytest.raises(Exception, match="cannot be seen inside torch.compile"):
+        torch.compile(generator, fullgraph=True, backend="eager")(z)
+    torch.compiler.reset()
+    compiled = torch.compile(make(), backend="eager")  # whose graph may break
+    sparse_plugin.attach(compiled, "l0_inf", k=K)
+    if make is TAKEN["a kernel"]:
+        compiled(z)
+        generator(z)
+        assert torch.equal(torch.compile(generator, fullgraph=True, backend="eager")(z), generator(z))
+    else:
+        with pytest.raises(SiteError, match=OTHER):
+            compiled(z)
+    assert torch.utils._python_dispatch._get_current_dispatch_mode() is None
