@@ -8,6 +8,7 @@ them, or leave them alone, and then it is seen in the weights themselves.
 from __future__ import annotations
 
 import itertools
+import math
 import weakref
 from collections.abc import Iterable
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sparse_plugin.attachment.penalty import say_once
 from sparse_plugin.registry.auto import Auto
 from sparse_plugin.registry.base import Regularizer
 
@@ -194,12 +196,32 @@ class TrainingStep:
             self.begin_as(leader, buffer)
 
     def _leader(self) -> TrainingStep | None:
-        """What this follows: the one that it was copied from, else the only one of its kind that was trained since this is there."""
+        """What this follows: the one that it was copied from, else the one of its kind that was trained since this is there; of
+        several, as two directions of a CycleGAN have, the one whose weights are by far the nearest.
+        """
         original = None if self._original is None else self._original()
         if original is not None:
             return original if original.trained else original._leader()
         found = [each for each in _trained if each.kind == self.kind and each is not self and each._tick > self._since > 0]
-        return found[0] if len(found) == 1 else None
+        if len(found) < 2:
+            return found[0] if found else None
+        nearest, next_one, *_ = sorted(((self._distance(each), place) for place, each in enumerate(found)))
+        if nearest[0] < next_one[0] / 2:
+            self._original = weakref.ref(found[nearest[1]])
+            return found[nearest[1]]
+        say_once(
+            f"an average of a {self.kind.partition(':')[0]} changes that was built on its own, and of {len(found)} that are trained it cannot be "
+            f"told which one it follows: it projects as at step {self.step:g}; make it by copy.deepcopy of that one, or average its buffers too"
+        )
+        return None
+
+    def _distance(self, other: TrainingStep) -> float:
+        """How far the weights that are looked at are from those of other."""
+        weight = None if other._of is None else other._of()
+        theirs = None if weight is None else _part(weight)
+        if theirs is None or self._weight is None or theirs.shape != self._weight.shape:
+            return math.inf
+        return float((theirs.to(self._weight) - self._weight).norm())
 
 
 def most_counted(regularizers: Iterable[Regularizer]) -> int:

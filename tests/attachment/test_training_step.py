@@ -112,6 +112,25 @@ def test_an_average_stands_where_it_has_followed_to(buffers, built):
     assert kept(again) == 2
 
 
+def test_averages_of_two_generators_of_one_kind(caplog):
+    """As of a CycleGAN's, built on their own: each follows the one whose weights it has."""
+    both = []
+    for seed in range(2):
+        generator, ema = dense(seed=seed), dense(seed=seed + 2)
+        for net in (generator, ema):
+            sparse_plugin.attach(net, "l0_inf", k=LINEAR, example_input=noise())
+        ema.load_state_dict(generator.state_dict())
+        both.append((generator, ema))
+    for steps, (generator, ema) in zip((1, 3), both, strict=True):
+        train(generator, steps, then=lambda generator=generator, ema=ema: average(ema, generator))
+    assert [(kept(generator), kept(ema)) for generator, ema in both] == [(6, 6), (2, 2)] and "cannot be told" not in caplog.text
+    one, other, ema = (attached()[0] for _ in range(3))  # of the same weights
+    for net in (one, other):
+        train(net, 2)
+    average(ema, one)
+    assert kept(ema) == 8 and "told which one it follows: it projects as at step 0; make it by copy.deepcopy" in caplog.text
+
+
 def loaded(ema):
     again, _ = attached()
     again.load_state_dict(ema.state_dict())
