@@ -210,8 +210,9 @@ class TrainingStep:
             self._original = weakref.ref(found[nearest[1]])
             return found[nearest[1]]
         say_once(
-            f"an average of a {self.kind.partition(':')[0]} changes that was built on its own, and of {len(found)} that are trained it cannot be "
-            f"told which one it follows: it projects as at step {self.step:g}; make it by copy.deepcopy of that one, or average its buffers too"
+            f"an average of a {self.kind.partition(':')[0]} changes that was built on its own, and of {len(found)} that are trained it "
+            f"cannot be told which one it follows: it projects as at step {self.step:g}; make it by copy.deepcopy of that one, or average "
+            "its buffers too"
         )
         return None
 
