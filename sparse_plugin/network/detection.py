@@ -19,7 +19,17 @@ from sparse_plugin.network import readers
 from sparse_plugin.network.images import blocks, flat_of, image_of, images_of, makes, rival_of
 from sparse_plugin.network.once_more import OnceMore
 from sparse_plugin.network.probe import forward, learning, unseen
-from sparse_plugin.network.sites import CHILD, Site, climb, filters, inside, kernel_owners, own_kernel, shape
+from sparse_plugin.network.sites import (
+    CHILD,
+    Site,
+    climb,
+    filters,
+    inside,
+    kernel_owners,
+    own_kernel,
+    shape,
+    takes_an_image,
+)
 from sparse_plugin.support import advice, capture
 
 
@@ -218,10 +228,15 @@ def _choose(
             return Detection(ran, size, (), f"of {found[0].path}, {found[0].verdict}", makers, idle)
         chosen[at] = found[0]
     for path, d1 in chosen.items():
+        if not again.takes_its_input(path if path in around else d1.path):
+            d1.verdict = "its input is not what the convolution takes that makes the image in it"
+            return Detection(ran, size, (), f"of {path}, {d1.verdict}", makers, idle)
         where = f"at {path}, {'all of which is one dictionary' if path in around else 'before its padding'}"
         d1.verdict = "D1" + (f"; Γ is read {where}" if path != d1.path else "")
         if r := blocks(d1.output, size):
             d1.verdict += f"; its channels are laid out in blocks of {r}x{r} pixels"
+        if takes_an_image(d1.module):
+            d1.verdict += "; it takes no more channels than it makes, and may refine an image"
     why = "the only convolution that makes the image" if len(chosen) == 1 else "each makes an image of its own"
     return Detection(ran, size, tuple(Site(path) for path in chosen), why, makers, idle)
 

@@ -10,8 +10,11 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from sparse_plugin.network.images import image_of
+from sparse_plugin.network.inside import Inside, quiet
 from sparse_plugin.network.probe import forward, learning, unattached, undisturbed, unseen
 from sparse_plugin.network.readers import is_linear
+from sparse_plugin.network.sites import own_forward
+from sparse_plugin.support import capture
 
 
 class OnceMore:
@@ -32,6 +35,30 @@ class OnceMore:
             without = image_of(forward(self.generator, self.args, self.kwargs, run=self.run))
         assert plain is not None and without is not None
         return not torch.equal(plain, without)
+
+    def takes_its_input(self, path: str) -> bool:
+        """Whether what makes the image in the module at path takes the module's first argument, or is linear in it as a whole."""
+        module = self.generator.get_submodule(path)
+        if not own_forward(module):
+            return True
+        running: list[Inside] = []
+        takes: list[bool] = []
+
+        def begin(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            if inputs and isinstance(inputs[0], Tensor) and capture.readable(inputs[0]) and quiet():
+                running.append(Inside(module, inputs[0], lambda taken: True))
+                running[-1].begin()
+
+        def end(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            if running:
+                (inside := running.pop()).end()
+                image = image_of(output)
+                takes.extend(made.gamma for made in inside.makers(image)) if image is not None else None
+
+        with undisturbed(self.generator), unseen(self.generator), module.register_forward_pre_hook(begin):
+            module.register_forward_hook(end, always_call=True)
+            forward(self.generator, self.args, self.kwargs, run=self.run)
+        return all(takes) or (any(takes) and self.is_linear(path))
 
     def is_linear(self, path: str) -> bool:
         """Whether what the module at path returns is linear in its first input, but for a bias."""

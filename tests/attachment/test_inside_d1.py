@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import sparse_plugin
 from sparse_plugin.errors import SiteError
+from sparse_plugin.network.detection import detect
 
 K = 2
 
@@ -168,6 +169,18 @@ def test_what_is_not_gamma_is_refused(case, name, example):
         generator = make()
         sparse_plugin.attach(generator, name, **settings, example_input=x() if example else None)
         generator(x())
+
+
+@pytest.mark.parametrize("case", [case for case, (_, why) in REFUSED.items() if why is OTHER])
+def test_detection_says_it_too_and_leaves_nothing_on(case):
+    generator = REFUSED[case][0]()
+    with pytest.raises(SiteError, match="of head, its input is not what the convolution takes"):
+        detect(generator, x())
+    right = TAKEN["styled"]()
+    sparse_plugin.attach(right, "l0_inf", k=K)
+    assert detect(right, x()).path == "head"  # of one that is attached and has not run yet
+    assert torch.utils._python_dispatch._get_current_dispatch_mode() is None
+    assert taken(lambda: right(x())).needle == K
 
 
 class Styled(Kernel):
