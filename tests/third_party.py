@@ -51,6 +51,7 @@ from third_party_networks import (
     spandrel_esrgan,
     spandrel_gfpgan,
     spandrel_lama,
+    spandrel_rcan,
     spandrel_stylegan2,
     wgangp_mlp,
 )
@@ -129,6 +130,7 @@ CASES = [
          same=("decoder.last_conv",)),
     Case("spandrel-compact", "spandrel", spandrel_compact, "body.6",
          "D1 makes blocks of pixels for a PixelShuffle, and the resized input is added", alone=False),
+    Case("spandrel-rcan", "spandrel", spandrel_rcan, "tail.1", "a frozen convolution shifts the mean of what D1 makes"),
     Case("diffusers-paella", "diffusers", diffusers_paella, "out_block.0", "D1 makes blocks of pixels for a PixelShuffle",
          same=("out_block",)),
     Case("pythae-resnet", "pythae", pythae_resnet, "layers.3.0",

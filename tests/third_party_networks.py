@@ -46,6 +46,13 @@ def spandrel_compact() -> Built:
     return Compact(num_feat=8, num_conv=2, upscale=2).eval(), (torch.randn(2, 3, 8, 8),), {}
 
 
+def spandrel_rcan() -> Built:
+    import torch
+    from spandrel.architectures.RCAN import RCAN
+
+    return RCAN(scale=2, n_resgroups=1, n_resblocks=1, n_feats=8, reduction=2).eval(), (torch.rand(2, 3, 8, 8),), {}
+
+
 def aura_sr() -> Built:
     import torch
     from aura_sr import UnetUpsampler
