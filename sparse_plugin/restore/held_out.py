@@ -5,7 +5,8 @@ The network never sees them, and noise of one pixel says nothing of another's, s
     E ‖A(x)_H - y_H‖² / |H|  =  ‖A(x)_H - A(x*)_H‖² / |H| + σ²,   x* the clean image
 
 and σ², known or not, is the same for every iteration and every k: what has the lowest error there is taken. The same pixels for
-all, so that differences are seen that are far smaller than the noise.
+all, so that differences are seen that are far smaller than the noise. In the end they come back: a fit to fewer pixels is a worse
+one, so from what was taken on a few iterations more are done with all of them in the loss.
 """
 
 from __future__ import annotations
@@ -20,14 +21,22 @@ from sparse_plugin.errors import ConfigError
 from sparse_plugin.restore.tasks import Task, TaskSettings
 from sparse_plugin.runs.seeds import key
 
-# The share of the known pixels, and how many there must be.
-SHARE, LEAST = 0.05, 32
+# Iterations with all pixels, and the share of all iterations that they are at most.
+REFIT, REFIT_SHARE = 75, 1 / 16
+# The share of the known pixels, how many there must be, and times their root how many there are at most: what the error there is
+# worth follows from their number alone, and what the result loses from their share.
+SHARE, LEAST, MOST = 0.05, 32, 5.0
+
+
+def refits(iterations: int) -> int:
+    """How many iterations with all pixels follow on a restoration of at most so many."""
+    return min(REFIT, int(REFIT_SHARE * iterations))
 
 
 def count(task: Task, given: Sequence[int]) -> int:
     """How many pixels of a given image, (height, width), are held out. Raises ConfigError where they are too few to tell anything."""
     known = int(task.known(given).sum())
-    held = round(SHARE * known)
+    held = round(min(SHARE * known, MOST * known**0.5))
     if held < LEAST:
         raise ConfigError(
             f"{known} pixels are known, of which {100 * SHARE:g} % would be held out: {held}, where {LEAST} or more can tell; give an "

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from sparse_plugin.restore.held_out import refits
 from sparse_plugin.restore.report import RestorationReport
 from sparse_plugin.restore.restoration import Restoration
 from sparse_plugin.restore.result import RestorationResult
@@ -56,6 +57,24 @@ class Loop:
                 self.save(restoration, folder, finished=False)
         return restoration.iteration >= until or restoration.stopping.over
 
+    def refit(self, restoration: Restoration) -> None:
+        """The iterations with all pixels that follow on held-out ones. Raises Interrupted, with what was chosen, where they are
+        ended before: the same call does them anew, from the latest checkpoint before them.
+        """
+
+        def go_on() -> bool:
+            if self.directory is not None:
+                self.directory.at(restoration.iteration, self.budget)
+            self.report.again()
+            return not self.asked()
+
+        try:
+            done = restoration.refit(refits(self.budget), go_on)
+        except KeyboardInterrupt:
+            done = False
+        if not done:
+            raise Interrupted(restoration.result())
+
     def save(self, restoration: Restoration, folder: Path | None, finished: bool) -> None:
         """Write a checkpoint, where there is a directory; one that is there already, of an iteration, is as it was."""
         if self.directory is not None and folder is not None:
@@ -72,6 +91,8 @@ def iterate(restoration: Restoration, loop: Loop) -> None:
         finished = loop.advance(restoration, loop.budget, folder)
     except KeyboardInterrupt:  # in the middle of an iteration, from which nothing can go on
         raise Interrupted(restoration.result() if restoration.curves.loss else None) from None
+    if finished:
+        loop.refit(restoration)
     if restoration.iteration:
         loop.save(restoration, folder, finished)
     if not finished:

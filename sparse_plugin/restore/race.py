@@ -1,7 +1,8 @@
 """`k: auto` in a restoration: a few k are raced, and the error at held-out pixels says which go on.
 
-All restorations have the same network, noise and held-out pixels. After a quarter of the iterations the better two of the four go
-on, after half of them the best one, up to the end or where its rule stops it: at most twice the iterations of one restoration.
+All restorations have the same network, noise and held-out pixels. After a fifth of the iterations the better two of the four go
+on, after half of them the best one, up to the end or where its rule stops it, and it is fitted to all pixels: at most twice the
+iterations of one restoration.
 
 The natural density of Γ, of which `k: auto` takes a share elsewhere, says nothing here: behind the encoder's LeakyReLU it is 1.
 
@@ -20,6 +21,7 @@ from typing import Any
 
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError, DivergedError
+from sparse_plugin.restore.held_out import refits
 from sparse_plugin.restore.iterating import Interrupted, Loop
 from sparse_plugin.restore.restoration import Restoration
 from sparse_plugin.restore.result import Choice, Raced, RestorationResult
@@ -30,7 +32,7 @@ from sparse_plugin.runs.rundir import RunDirectory
 # The k that are raced, of one that is dense to one that is as sparse as ours for needles.
 LEVELS = (1.0, 0.5, 0.25, 0.1)
 # Up to which share of the iterations they go, and how many go on from there.
-RUNGS = ((1 / 4, 2), (1 / 2, 1), (1.0, 1))
+RUNGS = ((1 / 5, 2), (1 / 2, 1), (1.0, 1))
 # With fewer iterations the first rung would be of a handful, where every output is grey.
 LEAST = 40
 # The folder of the candidates' checkpoints in a run's directory, which a race that is over leaves no more.
@@ -83,7 +85,7 @@ def bound(iterations: int) -> int:
         until = int(share * iterations)
         total += racing * (until - before)
         racing, before = left, until
-    return total
+    return total + refits(iterations)
 
 
 @dataclass(eq=False)
@@ -150,6 +152,10 @@ def run(racing: list[Candidate], loop: Loop) -> Restoration:
         # Of equal ones the one with the larger k, which changes less.
         left = sorted((each for each in left if not each.diverged), key=lambda each: each.lowest(until))[:keep]
     best = left[0]
+    try:
+        loop.refit(best.restoration)
+    except Interrupted:
+        raise Interrupted(_best_so_far(racing)) from None
     best.restoration.chosen = _choice(best, racing)
     loop.report.chosen(best.restoration.chosen)
     if loop.directory is not None:
@@ -199,7 +205,8 @@ def _choice(best: Candidate, racing: list[Candidate]) -> Choice:
         plain.pixels,
         (best.k,) * best.count,
         tuple(each.raced() for each in racing),
-        sum(len(each.restoration.curves.loss) for each in racing),
+        sum(len(each.restoration.curves.loss) for each in racing) + plain.refit,
+        plain.refit,
     )
 
 

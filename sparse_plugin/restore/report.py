@@ -73,6 +73,10 @@ class RestorationReport:
             self._log(iteration)
         self._bars.update(self._task, completed=iteration)
 
+    def again(self) -> None:
+        """An iteration that follows on the last one, of which nothing is said."""
+        self._bars.advance(self._task)
+
     def _log(self, iteration: int) -> None:
         now = time.perf_counter()
         since, before = self._since

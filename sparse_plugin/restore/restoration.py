@@ -11,7 +11,8 @@ comes to the same bits as one that was not interrupted, on the same machine with
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,8 @@ class Restoration:
         self._average: Tensor | None = None
         self._output: Tensor | None = None
         self._kept: tuple[int, Tensor, Tensor] | None = None  # iteration, output, average at the lowest variance
+        self._point: _Point | None = None  # what `refit` goes on from
+        self._refitted = 0
         self._good = [t.detach().clone() for t in _tensors(self.network)]
         self._good_loss = math.inf
         self._sizes: tuple[tuple[int, int], ...] = ()
@@ -113,14 +116,10 @@ class Restoration:
         Raises DivergedError for a loss that is not finite.
         """
         self.iteration += 1
-        source = torch.Generator().manual_seed(key("jitter", self.seed, self.iteration))  # its name of 0.1
-        noise = torch.randn(self._z.shape, generator=source)  # on the CPU: the same on every device
-        z = self._z.add(noise, alpha=self.task.settings.input_noise).to(self.device)
+        z = self._input(self.iteration)
         if measure:
             self._measure(z)
-        with self._autocast():
-            output = self._run(z)
-        output = output[self._inside].float()
+        output = self._forward(z)
         loss = self.task.loss(output, self.given)
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -137,9 +136,7 @@ class Restoration:
             _copy(_tensors(self.network), self._good)
             self._good_loss = value
             self._see(completed)
-            self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
+            self._descend(loss)
         self.curves.loss.append(value)
         self.curves.variance.append(self.stopping.variance)
         if self.clean is not None:
@@ -147,16 +144,71 @@ class Restoration:
             self.curves.psnr_single.append(psnr(completed, self.clean))
             self.curves.psnr_average.append(psnr(self._average, self.clean))
 
+    def _input(self, iteration: int) -> Tensor:
+        """z + ε of an iteration."""
+        source = torch.Generator().manual_seed(key("jitter", self.seed, iteration))  # its name of 0.1
+        noise = torch.randn(self._z.shape, generator=source)  # on the CPU: the same on every device
+        return self._z.add(noise, alpha=self.task.settings.input_noise).to(self.device)
+
+    def _forward(self, z: Tensor) -> Tensor:
+        """The network's image, of the size that the task asks for."""
+        with self._autocast():
+            output = self._run(z)
+        return output[self._inside].float()
+
+    def _descend(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+
     def _see(self, output: Tensor) -> None:
         """Average the outputs, and keep the pair at the lowest variance."""
         self._output = output
         if self._average is None:
             self._average = output.clone()
         else:
-            count = self.iteration - len(self.curves.backtracked)
-            self._average.lerp_(output, (1 - AVERAGING) / (1 - AVERAGING**count))
+            self._average.lerp_(output, _weight(self.iteration - len(self.curves.backtracked)))
         if self.stopping.see(output, self._average):
             self._kept = (self.iteration, output, self._average.clone())
+            if isinstance(self.task, HeldOut):
+                self._note_point()
+
+    def _note_point(self) -> None:
+        """Keep what the iteration at work began from."""
+        network, optimizer = self.network.state_dict(), checkpoints.optimizer_tensors(_ROLE, self.optimizer)
+        self._point = _Point(*({name: t.clone() for name, t in of.items()} for of in (network, optimizer)))
+
+    def refit(self, iterations: int, go_on: Callable[[], bool]) -> bool:
+        """Go on from the iteration that was chosen with the held-out pixels in the loss: they have said what they can say, and
+        are known as well as the others. Without held-out pixels nothing is done. go_on: asked before each iteration.
+
+        Returns whether it was done; where it was not, and where the loss is no finite number, the result is as it was chosen.
+        """
+        if self._kept is None or self._point is None or self._refitted:
+            return True
+        begun, output, average = self._kept
+        self.network.load_state_dict(self._point.network)
+        checkpoints.restore_optimizer(_ROLE, self.optimizer, self._point.optimizer)
+        average, whole, good_loss = average.clone(), self.task.whole, math.inf
+        count = begun - sum(iteration <= begun for iteration in self.curves.backtracked)
+        for iteration in range(begun + 1, begun + 1 + iterations):
+            if not go_on():
+                return False
+            image = self._forward(self._input(iteration))
+            loss = whole.loss(image, self.given)
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                return True
+            if value > BACKTRACKING * good_loss:
+                _copy(self._good, _tensors(self.network))
+                continue
+            _copy(_tensors(self.network), self._good)
+            good_loss, count = value, count + 1
+            output = whole.complete(image.detach(), self.given)
+            average.lerp_(output, _weight(count))
+            self._descend(loss)
+        self._kept, self._refitted = (begun, output, average), iterations
+        return True
 
     @torch.no_grad()
     def _measure(self, z: Tensor) -> None:
@@ -222,7 +274,7 @@ class Restoration:
         iteration, pixels = self._kept[0], self.task.pixels if isinstance(self.task, HeldOut) else 0
         # Of an iteration that an interruption cut short there may be no value yet; of a finished restoration no rule any more.
         value = self.curves.variance[iteration - 1] if iteration <= len(self.curves.variance) else self.stopping.lowest
-        return Choice(self.stopping.rule, value, iteration, pixels)
+        return Choice(self.stopping.rule, value, iteration, pixels, refit=self._refitted)
 
     def save(self, folder: Path, finished: bool) -> None:
         """Write a checkpoint; of a finished restoration only what `result` needs, as nothing goes on from it.
@@ -235,6 +287,8 @@ class Restoration:
             tensors["good"] = {str(i): t for i, t in enumerate(self._good)}
             tensors["optimizer"] = checkpoints.optimizer_tensors(_ROLE, self.optimizer)
             tensors["stopping"] = self.stopping.state()
+            if self._point is not None:
+                tensors |= {"kept_network": self._point.network, "kept_optimizer": self._point.optimizer}
         more = {
             "finished": finished,
             "stopped": self.stopping.over,
@@ -242,6 +296,7 @@ class Restoration:
             "kept": None if self._kept is None else self._kept[0],
             "fallbacks": self.curves.backtracked,  # its name of 0.1
             "sizes": self._sizes,
+            "refitted": self._refitted,
             "chosen": None if self.chosen is None else self.chosen.to_json(),
         }
         checkpoints.save(folder, self.iteration, tensors, more, keep=1)
@@ -279,6 +334,8 @@ class Restoration:
             checkpoints.restore_optimizer(_ROLE, self.optimizer, tensors["optimizer"])
             _copy([tensors["good"][str(i)] for i in range(len(self._good))], self._good)
             self._good_loss = float(more["good_loss"])
+            if "kept_network" in tensors:
+                self._point = _Point(tensors["kept_network"], tensors.get("kept_optimizer", {}))
             self.stopping.load({name: t.to(self.device) for name, t in tensors["stopping"].items()})
         return False
 
@@ -293,10 +350,24 @@ class Restoration:
         self.curves.density = dict(zip(seen["measured"].tolist(), seen["density"].tolist(), strict=True))
         self.curves.backtracked = [int(i) for i in more["fallbacks"]]
         self._sizes = tuple((int(height), int(width)) for height, width in more["sizes"])
+        self._refitted = int(more.get("refitted", 0))
         self.chosen = Choice.from_json(more["chosen"]) if more.get("chosen") else None
 
 
 _CURVES = ("loss", "variance", "psnr_single", "psnr_average")
+
+
+@dataclass(frozen=True)
+class _Point:
+    """What an iteration begins from: the tensors of the network and of the optimizer, by name."""
+
+    network: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+
+
+def _weight(count: int) -> float:
+    """Of the latest output in the average of so many."""
+    return (1 - AVERAGING) / (1 - AVERAGING**count)
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:

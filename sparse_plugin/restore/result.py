@@ -50,6 +50,7 @@ class Raced:
 class Choice:
     """What was chosen without a clean image. criterion: "heldout", "wmv" or "emv"; value: its lowest, at `iteration`. pixels: how many
     were held out. k: of Γ_1..Γ_K, where it was chosen, and raced: those that were tried; iterations: of all of them together.
+    refit: how many iterations went on from there with the held-out pixels in the loss.
     """
 
     criterion: str
@@ -59,6 +60,7 @@ class Choice:
     k: tuple[float, ...] = ()
     raced: tuple[Raced, ...] = ()
     iterations: int = 0
+    refit: int = 0
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Choice:
@@ -73,6 +75,8 @@ class Choice:
     def __str__(self) -> str:
         by = f"by the error at {self.pixels} held-out pixels" if self.pixels else f"by {self.criterion}"
         said = f"iteration {self.iteration} {by}, {self.value:.4g}"
+        if self.refit:
+            said += f", and {self.refit} more with them"
         if not self.k:
             return said
         tried = ", ".join(f"{each.k:g} ({'diverged' if each.value is None else format(each.value, '.4g')})" for each in self.raced)

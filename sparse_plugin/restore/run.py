@@ -15,7 +15,7 @@ from torch import Tensor
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError, one_of
 from sparse_plugin.restore import race
-from sparse_plugin.restore.held_out import HeldOut, HeldOutError, count
+from sparse_plugin.restore.held_out import HeldOut, HeldOutError, count, refits
 from sparse_plugin.restore.iterating import Loop, interruptible, iterate
 from sparse_plugin.restore.report import RestorationReport
 from sparse_plugin.restore.restoration import Restoration
@@ -144,7 +144,7 @@ def _iterated(
     **every: int,
 ) -> Restoration:
     """Bring a restoration to its end, or race the candidates, of which it is the first. Returns the one whose result it is."""
-    total = race.bound(budget) if candidates else budget
+    total = race.bound(budget) if candidates else budget + (refits(budget) if restoration.stopping.rule == HELD_OUT else 0)
     others = sum(each.restoration.iteration for each in candidates[1:])
     report = RestorationReport(title, restoration, total, directory, progress, others)
     with report, interruptible(report.loud) as asked:
