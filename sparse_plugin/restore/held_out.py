@@ -25,7 +25,7 @@ from sparse_plugin.runs.seeds import key
 REFIT, REFIT_SHARE = 75, 1 / 16
 # The share of the known pixels, how many there must be, and times their root how many there are at most: what the error there is
 # worth follows from their number alone, and what the result loses from their share.
-SHARE, LEAST, MOST = 0.05, 32, 5.0
+SHARE, LEAST, MOST = 0.05, 32, 3.0
 
 
 def refits(iterations: int) -> int:
