@@ -104,7 +104,8 @@ def markdown(outcomes: Sequence[DenoisingOutcome], command: str = "", failed: It
     if lines:
         parts.append(
             "Chosen without the clean image, k and the iteration, by the error at held-out pixels; PSNR of the single / averaged output "
-            "there. Above, k = auto has the best iteration of the k that was chosen, as every method."
+            "there, after the iterations with all pixels that follow. Above, k = auto has the best iteration of the k that was chosen, "
+            "as every method."
         )
         head = ["", "", "run", "k", "iteration", "PSNR there", "error at pixels", "iterations in all"]
         parts.append(files.markdown(head, lines))

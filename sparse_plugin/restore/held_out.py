@@ -11,6 +11,7 @@ one, so from what was taken on a few iterations more are done with all of them i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -36,7 +37,7 @@ def refits(iterations: int) -> int:
 def count(task: Task, given: Sequence[int]) -> int:
     """How many pixels of a given image, (height, width), are held out. Raises ConfigError where they are too few to tell anything."""
     known = int(task.known(given).sum())
-    held = round(min(SHARE * known, MOST * known**0.5))
+    held = round(min(SHARE * known, MOST * math.sqrt(known)))
     if held < LEAST:
         raise ConfigError(
             f"{known} pixels are known, of which {100 * SHARE:g} % would be held out: {held}, where {LEAST} or more can tell; give an "

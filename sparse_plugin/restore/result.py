@@ -89,10 +89,11 @@ class RestorationResult:
     """A restored image, and how it came about.
 
     average, single: the exponential average of the outputs, and the output, of iteration `iteration`: the one at the lowest
-    variance, or the last where no rule chooses. (H, W) or (H, W, 3), float32 in [0, 1]. iterations: how many were done;
-    stopped: whether the rule ended them. scores: against the clean image, PSNR in dB and SSIM of `average` and `single`,
-    and of the given image where it has that size; best_single, best_average: the highest PSNR of any iteration, which only
-    the clean image can tell (the paper's Table 4); empty without one. scales: height and width of Γ_1..Γ_K. chosen: what a rule,
+    variance or error, or the last where no rule chooses; where pixels were held out, after `chosen.refit` more from there.
+    (H, W) or (H, W, 3), float32 in [0, 1]. iterations: how many were done before; stopped: whether the rule ended them. scores:
+    against the clean image, PSNR in dB and SSIM of `average` and `single`, and of the given image where it has that size;
+    best_single, best_average: the highest PSNR of any iteration, which only the clean image can tell (the paper's Table 4);
+    empty without one. scales: height and width of Γ_1..Γ_K. chosen: what a rule,
     or `k: auto`, chose; None where nothing did. Under `k: auto` everything else is of the k that was chosen.
     """
 

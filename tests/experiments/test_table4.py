@@ -204,7 +204,7 @@ def test_auto_chooses_without_the_clean_image_and_says_what(images, tmp_path):
     for made in automatic.values():
         chosen = made.chosen
         assert chosen["criterion"] == "heldout" and len(chosen["k"]) == 5 and chosen["iterations"] <= 80
-        assert chosen["psnr"]["average"] <= made.psnr["average"][0] + 1e-4
+        assert chosen["refit"] == 2 and chosen["psnr"]["average"] != made.psnr["average"][0]  # what followed is in it alone
         row = f"| l0_inf-k=auto | {made.image} | 0 | {chosen['k'][0]:g} | {chosen['iteration']} | "
         assert row + f"{chosen['psnr']['single']:.2f} / {chosen['psnr']['average']:.2f}" in said
     assert not any(made.chosen for made in find([tmp_path / "out"]) if made.method == "vanilla")

@@ -284,9 +284,9 @@ class TestRuns:
         def disturbed(self, measure):
             if self.iteration == 3:
                 with torch.no_grad():
-                    self.network.image[0].bias.add_(100)  # a white image
+                    self.fit.network.image[0].bias.add_(100)  # a white image
             step(self, measure)
-            seen[self.iteration] = [p.detach().clone() for p in self.network.parameters()]
+            seen[self.iteration] = [p.detach().clone() for p in self.fit.network.parameters()]
 
         monkeypatch.setattr(Restoration, "step", disturbed)
         result = quick(clean=CLEAN)
@@ -381,7 +381,7 @@ class TestRefusals:
         def broken(self, measure):
             if self.iteration == 3:
                 with torch.no_grad():
-                    self.network.image[0].bias.fill_(float("nan"))
+                    self.fit.network.image[0].bias.fill_(float("nan"))
             step(self, measure)
 
         monkeypatch.setattr(Restoration, "step", broken)

@@ -122,14 +122,14 @@ class TestRefit:
         while twin.iteration < 19:
             twin.step(False)
         with monkeypatch.context() as before_its_step:
-            before_its_step.setattr(twin.optimizer, "step", lambda: None)
+            before_its_step.setattr(twin.fit.optimizer, "step", lambda: None)
             twin.step(False)
         average = twin._average.clone()
         for iteration in range(21, 24):
-            output = twin._forward(twin._input(iteration))
-            twin.optimizer.zero_grad()
+            output = twin.fit.image(twin.fit.input(iteration))
+            twin.fit.optimizer.zero_grad()
             (output - tensor(NOISY)).square().mean().backward()
-            twin.optimizer.step()
+            twin.fit.optimizer.step()
             average += (output.detach() - average) * (1 - 0.99) / (1 - 0.99**iteration)
         assert np.allclose(result.image, average[0].permute(1, 2, 0).clamp(0, 1), atol=1e-5)
         assert np.allclose(result.single, output.detach()[0].permute(1, 2, 0).clamp(0, 1), atol=1e-5)
