@@ -305,7 +305,7 @@ class TestRuns:
         def disturbed(self, measure):
             if self.iteration == 3:
                 with torch.no_grad():
-                    self.network.image[0].bias.add_(100)  # a white image
+                    self.fit.network.image[0].bias.add_(100)  # a white image
             step(self, measure)
 
         def interrupts(self, logged):
