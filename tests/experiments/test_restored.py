@@ -35,7 +35,7 @@ def made(tmp_path_factory):
     def seen(self, measure):
         if self.iteration == 0:
             weights = {name: tensor.clone() for name, tensor in self.fit.network.named_parameters()}
-            began.append((self.fit.seed, self.given.clone(), self._z.clone(), weights))
+            began.append((self.fit.seed, self.given.clone(), self.fit._z.clone(), weights))
         return step(self, measure)
 
     with pytest.MonkeyPatch.context() as patch:
