@@ -17,6 +17,7 @@ import shutil
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +132,9 @@ def spread(values: list[float]) -> str:
     return f"{statistics.mean(values):+.2f} (from {min(values):+.2f} to {max(values):+.2f})"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, required=True, help="a folder of photographs")
+    parser.add_argument("--images", type=Path, help="a folder of photographs; not needed with --collect")
     parser.add_argument("--sigmas", type=float, nargs="+", default=[15, 25, 50])
     parser.add_argument("--regularizer", choices=OURS, default="l0_inf")
     parser.add_argument("--side", type=int, default=96, help="in pixels (default 96)")
@@ -145,10 +146,12 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/restore_auto"))
     parser.add_argument("--record", type=Path, default=Path(__file__).parent.parent / "docs/results/restore_auto.jsonl")
     parser.add_argument("--collect", action="store_true", help="make the table, and run nothing")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    if options.images is None and not options.collect:
+        parser.error("no photographs were given: name their folder by --images, or ask for --collect alone")
     part, parts = map(int, options.part.split("/"))
     options.record.parent.mkdir(parents=True, exist_ok=True)
-    images = photographs(options.images, options.side)
+    images = {} if options.collect else photographs(options.images, options.side)
     asked = {name: getattr(options, name) for name in ("regularizer", "side", "iterations", "width", "scales")}
     count = len(options.sigmas)
     # Every photograph once before the first a second time, with all sigmas alike.
@@ -158,7 +161,7 @@ def main() -> None:
         found = list(lines(options.record)) if options.record.exists() else []
         return [record for record in found if all(record[name] == value for name, value in asked.items())]
 
-    for name, sigma in [] if options.collect else units[part - 1 :: parts]:
+    for name, sigma in units[part - 1 :: parts]:
         for k in ("auto", *GRID):
             if any((r["image"], r["sigma"], r["k"]) == (name, sigma, k) for r in recorded()):
                 continue

@@ -19,6 +19,14 @@ def test_a_benchmark_is_imported(path, monkeypatch):
     spec.loader.exec_module(module)
 
 
+def test_the_table_of_restorations_is_that_of_their_record(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import restore_auto
+
+    restore_auto.main(["--collect"])
+    assert capsys.readouterr().out.strip() in (BENCHMARKS.parent / "docs/restore.md").read_text(encoding="utf-8")
+
+
 def test_what_watching_costs_is_measured(monkeypatch, capsys):
     """Whole: it reaches into the objects of a forward, as nothing else outside the package does."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
