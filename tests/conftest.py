@@ -1,11 +1,16 @@
 """One thread, and the package as it is installed."""
 
 import os
+import signal
 from functools import cache
 
 # Two torch threads on a busy machine can be many times slower than one. Set before torch is imported anywhere.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+# In the background of a script SIGINT is ignored, here and in what is started from here: what is interrupted would go on.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 

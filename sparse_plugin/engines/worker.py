@@ -21,6 +21,8 @@ def main() -> None:
     """Perform runs until the input ends."""
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what anybody prints is no reply
+    # Of a command in the background of a script it inherits that SIGINT is ignored, and would not hear its own interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     orders: queue.Queue[bytes | None] = queue.Queue()
     threading.Thread(target=_read, args=(orders,), daemon=True).start()
     from sparse_plugin.engines.work import work

@@ -189,11 +189,12 @@ def test_how_far_runs_are_is_said_by_their_directories_alone(tmp_path, data, mon
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [["--jobs", "2"], []], ids=["in processes", "in this process"])
-def test_a_job_that_is_killed_by_its_time_limit_says_that_it_goes_on(more, tmp_path, data):
-    """SLURM sends SIGTERM, and SIGKILL half a minute later."""
+@pytest.mark.parametrize(("more", "background"), [(["--jobs", "2"], False), (["--jobs", "2"], True), ([], False)], ids=str)
+def test_a_job_that_is_killed_by_its_time_limit_says_that_it_goes_on(more, background, tmp_path, data):
+    """SLURM sends SIGTERM, and SIGKILL half a minute later; what a script has in its background ignores SIGINT."""
     command = [sys.executable, "-m", "sparse_plugin", *asked(data, tmp_path / "a", "--steps", "100000", *more)]
-    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    ignoring = (lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if background else None
+    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=ignoring)
     deadline = time.monotonic() + 200
     while not list((tmp_path / "a").rglob("attempts.jsonl")):
         assert time.monotonic() < deadline and started.poll() is None

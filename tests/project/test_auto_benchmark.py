@@ -1,7 +1,6 @@
 """The comparison of `k: auto` with a grid: which runs it asks for, on which seeds, and what it prints."""
 
 import importlib.util
-import json
 from pathlib import Path
 
 import pytest
@@ -31,9 +30,15 @@ def test_the_best_of_the_grid_is_chosen_on_seeds_of_its_own(benchmark, monkeypat
     benchmark.main(["--data", "images.zip", "--record", "runs.jsonl", "--steps", "800"])
     auto = "l0_inf:k={auto: 0.5, measure: 100, steps: 300}"
     assert asked == [([f"l0_inf:k={k}" for k in benchmark.GRID], 200, 2), (["l0_inf:k=0.4", auto], 210, 3)]
-    printed = json.loads(capsys.readouterr().out)
-    assert printed["best"] == "l0_inf-k=0.4" and printed["steps_of_the_grid"] == 5 * printed["steps_of_auto"]
-    assert printed["change_percent"]["mean"] == pytest.approx(-2.5) and printed["change_percent"]["pairs"] == 3
+    printed = capsys.readouterr().out
+    assert "|  | l0_inf-k=0.1 | l0_inf-k=0.25 | l0_inf-k=0.4 | l0_inf-k=0.6 | l0_inf-k=1.0 |" in printed
+    assert "| seed 201 | 9.1 | 5.0 | 4.0 | 6.1 | 7.1 |" in printed and "| mean | 9.0 | 5.0 | 4.0 | 6.0 | 7.0 |" in printed
+    assert "|  | seed 210 | seed 211 | seed 212 | mean |" in printed and "| l0_inf-k=0.4 | 4.0 | 4.0 | 4.1 | 4.0 |" in printed
+    assert "Change -2.5 % (95 % interval -2.5 to -2.5; p 0.25, which so many pairs cannot bring below 0.25)." in printed
+    benchmark.main(["--record", "runs.jsonl", "--steps", "800", "--collect"])
+    assert capsys.readouterr().out == printed and len(asked) == 2
+    with pytest.raises(SystemExit, match="no images were given to train on: name them by --data"):
+        benchmark.main(["--record", "runs.jsonl", "--steps", "800"])
 
 
 def test_what_is_recorded_is_read_and_what_is_not_is_named(benchmark):
