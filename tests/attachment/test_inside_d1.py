@@ -304,6 +304,8 @@ def test_a_first_forward_that_is_compiled_is_looked_into_or_refused(make):
     with pytest.raises(Exception, match="cannot be seen inside torch.compile"):
         torch.compile(generator, fullgraph=True, backend="eager")(z)
     torch.compiler.reset()
+    if torch.__version__.startswith("2.6."):
+        return  # its graph does not break there: refused alike
     compiled = torch.compile(make(), backend="eager")  # whose graph may break
     sparse_plugin.attach(compiled, "l0_inf", k=K)
     if make is TAKEN["a kernel"]:

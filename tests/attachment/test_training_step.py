@@ -306,6 +306,8 @@ def test_a_compiled_generator_follows():
 @pytest.mark.parametrize("strict", [True, False])
 def test_what_is_exported_in_the_middle_of_a_schedule(strict):
     """Each of its own step: one that was trained further since its last forward, one that was loaded, an average, one at the start."""
+    if strict and torch.__version__.startswith("2.6."):
+        pytest.skip("torch 2.6 exports no module with a hook strictly")
     generator, _ = attached()
     train(generator)
     other, _ = attached()
