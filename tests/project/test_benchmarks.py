@@ -27,6 +27,15 @@ def test_the_table_of_restorations_is_that_of_their_record(monkeypatch, capsys):
     assert capsys.readouterr().out.strip() in (BENCHMARKS.parent / "docs/restore.md").read_text(encoding="utf-8")
 
 
+def test_the_tables_of_what_chooses_itself_are_those_of_their_record(monkeypatch, capsys):
+    pytest.importorskip("torch_fidelity")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import auto
+
+    auto.main(["--collect"])
+    assert capsys.readouterr().out.strip() in (BENCHMARKS.parent / "docs/results.md").read_text(encoding="utf-8")
+
+
 def test_what_watching_costs_is_measured(monkeypatch, capsys):
     """Whole: it reaches into the objects of a forward, as nothing else outside the package does."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
