@@ -71,15 +71,15 @@ def compare(given: argparse.Namespace) -> dict[str, Any]:
     grid = [f"{given.regularizer}:k={k}" for k in GRID]
     labels = [f"{given.regularizer}-k={k}" for k in GRID]
     train(given, grid, given.choose, given.choosing_seeds)
-    means = {label: mean(values(given, label, given.choose, given.choosing_seeds)) for label in labels}
-    best = min(means, key=lambda label: means[label])
+    chosen_on = {label: values(given, label, given.choose, given.choosing_seeds) for label in labels}
+    best = min(chosen_on, key=lambda label: mean(chosen_on[label]))
     # Measured over an eighth of the run, annealed over three eighths.
     auto = f"{given.regularizer}:k={{auto: 0.5, measure: {max(1, given.steps // 8)}, steps: {max(1, given.steps * 3 // 8)}}}"
     (label,) = {method.label for method in _methods(auto, given.arch)}
     train(given, [grid[labels.index(best)], auto], given.fresh, given.fresh_seeds)
     ours, theirs = (values(given, name, given.fresh, given.fresh_seeds) for name in (label, best))
     return {
-        "grid": {label: values(given, label, given.choose, given.choosing_seeds) for label in labels},
+        "grid": chosen_on,
         "best": best,
         "auto": label,
         "fresh": {label: ours, best: theirs},

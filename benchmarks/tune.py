@@ -51,8 +51,8 @@ def compare(given: argparse.Namespace) -> dict[str, Any]:
     """What the comparison comes to."""
     methods = {f"{given.regularizer}-k={k}": f"{given.regularizer}:k={k}" for k in GRID}
     train(given, list(methods.values()), given.choose, given.choosing_seeds)
-    means = {label: mean(values(given, label, given.choose, given.choosing_seeds)) for label in methods}
-    best = min(means, key=lambda label: means[label])
+    chosen_on = {label: values(given, label, given.choose, given.choosing_seeds) for label in methods}
+    best = min(chosen_on, key=lambda label: mean(chosen_on[label]))
     grid_steps = given.steps * len(GRID) * given.choosing_seeds
     ranking = race(given, int(given.budget * grid_steps))
     chosen = ranking["chosen"]
@@ -61,7 +61,7 @@ def compare(given: argparse.Namespace) -> dict[str, Any]:
     train(given, [methods[name] for name in names], given.fresh, given.fresh_seeds)
     ours, theirs = (values(given, name, given.fresh, given.fresh_seeds) for name in (chosen, best))
     return {
-        "grid": {label: values(given, label, given.choose, given.choosing_seeds) for label in means},
+        "grid": chosen_on,
         "best": best,
         "tune": ranking["sentence"],
         "chosen": chosen,
