@@ -21,7 +21,8 @@ class Auto:
     then from 1.0 to share · d within `steps` steps; to `default` where d shows that Γ is dense by nature. Never less than one
     coefficient is kept.
 
-    share: in (0, 1]; one half is where the sweeps of docs/results.md had their best k. default: the k of a class that declares one.
+    share: in (0, 1]; one half is about where the one-seed sweep of docs/results.md had its lowest distance.
+    default: the k of a class that declares one.
     """
 
     share: float = 0.5

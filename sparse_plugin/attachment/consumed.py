@@ -69,7 +69,12 @@ class Consumed(capture.Unscriptable):
                     f"torch.compile; run the generator once before it is compiled, or give {advice.example() or 'an input'}"
                 )
             return
-        uncompiled(self._begin)(module, args)
+        if not self._done(module):
+            uncompiled(self._begin)(module, args)
+
+    def _done(self, module: nn.Module) -> bool:
+        """Whether nothing is left to see in this mode: asked first, as it is at every step."""
+        return not self.running and module.training in self.seen
 
     def _begin(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         me = threading.get_ident()
@@ -88,7 +93,10 @@ class Consumed(capture.Unscriptable):
         now.begin()
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
-        if not torch.compiler.is_dynamo_compiling() or self.watching:
+        if torch.compiler.is_dynamo_compiling():
+            if self.watching:
+                uncompiled(self._end)(module, args, *rest)
+        elif not self._done(module):
             uncompiled(self._end)(module, args, *rest)
 
     def _end(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
