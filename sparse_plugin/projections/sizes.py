@@ -46,9 +46,10 @@ def check_k(k: object) -> int | float:
         else:
             advice = "a fraction is in (0, 1]; write 1.0 to keep every coefficient"
         raise ConfigError(f"k is the float {fraction}, which is no fraction of the coefficients; {advice}")
+    others = ", or auto as a setting of a regularizer" if isinstance(k, str) else ""
     raise ConfigError(
         f"k is {shown(k)}, of type {type(k).__name__}; write an int for a number of coefficients or a float in (0, 1] for "
-        "the fraction kept"
+        f"the fraction kept{others}"
     )
 
 

@@ -30,21 +30,28 @@ _Loader.add_implicit_resolver(
 )
 
 
-class _TwiceError(yaml.YAMLError):
-    """A key that stands twice."""
+class _MeantError(yaml.YAMLError):
+    """A key that surely means something else than YAML makes of it."""
 
 
-class _OnceLoader(_Loader):
-    """Refuses a key that stands twice in one mapping, of which YAML would pass over the first."""
+class _MeantLoader(_Loader):
+    """Refuses a key that stands twice in one mapping, of which YAML would pass over the first, and {auto:0.5}, in which it sees
+    a key `auto:0.5` without a value.
+    """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         lines: dict[str, int] = {}
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"):
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+                continue
             line = key.start_mark.line + 1
+            name, colon, rest = key.value.partition(":")
+            if node.flow_style and colon and key.style is None and isinstance(value, yaml.ScalarNode) and not value.value:
+                raise _MeantError(f"{key.value!r} in line {line} is one word to YAML; write a space after its colon, '{name}: {rest}'")
             if key.value in lines:
                 where = f"in line {line}" if lines[key.value] == line else f"in lines {lines[key.value]} and {line}"
-                raise _TwiceError(f"the key {key.value!r} stands there twice, {where}; leave one of them out")
+                raise _MeantError(f"the key {key.value!r} stands there twice, {where}; leave one of them out")
             lines[key.value] = line
         return node
 
@@ -67,7 +74,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ConfigError(f"the config file {path} cannot be read: {why}") from None
     toml = path.suffix.lower() == ".toml"
     try:
-        whole = _toml(text) if toml else load_yaml(text, _OnceLoader)
+        whole = _toml(text) if toml else load_yaml(text, _MeantLoader)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         line = " ".join(str(error).split())
         if "escape" in line:
@@ -167,9 +174,9 @@ def assign(mapping: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any
         if not equals or section != "sparse" or not keys or not all(each.isidentifier() for each in keys):
             raise ConfigError(f"--set takes sparse.KEY=VALUE, as in sparse.k=16; {text!r} was given")
         try:
-            read_as = load_yaml(value, _OnceLoader)
+            read_as = load_yaml(value, _MeantLoader)
             words = yaml.load(value, Loader=yaml.BaseLoader)
-        except _TwiceError as error:
+        except _MeantError as error:
             raise ConfigError(f"--set {key}: {value!r}: {error}") from None
         except yaml.YAMLError:
             raise ConfigError(f"--set {key}: {value!r} is no YAML value; quote it") from None

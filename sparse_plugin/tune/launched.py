@@ -191,8 +191,10 @@ class HostTrial(Trial):
 
 
 def filled(words: Sequence[str], run: Path, seed: int) -> list[str]:
-    """A command with its placeholders replaced; what stands for them is taken as it is, whatever the directory is called."""
-    values = {DIR: str(run), SEED: str(seed)}
+    """A command with its placeholders replaced; what stands for them is taken as it is, whatever the directory is called. The
+    directory is absolute, for a trainer that changes its own.
+    """
+    values = {DIR: os.path.abspath(run), SEED: str(seed)}
     return [re.sub("|".join(map(re.escape, values)), lambda found: values[found[0]], word) for word in words]
 
 

@@ -57,6 +57,8 @@ def test_one_and_one_point_zero_stay_apart(monkeypatch):
         ("sparse: {regularizer: l0, k: 3, k: 4}", "the key 'k' stands there twice, in line 1; leave one of them out"),
         ("sparse: {regularizer: l1}\n\nsparse: {regularizer: l0}", "the key 'sparse' stands there twice, in lines 1 and 3"),
         ("sparse:\n  regularizer: l0\n  k:\n    start: 1.0\n    end: 0.5\n    start: 0.9", "the key 'start' stands there twice, in lines 4 and 6"),
+        ("sparse:\n  regularizer: l0\n  k: {auto:0.5}", "'auto:0.5' in line 3 is one word to YAML; write a space after its colon, 'auto: 0.5'"),
+        ("sparse: {regularizer: l0, k:3}", "'k:3' in line 1 is one word to YAML"),
     ],
 )
 def test_bad_files(tmp_path, text, sentence):

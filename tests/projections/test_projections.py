@@ -293,6 +293,7 @@ def test_a_fraction_keeps_no_larger_share_and_the_largest_that_is_not():
         (float("nan"), "fraction"),
         (float("inf"), "1.0 to keep every"),
         ("8", "of type str"),
+        ("autoo", "or auto as a setting of a regularizer"),
         (None, "of type NoneType"),
     ],
 )
