@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from sparse_plugin.errors import ConfigError
+from sparse_plugin.errors import ConfigError, one_of
 from sparse_plugin.registry.regularizer import RESERVED as RESERVED
 
 # What a file with a regularizer imports beside its kind.
@@ -33,6 +33,11 @@ class Constraint(Regularizer):
     # `remembering`, and for the latter `stepped`.
     memory: ClassVar[int] = 0
     memory_per_channel: ClassVar[int] = 0
+
+    @property
+    def remembers(self) -> bool:
+        """Whether it keeps any numbers."""
+        return bool(self.memory or self.memory_per_channel)
 
     def remembering(self: C, memory: Tensor, training: bool) -> C:
         """What projects Γ at a site. memory: its numbers there, float32, 0 at first, which hosts copy and average as they do any
@@ -63,7 +68,7 @@ class Constraint(Regularizer):
     def project(self, gamma: Tensor) -> Tensor:
         """Γ with the constraint met: a new tensor of the same shape, dtype, device and memory format, never in place.
 
-        gamma: (N, C, ...), any float dtype.
+        gamma: (N, C, ...), any float dtype. Where a generator runs, GammaError is raised for what is none.
         """
         raise TypeError(f"{type(self).__name__} does not define project(gamma)")
 
@@ -103,7 +108,8 @@ class Penalty(Regularizer):
         """The scalar to add to the generator's loss, differentiable in gamma.
 
         gamma: (N, C, ...), float32 or float64 (lower precisions are converted before). A mean over the batch makes
-        gradient accumulation and data parallelism come out as on the joint batch.
+        gradient accumulation and data parallelism come out as on the joint batch. Where the loss is made, PenaltyError is raised for
+        what is no scalar, and for one without a gradient that is not 0.
         """
         raise TypeError(f"{type(self).__name__} does not define penalty(gamma)")
 
@@ -125,7 +131,9 @@ class AtomPenalty(Penalty):
 
 
 def check_fields(cls: type[Regularizer]) -> None:
-    """Raises ConfigError for a regularizer with a field that could not be set, or would hide what it inherits."""
+    """Raises ConfigError for a regularizer with a field that could not be set, or would hide what it inherits, and for one that says
+    something of a field which it has not.
+    """
     taken = [
         name for name in cls.model_fields if name in RESERVED or hasattr(AtomPenalty, name) or hasattr(Constraint, name)
     ]
@@ -135,3 +143,10 @@ def check_fields(cls: type[Regularizer]) -> None:
             f"something else of that name; rename {'them' if len(taken) > 1 else 'it'}. Taken are {', '.join(sorted(RESERVED))}, "
             "and what Constraint and Penalty define"
         )
+    renamed = next((name for name, field in cls.model_fields.items() if {field.alias, field.validation_alias} - {None, name}), None)
+    if renamed is not None:
+        raise ConfigError(f"{cls.__name__} has an alias for its field {renamed}; leave it out: the keys of a config are the fields' names")
+    for what in ("listed", "unscheduled", "defaults", "encoder_defaults"):
+        for name in getattr(cls, what):
+            if name not in cls.model_fields:
+                raise ConfigError(f"{what} of {cls.__name__}: {one_of('field', name, cls.model_fields)}")

@@ -54,7 +54,7 @@ class MLCSC(Constraint):
         made = create(self.constraint, {"k": self.k[level - 1] if isinstance(self.k, list) else self.k})
         if not isinstance(made, Constraint):
             raise ValueError(f"constraint is {self.constraint!r}, a penalty; name a constraint such as 'l0_inf'")
-        if made.memory:
+        if made.remembers:
             raise ValueError(f"constraint is {self.constraint!r}, which keeps numbers from forward to forward; name another one")
         return made
 

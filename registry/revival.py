@@ -66,7 +66,7 @@ class Revival(Constraint):
         if issubclass(cls, Penalty) or "k" not in cls.model_fields:
             raise ValueError(f"constraint is {self.constraint!r}, which chooses no k coefficients; name a constraint such as 'l0_inf'")
         made = create(self.constraint, {"k": self.k})
-        if not isinstance(made, Constraint) or made.memory or made.dictionaries(1, 2) is not None:
+        if not isinstance(made, Constraint) or made.remembers or made.dictionaries(1, 2) is not None:
             raise ValueError(f"constraint is {self.constraint!r}, which is more than a projection; name another one, such as 'l0_inf'")
         return made
 

@@ -26,7 +26,7 @@ class SiteError(SparsePluginError, ValueError):
 
 
 class GammaError(SparsePluginError, TypeError):
-    """A tensor that is not a representation Γ: of an integer or complex type, or with too few dimensions."""
+    """A tensor that is not a representation Γ: of an integer or complex type, with too few dimensions, or no fit result of a projection."""
 
 
 class AttachmentError(SparsePluginError, RuntimeError):
@@ -34,7 +34,7 @@ class AttachmentError(SparsePluginError, RuntimeError):
 
 
 class PenaltyError(SparsePluginError, RuntimeError):
-    """A penalty that would not reach the generator's loss exactly once."""
+    """A penalty that would not reach the generator's loss exactly once, or is no term of a loss."""
 
 
 class CheckpointError(SparsePluginError, RuntimeError):

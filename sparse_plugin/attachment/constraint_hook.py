@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from sparse_plugin.attachment import returned
 from sparse_plugin.attachment.hooks import SiteHook, note_compiled
 from sparse_plugin.attachment.site_state import ConstraintState, Stage
 from sparse_plugin.measurements.gamma import GammaStatistics, gamma_statistics
@@ -30,12 +31,12 @@ class ConstraintHook(SiteHook):
     def __init__(self, regularizer: Constraint, site: Site, owner: str) -> None:
         super().__init__(regularizer, site, owner)
         self.inserts = regularizer.dictionaries(1, 2) is not None
-        self.changes |= regularizer.memory > 0  # from forward to forward
+        self.changes |= regularizer.remembers  # from forward to forward
 
     def acting(self, module: nn.Module) -> Constraint:
         """The constraint at the step of training that the generator at work stands for."""
         constraint: Constraint = super().acting(module)  # type: ignore[assignment]
-        if not constraint.memory or (child := self.child(module)) is None:
+        if not constraint.remembers or (child := self.child(module)) is None:
             return constraint
         memory = child.memory[child.slots[self.regularizer.name]]
         # What a gradient checkpoint computes once more is remembered already.
@@ -48,12 +49,12 @@ class ConstraintHook(SiteHook):
         if capture.recording():
             if torch.compiler.is_dynamo_compiling() and not capture.exporting():
                 note_compiled(self.site.path)
-            return constraint.represent(gamma, dictionaries)
+            return returned.represent(constraint, gamma, dictionaries)
         state = self.state
         state.acting = constraint
         if self.changes:
             self._prepare(module, gamma)
-        sparse = constraint.represent(gamma, dictionaries, self._observer(state, constraint))
+        sparse = returned.represent(constraint, gamma, dictionaries, self._observer(state, constraint))
         if constraint.memory_per_channel and module.training:
             self._note(constraint, gamma, sparse)
         if state.stage is not Stage.EFFECTIVE and not self._waits(module):
@@ -106,7 +107,7 @@ class ConstraintHook(SiteHook):
     def look(self, module: nn.Module, gamma: Tensor, seen: list[GammaStatistics]) -> Tensor:
         """Measure Γ, every level of it. Returns its projection."""
         constraint = self.acting(module)
-        return constraint.represent(gamma, self._dictionaries(module), self._measuring(seen.append, constraint))
+        return returned.represent(constraint, gamma, self._dictionaries(module), self._measuring(seen.append, constraint))
 
     def _last(self) -> Constraint:
         """The constraint at the end of its schedules."""
@@ -139,6 +140,7 @@ class ConstraintHook(SiteHook):
         first, settings = self.site.level - 1, self.settings_of(constraint)
 
         def observe(level: int, before: Tensor, after: Tensor) -> None:
+            returned.check(constraint, before, after)
             found = gamma_statistics(self.site.path, first + level, before, after)
             found.regularizer, found.settings, found.measured = self.regularizer.name, settings, constraint.measures()
             found.role = self.role

@@ -234,6 +234,8 @@ def _slope(ctx: Any, of: Tensor) -> Tensor | None:
     at = of if again else of.detach().requires_grad_()
     with torch.enable_grad():
         found = term(at)
+    if not found.requires_grad:  # 0, whatever Γ is
+        return None
     (slope,) = torch.autograd.grad(found, at, _weight(ctx, found), create_graph=again, allow_unused=True)
     return slope
 

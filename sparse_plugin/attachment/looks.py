@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from sparse_plugin.attachment import returned
 from sparse_plugin.errors import ForwardError
 from sparse_plugin.registry.base import Constraint, Regularizer
 from sparse_plugin.registry.composition import parts_of, sites_of
@@ -41,7 +42,7 @@ def constrained(regularizer: Regularizer, gamma: Tensor) -> Tensor:
     for part in parts_of(regularizer):
         one = not any(isinstance(getattr(part, name), list) for name in part.listed)
         if isinstance(part, Constraint) and one and not sites_of(regularizer, part) and part.dictionaries(1, 2) is None:
-            gamma = part.project(gamma)
+            gamma = returned.represent(part, gamma)
     return gamma
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from sparse_plugin.attachment import returned
 from sparse_plugin.support.compiled import constant
 
 log = logging.getLogger("sparse_plugin")
@@ -29,10 +30,11 @@ class Penalized(Protocol):
 
 
 def value(penalty: Penalized, gamma: Tensor) -> Tensor:
-    """The penalty of gamma, in float32 at least: half precision overflows a sum over Γ."""
+    """The penalty of gamma, in float32 at least: half precision overflows a sum over Γ. Raises PenaltyError for what is no term."""
     device = gamma.device.type
     with torch.autocast(device, enabled=False) if _has_autocast(device) else nullcontext():
-        return penalty.penalty(gamma.float() if gamma.dtype in (torch.float16, torch.bfloat16) else gamma)
+        wide = gamma.float() if gamma.dtype in (torch.float16, torch.bfloat16) else gamma
+        return returned.scalar(penalty, wide, penalty.penalty(wide))
 
 
 @constant  # what it asks is more than the Dynamo of torch 2.6 follows
