@@ -40,6 +40,8 @@ def register(name: str) -> Callable[[R], R]:
     Raises ConfigError where the class is not a Constraint or Penalty, has a field that is called like a key of a config, or
     another owner has the name.
     """
+    if not isinstance(name, str):
+        raise ConfigError(f'a regularizer is registered as {shown(name)}; give it a name, as in @register("soft")')
 
     def add(cls: R) -> R:
         if not (isinstance(cls, type) and issubclass(cls, (Constraint, Penalty))):
@@ -61,6 +63,16 @@ def get(name: str) -> type[Regularizer]:
     """The class registered under name. Raises ConfigError with the nearest match where there is none."""
     cls: type[Regularizer] = REGULARIZERS.get(name)
     return cls
+
+
+def registered(name: str) -> str:
+    """The name under which the class called name is registered, where that is no registered name itself: a regularizer that was
+    constructed directly is called like its class. name where there is none, or several.
+    """
+    if name in REGULARIZERS.all():
+        return name
+    found = [each for each, cls in REGULARIZERS.usable() if cls.__name__ == name]
+    return found[0] if len(found) == 1 else name
 
 
 def owners_of_fields() -> dict[str, list[str]]:

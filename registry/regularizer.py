@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
@@ -90,7 +91,8 @@ class Regularizer(BaseModel):
         try:
             super().__init__(**settings)
         except ValidationError as error:
-            raise ConfigError(_sentence(type(self), error)) from None
+            if not self._read(settings):
+                raise ConfigError(_sentence(type(self), error, {name for name, _ in schedules})) from None
         self._schedules = schedules
         for (name, place), schedule in schedules.items():
             if isinstance(schedule, Auto):
@@ -98,6 +100,14 @@ class Regularizer(BaseModel):
             # A value that is not valid is told now, not when its step comes.
             found = [getattr(self.at_step(step), name) for step, _ in schedule.points]
             schedules[name, place] = schedule.of(name, found if place is None else [each[place] for each in found])
+
+    def _read(self, settings: Mapping[str, Any]) -> bool:
+        """Take settings as files and checkpoints write them, a list for a tuple, say. Returns whether they are valid."""
+        try:
+            self.__pydantic_validator__.validate_json(json.dumps(settings), self_instance=self)
+        except (ValidationError, TypeError, ValueError, RecursionError):
+            return False
+        return True
 
     @classmethod
     def named(cls: type[Self], name: str, settings: Mapping[str, Any]) -> Self:
@@ -128,8 +138,7 @@ class Regularizer(BaseModel):
                 )
         if not lists:
             return self
-        here = self.model_copy(update={name: values[level - 1] for name, values in lists.items()})
-        here._whole = self
+        here = self._with({name: values[level - 1] for name, values in lists.items()})
         here._schedules = {
             (name, None if name in lists else place): schedule
             for (name, place), schedule in self._schedules.items()
@@ -165,12 +174,17 @@ class Regularizer(BaseModel):
         """
         if not self._schedules:
             return self
-        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        fields: dict[str, Any] = {}
         for (name, place), schedule in self._schedules.items():
             follows = schedule.known(density) if isinstance(schedule, Auto) and density is not None else schedule
             value = AtLeastOne(follows.at(step)) if isinstance(schedule, Auto) else follows.at(step)
-            fields[name] = value if place is None else [*fields[name][:place], value, *fields[name][place + 1 :]]
-        made = type(self)(**fields)
+            listed = fields.get(name, getattr(self, name))
+            fields[name] = value if place is None else [*listed[:place], value, *listed[place + 1 :]]
+        return self._with(fields)
+
+    def _with(self: Self, fields: Mapping[str, Any]) -> Self:
+        """This with other values of some fields, made anew: what a class derives from its fields follows them."""
+        made = type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | dict(fields))
         made._name, made._whole = self._name, self.whole
         return made
 
@@ -205,8 +219,18 @@ class Regularizer(BaseModel):
         return {"regularizer": self.name, **self.fields()}
 
     def fields(self) -> dict[str, Any]:
-        """The fields as they stand in a config file: a schedule as it was written."""
-        written = self.model_dump(mode="json")
+        """The fields as they stand in a config file, a schedule as it was written. Raises ConfigError for what none can hold."""
+        written: dict[str, Any] = {}
+        for name in type(self).model_fields:
+            try:
+                written[name] = self.model_dump(mode="json", include={name}, warnings=False)[name]
+            except Exception as error:  # of the serializer, of the class of the value, or of a field that is kept out
+                raise ConfigError(
+                    f"{self.name}: {name} is {shown(getattr(self, name))}, which a checkpoint cannot hold beside the weights; let the "
+                    "field be a number, a text or a list of such, and look up in the class what it stands for"
+                ) from error
+            if isinstance(getattr(self, name), (set, frozenset)):  # in no order, which differs between processes
+                written[name] = sorted(written[name], key=repr)
         for (name, place), schedule in self._schedules.items():
             if place is None:
                 written[name] = schedule.written()
@@ -219,8 +243,8 @@ class Regularizer(BaseModel):
         return f"{self.name}({fields})"
 
 
-def _sentence(cls: type[Regularizer], error: ValidationError) -> str:
-    """The first thing that is wrong, in a sentence."""
+def _sentence(cls: type[Regularizer], error: ValidationError, changing: set[str]) -> str:
+    """The first thing that is wrong, in a sentence. changing: the fields that a schedule was given for."""
     fields = list(cls.model_fields)
     # Where a field may be of several types, each type complains; the one that was meant goes deepest.
     first = max(error.errors(include_url=False), key=lambda e: len(e["loc"]))
@@ -233,4 +257,5 @@ def _sentence(cls: type[Regularizer], error: ValidationError) -> str:
         return f"field {field!r} is missing: give {about or 'it a value'}"
     if first["type"] == "value_error":
         return f"field {field!r}: {first['ctx']['error']}" if field else str(first["ctx"]["error"])
-    return f"field {field!r} is {shown(first['input'])}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    given = "changes over training, and begins with" if field in changing else "is"
+    return f"field {field!r} {given} {shown(first['input'])}: {first['msg'][0].lower()}{first['msg'][1:]}"

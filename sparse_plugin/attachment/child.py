@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sparse_plugin.attachment.training_step import TrainingStep, most_counted
-from sparse_plugin.config import Role, own_fields
+from sparse_plugin.config import Role, by_registered_name, own_fields
 from sparse_plugin.errors import CheckpointError, shown
 from sparse_plugin.network.probe import probing
 from sparse_plugin.network.sites import CHILD
@@ -126,7 +126,7 @@ class SparseChild(nn.Module):
     def set_extra_state(self, state: Any) -> None:
         """Raises CheckpointError where the checkpoint was trained under other settings."""
         theirs = own_fields(decode(state), (*self.settings, "role"))
-        if theirs != self.settings:
+        if _comparable(theirs) != _comparable(self.settings):
             raise CheckpointError(
                 f"this checkpoint was trained with {sentence(theirs)}, and the generator is attached with "
                 f"{sentence(self.settings)}; attach the same, or drop the checkpoint's with `sparse-plugin strip`"
@@ -173,6 +173,11 @@ class SparseChild(nn.Module):
 
     def extra_repr(self) -> str:
         return sentence(self.settings)
+
+
+def _comparable(settings: dict[str, Any]) -> str:
+    """Settings as text that is the same where they are, NaN among them too."""
+    return json.dumps(by_registered_name(settings), sort_keys=True)
 
 
 def encode(settings: dict[str, Any]) -> Tensor:

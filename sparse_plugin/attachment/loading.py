@@ -17,12 +17,10 @@ from sparse_plugin.attachment.child import (
     SCHEDULE,
     SparseChild,
     companions,
-    decode,
     encode,
     kept_at,
     place,
     places,
-    sentence,
 )
 from sparse_plugin.errors import CheckpointError
 from sparse_plugin.support import advice
@@ -41,11 +39,7 @@ class Loads(LoadHook):
         settings = module.get_submodule(min(ours).rpartition(".")[0])
         assert isinstance(settings, SparseChild)
         for key in sorted(theirs):
-            if (found := decode(state_dict[prefix + key])) != settings.settings:
-                raise CheckpointError(
-                    f"this checkpoint was trained with {sentence(found)}, and the generator is attached with "
-                    f"{sentence(settings.settings)}; attach the same, or drop the checkpoint's with `sparse-plugin strip`"
-                )
+            settings.set_extra_state(state_dict[prefix + key])
         waiting = ours == {KEY}
         if waiting:
             settings.places = frozenset(theirs)  # type: ignore[assignment]

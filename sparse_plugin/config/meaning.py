@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.registry.base import AtomPenalty
+from sparse_plugin.registry.base import AtomPenalty, Penalty, Regularizer, check_fields
 from sparse_plugin.registry.composition import inserts, parts_of, penalizes
 
 
@@ -31,6 +32,14 @@ class Settings(Protocol):
 
 def check_meaning(made: Any, config: Settings) -> None:
     """Raise ConfigError where config says of a regularizer, made, what has no meaning for it."""
+    for part in parts_of(made):
+        check_fields(type(part))  # of one that is not registered, too
+        _check_written(part)
+        if part.automatic is not None and isinstance(part, Penalty):
+            raise ConfigError(
+                f"{part} has k: auto, for which the constraint that k is of is left out while the natural density of Γ is measured, and "
+                "it is a penalty; give k, or a schedule of it"
+            )
     if not penalizes(made):
         for key, default in (("delivery", "gradient"), ("accumulation", 1)):
             value = getattr(config, key)
@@ -55,3 +64,14 @@ def check_meaning(made: Any, config: Settings) -> None:
             f"{atoms} is of the atoms of D1, and a discriminator synthesizes nothing of atoms; give it another regularizer, such "
             "as l0_inf"
         )
+
+
+def _check_written(part: Regularizer) -> None:
+    """Raises ConfigError where the settings that a checkpoint holds do not make part again."""
+    written = json.dumps(part.fields())
+    try:
+        again = json.dumps(type(part)(**json.loads(written)).fields())
+    except Exception as error:  # of a constructor of somebody's own
+        raise ConfigError(f"{part}: these settings, as they stand in a checkpoint, do not make it again: {error}") from None
+    if again != written:
+        raise ConfigError(f"{part}: these settings, as they stand in a checkpoint, make another one again, {again}")

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from sparse_plugin.errors import CheckpointError, shown
-from sparse_plugin.registry import REGULARIZERS
+from sparse_plugin.registry import REGULARIZERS, registered
 from sparse_plugin.registry.base import RESERVED
 from sparse_plugin.support.user_files import whence
 
@@ -16,7 +16,8 @@ def settings_of(found: Any, source: str) -> tuple[Any, dict[str, Any]]:
 
     Raises CheckpointError, naming source, for what are none, or of a regularizer that is not registered here.
     """
-    named = found.get("regularizer") if isinstance(found, Mapping) else None
+    found = by_registered_name(found) if isinstance(found, Mapping) else found
+    named = found.get("regularizer") if isinstance(found, dict) else None
     names = named if isinstance(named, list) else [named]
     if not names or not all(isinstance(name, str) for name in names):
         raise CheckpointError(f"{source} should hold a regularizer and its settings, and holds {shown(found)}")
@@ -32,6 +33,17 @@ def settings_of(found: Any, source: str) -> tuple[Any, dict[str, Any]]:
         settings = own_fields(dict(found), REGULARIZERS.get(str(named)).model_fields)
     del settings["regularizer"]
     return named, settings
+
+
+def by_registered_name(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings, in which a regularizer that was constructed directly, and not by name, is called like its class, by registered names."""
+    named = found.get("regularizer")
+    if isinstance(named, str):
+        return {**found, "regularizer": registered(named)}
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        return dict(found)
+    names = {name: registered(name) for name in named}
+    return {**{names.get(key, key): value for key, value in found.items()}, "regularizer": list(names.values())}
 
 
 def section_of(found: Mapping[str, Any] | None, role: str) -> Mapping[str, Any] | None:
