@@ -90,7 +90,7 @@ class L0Batch(Constraint):
 
         if not gamma.numel():
             return gamma
-        flat = gamma.unsqueeze(0) if gamma.dim() < 5 else gamma.flatten(1).unsqueeze(0)  # one sample: the batch
+        flat = (gamma if gamma.dim() < 5 else gamma.flatten(3)).unsqueeze(0)  # one sample: the batch
         return project_global(flat, self._count(gamma)).squeeze(0).view_as(gamma)
 
     def _threshold(self) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,14 @@ from torch.nn import functional as F
 # Wider maps are averaged down to this: one line of a log stays a few kilobytes.
 MAP_SIDE = 32
 
+# Of every line of a log.
+_KEYS = frozenset(
+    (
+        *("time", "step", "site", "level", "role", "regularizer", "sparsity_before", "sparsity", "penalty"),
+        *("never_used", "unused_so_far", "atom_usage", "needle_density"),
+    )
+)
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -53,15 +61,19 @@ class Measurement:
             "level": self.level,
             **({} if self.role == "generator" else {"role": self.role}),
             "regularizer": self.regularizer,
-            **self.settings,
+            **self._further(self.settings),
             "sparsity_before": round(self.sparsity_before, 4),
             "sparsity": round(self.sparsity, 4),
             "penalty": self.penalty,
-            **self.measured,
+            **self._further(self.measured),
             "never_used": self.never_used,
             "atom_usage": [round(v, 5) for v in self.atom_usage.tolist()],
             "needle_density": _rounded(density.tolist()),
         }
+
+    def _further(self, found: Mapping[str, Any]) -> dict[str, Any]:
+        """What a regularizer has of its own, with its name before a key that every line has."""
+        return {f"{self.regularizer}.{name}" if name in _KEYS else name: value for name, value in found.items()}
 
 
 @dataclass

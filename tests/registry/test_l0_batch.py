@@ -192,3 +192,12 @@ def test_exported_it_has_the_threshold_at_any_batch():
 def test_what_is_refused(name, settings, said):
     with pytest.raises(ConfigError, match=said):
         registry.create(name, settings)
+
+
+@pytest.mark.parametrize("fmt", [torch.contiguous_format, torch.channels_last_3d])
+def test_volumes_keep_their_memory_format(fmt):
+    gamma = torch.randn(2, 3, 2, 4, 3).contiguous(memory_format=fmt)
+    sparse = registry.create("l0_batch", {"k": 5}).project(gamma)
+    assert sparse.stride() == gamma.stride()
+    kept = gamma.flatten().abs().topk(10).values.min()
+    assert torch.equal(sparse, torch.where(gamma.abs() >= kept, gamma, 0))
