@@ -131,9 +131,7 @@ class AtomPenalty(Penalty):
 
 
 def check_fields(cls: type[Regularizer]) -> None:
-    """Raises ConfigError for a regularizer with a field that could not be set, or would hide what it inherits, and for one that says
-    something of a field which it has not.
-    """
+    """Raises ConfigError for a regularizer with a field that could not be set, or would hide what it inherits, and as `check_class`."""
     taken = [
         name for name in cls.model_fields if name in RESERVED or hasattr(AtomPenalty, name) or hasattr(Constraint, name)
     ]
@@ -143,7 +141,19 @@ def check_fields(cls: type[Regularizer]) -> None:
             f"something else of that name; rename {'them' if len(taken) > 1 else 'it'}. Taken are {', '.join(sorted(RESERVED))}, "
             "and what Constraint and Penalty define"
         )
-    renamed = next((name for name, field in cls.model_fields.items() if {field.alias, field.validation_alias} - {None, name}), None)
+    check_class(cls)
+
+
+def check_class(cls: type[Regularizer]) -> None:
+    """Raises ConfigError for a regularizer of two kinds, one with an alias of a field, and one that says something of a field which it has
+    not; registered or not.
+    """
+    if issubclass(cls, Constraint) and issubclass(cls, Penalty):
+        raise ConfigError(
+            f"{cls.__name__} is derived from Constraint and from Penalty, of which a regularizer is one; write two, and list both"
+        )
+    aliases = ((name, alias) for name, field in cls.model_fields.items() for alias in (field.alias, field.validation_alias))
+    renamed = next((name for name, alias in aliases if alias not in (None, name)), None)
     if renamed is not None:
         raise ConfigError(f"{cls.__name__} has an alias for its field {renamed}; leave it out: the keys of a config are the fields' names")
     for what in ("listed", "unscheduled", "defaults", "encoder_defaults"):

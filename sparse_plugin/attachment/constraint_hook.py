@@ -41,7 +41,7 @@ class ConstraintHook(SiteHook):
         memory = child.memory[child.slots[self.regularizer.name]]
         # What a gradient checkpoint computes once more is remembered already.
         once_more = not capture.recording() and capture.recomputing()
-        return constraint.remembering(memory.clone() if once_more else memory, module.training)
+        return returned.remembering(constraint, memory.clone() if once_more else memory, module.training)
 
     def act(self, module: nn.Module, gamma: Tensor) -> Tensor:
         """The projection of Γ, which is measured where the log is due."""

@@ -4,6 +4,8 @@ its name, and not by whatever comes upon it later, or never.
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import torch
 from torch import Tensor, nn
 
@@ -25,14 +27,8 @@ def represent(
     before = _version(gamma)
     try:
         sparse = constraint.represent(gamma, dictionaries, observe)
-    except SparsePluginError:
-        raise
     except Exception as error:
-        if not probing():
-            raise  # as somebody's own code raises it
-        raise GammaError(
-            f"project() of {constraint} fails on a Γ of shape {tuple(gamma.shape)} and {gamma.dtype}: {type(error).__name__}: {error}"
-        ) from error
+        _fail("project()", constraint, gamma, error)
     check(constraint, gamma, sparse)
     if _version(gamma) != before:
         raise GammaError(
@@ -45,6 +41,27 @@ def represent(
             "compute it by operations that autograd follows, as gamma * mask"
         )
     return sparse
+
+
+def holds(constraint: Constraint, gamma: Tensor) -> bool:
+    """`constraint.holds`, of what D1 consumes."""
+    try:
+        return bool(constraint.holds(gamma))
+    except Exception as error:
+        _fail("holds()", constraint, gamma, error)
+
+
+def remembering(constraint: Constraint, memory: Tensor, training: bool) -> Constraint:
+    """`constraint.remembering`. Raises GammaError where that is no constraint."""
+    try:
+        made = constraint.remembering(memory, training)
+    except Exception as error:
+        _fail("remembering()", constraint, memory, error)
+    if not isinstance(made, Constraint):
+        raise GammaError(
+            f"remembering() of {constraint} returned {shown(made)}; let it return what projects Γ, as self.model_copy() with the memory"
+        )
+    return made
 
 
 def check(constraint: Constraint, gamma: Tensor, sparse: Tensor) -> None:
@@ -83,6 +100,15 @@ def scalar(penalty: object, of: Tensor, term: Tensor) -> Tensor:
             "penalized by operations that autograd follows"
         )
     return term.reshape(()) if term.dim() else term
+
+
+def _fail(method: str, constraint: Constraint, given: Tensor, error: Exception) -> NoReturn:
+    """Raise what somebody's method raised, as any code in a forward would; in a look at the generator, after which it would be said that
+    this does not run on its input, say that it is the method.
+    """
+    if isinstance(error, SparsePluginError) or not probing():
+        raise error
+    raise GammaError(f"{method} of {constraint} fails on {tuple(given.shape)} of {given.dtype}: {type(error).__name__}: {error}") from error
 
 
 def _of(penalty: object) -> str:

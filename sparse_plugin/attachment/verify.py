@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin.attachment import frames
+from sparse_plugin.attachment import frames, returned
 from sparse_plugin.attachment.constraint_hook import ConstraintHook
 from sparse_plugin.attachment.consumed import HOOKS as LOOKS
 from sparse_plugin.attachment.consumed import Consumed
@@ -217,7 +217,7 @@ class Watch(capture.Unscriptable):
             consumed = args[0] if hook.site.side == "input" else output
             if not capture.readable(consumed):
                 self.first.unread = True
-            elif not (constraint := hook.acting(module)).holds(as_needles(consumed)):
+            elif not returned.holds(constraint := hook.acting(module), as_needles(consumed)):
                 raise self._broken(constraint, hook, self.hooks[place + 1 :], module)
         self.first.see(self.path, module, output)
 

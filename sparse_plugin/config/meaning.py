@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from sparse_plugin.errors import ConfigError
-from sparse_plugin.registry.base import AtomPenalty, Penalty, Regularizer, check_fields
+from sparse_plugin.registry.base import AtomPenalty, Penalty, Regularizer, check_class
 from sparse_plugin.registry.composition import inserts, parts_of, penalizes
 
 
@@ -33,7 +33,7 @@ class Settings(Protocol):
 def check_meaning(made: Any, config: Settings) -> None:
     """Raise ConfigError where config says of a regularizer, made, what has no meaning for it."""
     for part in parts_of(made):
-        check_fields(type(part))  # of one that is not registered, too
+        check_class(type(part))
         _check_written(part)
         if part.automatic is not None and isinstance(part, Penalty):
             raise ConfigError(

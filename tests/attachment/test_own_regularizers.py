@@ -11,7 +11,7 @@ from generators import Plain, noise
 
 import sparse_plugin
 from sparse_plugin import Constraint, Penalty, SparsityConfig, attach
-from sparse_plugin.errors import CheckpointError
+from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.measurements.gamma import Measurement
 from sparse_plugin.registry import REGULARIZERS
 from sparse_plugin.registry.l0_inf import L0Inf
@@ -82,7 +82,7 @@ def test_one_with_numbers_for_each_channel_is_no_constraint_of_ml_csc_or_revival
     sparse_plugin.register("counted")(Counted)
     try:
         for outer in ("ml_csc", "revival"):
-            with pytest.raises(sparse_plugin.errors.ConfigError, match="constraint is 'counted'"):
+            with pytest.raises(ConfigError, match="constraint is 'counted'"):
                 SparsityConfig.from_mapping({"regularizer": outer, "k": 0.5, "constraint": "counted"}).build()
     finally:
         REGULARIZERS.unregister("counted")
@@ -155,3 +155,14 @@ def test_what_is_measured_hides_none_either():
     density, used = torch.ones(2, 2), torch.ones(3)
     record = Measurement("c", 1, 50.0, 25.0, density, used, regularizer="mine", measured={"sparsity": 3.0, "other": 1.0}).record()
     assert (record["sparsity"], record["mine.sparsity"], record["other"]) == (25.0, 3.0, 1.0)
+
+
+def test_one_of_two_kinds_is_refused():
+    class Both(Half, Penalty):
+        def penalty(self, gamma):
+            return gamma.abs().mean()
+
+    with pytest.raises(ConfigError, match="Both is derived from Constraint and from Penalty, .* write two"):
+        attach(Plain(), Both(), example_input=noise(4))
+    with pytest.raises(ConfigError, match="derived from Constraint and from Penalty"):
+        sparse_plugin.register("both")(Both)

@@ -1,5 +1,7 @@
 """What somebody's project() and penalty() give back is what was promised, or is refused with the regularizer's name."""
 
+import re
+
 import pytest
 import torch
 from generators import Plain, noise
@@ -107,16 +109,46 @@ def test_a_projection_without_a_graph_is_refused_in_training_alone():
         generator(noise(4))
 
 
-def test_what_fails_in_a_projection_is_not_laid_to_the_input():
-    def fails(gamma):
-        raise ValueError("no such luck")
+def test_what_fails_in_a_method_is_not_laid_to_the_input():
+    class Fails(Constraint):
+        memory = 1
+        where: str
 
-    with pytest.raises(GammaError, match=r"project\(\) of Mine\(\) fails on a Γ of shape .* ValueError: no such luck"):
-        attach(Plain(), constraint(fails), example_input=noise(4))
-    generator = Plain()
-    attach(generator, constraint(fails))
-    with pytest.raises(ValueError, match="no such luck"):  # as any code of somebody's own in a forward
-        generator(noise(4))
+        def remembering(self, memory, training):
+            return self.fails("remembering()") or self
+
+        def project(self, gamma):
+            return self.fails("project()") or gamma
+
+        def holds(self, gamma):
+            return not self.fails("holds()")
+
+        def fails(self, method):
+            if self.where == method:
+                raise ValueError("no such luck")
+
+    for method in ("remembering()", "project()", "holds()"):
+        with pytest.raises(GammaError, match=rf"{re.escape(method)} of Fails\(.*\) fails on .* ValueError: no such luck") as caught:
+            attach(Plain(), Fails(where=method), example_input=noise(4))
+        assert isinstance(caught.value.__cause__, ValueError)
+        generator = Plain()
+        attach(generator, Fails(where=method))
+        with pytest.raises(ValueError, match="no such luck"):  # as any code of somebody's own in a forward
+            generator(noise(4))
+
+
+def test_what_remembers_has_to_be_a_constraint():
+    class Forgets(Constraint):
+        memory = 1
+
+        def remembering(self, memory, training):
+            """Without a return."""
+
+        def project(self, gamma):
+            return gamma
+
+    with pytest.raises(GammaError, match=r"remembering\(\) of Forgets\(\) returned None"):
+        attach(Plain(), Forgets(), example_input=noise(4))
 
 
 NO_TERM = {

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NewType
 
 import pytest
 import torch
-from pydantic import BaseModel, Field, model_validator
+from pydantic import AliasChoices, BaseModel, Field, model_validator
 from typing_extensions import TypedDict
 
 from sparse_plugin import Constraint, Penalty, SparsityConfig, register
@@ -153,6 +153,7 @@ def test_settings_that_do_not_make_it_again_are_refused():
     [
         ({"x": Field(0.1, alias="lambda")}, "has an alias for its field x"),
         ({"x": Field(0.1, validation_alias="lambda")}, "has an alias for its field x"),
+        ({"x": Field(0.1, validation_alias=AliasChoices("x", "lambda"))}, "has an alias for its field x"),
         ({"x": 0.1, "listed": ("y",)}, "listed of Mine: there is no field 'y'"),
         ({"x": 0.1, "defaults": {"xx": 1}}, "defaults of Mine: there is no field 'xx'; there are x. Did you mean 'x'?"),
         ({"x": 0.1, "unscheduled": ("steps",)}, "unscheduled of Mine"),
