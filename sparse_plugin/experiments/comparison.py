@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
 from typing import Any
@@ -34,7 +34,8 @@ class Compared:
 @dataclass(frozen=True)
 class RunGroup:
     """Runs that differ in nothing but method and seed. metric: the primary one; late: the steps over which it is a mean.
-    left_out: runs that were not measured at all of them. compared: all comparisons, judged together.
+    left_out: runs that were not measured at all of them. compared: all comparisons, judged together. apart: what tells it from
+    other groups that are called alike.
     """
 
     records: tuple[Record, ...]
@@ -42,6 +43,7 @@ class RunGroup:
     late: tuple[int, ...]
     left_out: tuple[Record, ...]
     compared: tuple[Compared, ...]
+    apart: tuple[str, ...] = ()
 
     @property
     def config(self) -> RunSettings:
@@ -74,20 +76,48 @@ class RunGroup:
 
 
 def groups(records: Iterable[Record]) -> list[RunGroup]:
-    """The groups of records, the largest first."""
+    """The groups of records that have a primary metric, the largest first."""
     apart: dict[str, list[Record]] = {}
     for record in records:
-        apart.setdefault(_common(record), []).append(record)
-    found = [made for several in apart.values() if (made := _group(several)) is not None]
-    return sorted(found, key=lambda group: -len(group.records))
+        if (metric := primary_of(record)) is not None:
+            apart.setdefault(json.dumps([metric, _common(record)], sort_keys=True), []).append(record)
+    found = sorted(map(_group, apart.values()), key=lambda group: -len(group.records))
+    commons = [_common(group.records[0]) for group in found]
+    told = told_apart([tuple(str(common[name]) for name in FACE) for common in commons], commons)
+    return [replace(group, apart=what) for group, what in zip(found, told, strict=True)]
 
 
-def _common(record: Record) -> str:
-    """What runs must have in common to be compared, as text."""
+def primary_of(record: Record) -> str | None:
+    """The metric that a run is compared by; None where it was measured with none of PRIMARY at its last step."""
+    last = record.scores[max(record.scores)] if record.scores else {}
+    return next((metric for metric in PRIMARY if metric in last and _late(record, metric)), None)
+
+
+# What a group is called by, see `page.title`.
+FACE = ("title", "width", "steps", "batch", "precision", "fraction")
+
+
+def told_apart(faces: Sequence[Hashable], commons: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Of several groups, what tells each from those with the same face: () where there is none.
+
+    commons: what the records of each have in common, by its name for people.
+    """
+    found = []
+    for face, own in zip(faces, commons, strict=True):
+        alike = [common for other, common in zip(faces, commons, strict=True) if other == face]
+        names = dict.fromkeys(name for common in alike for name in common)
+        differ = [name for name in names if any(common.get(name) != own.get(name) for common in alike)]
+        found.append(tuple(f"{name}: {own[name]}" if own.get(name) is not None else f"no {name}" for name in differ))
+    return found
+
+
+def _common(record: Record) -> dict[str, Any]:
+    """What runs must have in common to be compared, by its name for people."""
     config = {key: value for key, value in record.config.to_json().items() if key not in ("seed", "sparse", "data")}
-    data = {"fraction": record.config.data.fraction, "images": record.config.data.images}
+    data = {"fraction": record.config.data.fraction, "images of the data": record.config.data.images}
     protocol = {key: value for key, value in record.protocol.items() if key != "arithmetic"}
-    return json.dumps([config, data, record.recipe["sha256"], protocol, _kind(record)], sort_keys=True)
+    recipe = {"title": record.recipe["title"], "recipe": record.recipe["sha256"]}
+    return {**config, **data, **recipe, **protocol, "device": _kind(record)}
 
 
 def _kind(record: Record) -> str:
@@ -95,12 +125,10 @@ def _kind(record: Record) -> str:
     return str(record.made_with[0].get("kind", "cpu")) if record.made_with else "cpu"
 
 
-def _group(records: Sequence[Record]) -> RunGroup | None:
-    metric = next((m for m in PRIMARY if all(m in r.scores[max(r.scores)] for r in records)), None)
-    if metric is None:
-        return None
+def _group(records: Sequence[Record]) -> RunGroup:
+    metric = str(primary_of(records[0]))
     late = Counter(_late(record, metric) for record in records).most_common(1)[0][0]
-    left = tuple(r for r in records if any(r.value(metric, step) is None for step in late))
+    left = tuple(r for r in records if not set(late) <= set(_late(r, metric)))
     kept = tuple(r for r in records if r not in left)
     made = RunGroup(kept, metric, late, left, ())
     asked = [(label, VANILLA) for label in made.methods if label != VANILLA]
@@ -123,8 +151,9 @@ def control_of(sparse: dict[str, Any] | None) -> str | None:
 
 
 def _late(record: Record, metric: str) -> tuple[int, ...]:
-    steps = record.config.steps
-    return tuple(step for step, scores in record.scores.items() if step >= LATE * steps and metric in scores)
+    """The late steps at which a distance was measured: one that is not above 0 has no logarithm, and is none."""
+    late = (step for step in record.scores if step >= LATE * record.config.steps)
+    return tuple(step for step in late if (record.value(metric, step) or 0.0) > 0)
 
 
 def pairs(group: RunGroup, method: str, base: str) -> list[tuple[Record, Record]]:

@@ -24,7 +24,7 @@ LEAST = "least p, Holm"
 
 
 def title(group: RunGroup) -> str:
-    """As a heading: "DCGAN, width 0.25, 10,000 steps of 64 images, float32"."""
+    """As a heading: "DCGAN, width 0.25, 10,000 steps of 64 images, float32", and what tells it from others of this title."""
     config = group.config
     share = config.data.fraction
     parts = [
@@ -33,6 +33,7 @@ def title(group: RunGroup) -> str:
         f"{config.steps:,} steps of {config.batch} images",
         config.precision,
         *([] if share == 1 else [f"{100 * share:g} % of the images"]),
+        *group.apart,
     ]
     return ", ".join(parts)
 
@@ -204,7 +205,9 @@ def notes(group: RunGroup) -> list[str]:
     ]
     found += [f"{r.method}, seed {r.seed}: without a vanilla run to be paired with" for r in unpaired]
     found += [
-        f"left out: {r.method}, seed {r.seed}, measured at {', '.join(map(str, r.scores))}" for r in group.left_out
+        f"left out: {r.method}, seed {r.seed}, measured at "
+        f"{', '.join(str(step) for step in r.scores if (r.value(group.metric, step) or 0.0) > 0)}"
+        for r in group.left_out
     ]
     return found
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -77,7 +78,7 @@ def of(found: Outcome) -> Record:
         RunSettings.from_json(config),
         short,
         {
-            step: {name: (float(score["value"] or 0.0), score["deviation"]) for name, score in scores.items()}
+            step: _measured({name: (score["value"], score["deviation"]) for name, score in scores.items()})
             for step, scores in found.by_step.items()
         },
         found.levels,
@@ -85,6 +86,12 @@ def of(found: Outcome) -> Record:
         environment.read(found.run)[::-1],
         _pace(found.run / LOG, config["batch"]),
     )
+
+
+def _measured(scores: Mapping[str, tuple[Any, float | None]]) -> dict[str, tuple[float, float | None]]:
+    """Those that are finite numbers: others stand for nothing that was measured."""
+    found = {name: (float("nan" if value is None else value), deviation) for name, (value, deviation) in scores.items()}
+    return {name: score for name, score in found.items() if math.isfinite(score[0])}
 
 
 def _digest(value: Any) -> str:
@@ -146,7 +153,7 @@ def _parsed(line: str, path: Path, number: int) -> Record | Restored:
         if kind == RESTORATION:
             return restored.parsed(found)
         found["scores"] = {
-            int(step): {name: (float(value), deviation) for name, (value, deviation) in scores.items()}
+            int(step): _measured({name: (value, deviation) for name, (value, deviation) in scores.items()})
             for step, scores in found["scores"].items()
         }
         record = Record(**{**found, "config": RunSettings.from_json({name: found["config"][name] for name in CONFIG})})

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
+from typing import Any
 
 from sparse_plugin.experiments import files, page, statistics
-from sparse_plugin.experiments.comparison import Compared
+from sparse_plugin.experiments.comparison import Compared, told_apart
 from sparse_plugin.experiments.restored import Restored
 from sparse_plugin.experiments.table4_report import OUTPUTS, PAPER
 from sparse_plugin.runs.methods import VANILLA
@@ -17,11 +18,12 @@ from sparse_plugin.runs.methods import VANILLA
 @dataclass(frozen=True)
 class RestorationGroup:
     """Restorations that differ in nothing but image, noise and method. compared: by output, each method against vanilla;
-    all of them are judged together.
+    all of them are judged together. apart: what tells it from others that are called alike.
     """
 
     records: tuple[Restored, ...]
     compared: dict[str, tuple[Compared, ...]]
+    apart: tuple[str, ...] = ()
 
     def of(self, method: str) -> list[Restored]:
         """The restorations of a method."""
@@ -32,13 +34,20 @@ def groups(records: Iterable[Restored]) -> list[RestorationGroup]:
     """The groups of records that have something to compare, the largest first."""
     apart: dict[str, list[Restored]] = {}
     for record in records:
-        config = {key: value for key, value in record.config.to_json().items() if key not in ("seed", "sparse")}
-        if record.chosen:
-            config["stop"] = None  # a rule that chose k, and of whose run all iterations are looked at as of the others
-        kind = record.made_with[0].get("kind", "cpu") if record.made_with else "cpu"
-        apart.setdefault(json.dumps([record.task, record.crop, config, kind], sort_keys=True), []).append(record)
-    found = (_group(several) for several in apart.values())
-    return sorted((group for group in found if group.compared["single"]), key=lambda group: -len(group.records))
+        apart.setdefault(json.dumps(_common(record), sort_keys=True), []).append(record)
+    made = (_group(several) for several in apart.values())
+    found = sorted((group for group in made if group.compared["single"]), key=lambda group: -len(group.records))
+    told = told_apart([title(group) for group in found], [_common(group.records[0]) for group in found])
+    return [replace(group, apart=what) for group, what in zip(found, told, strict=True)]
+
+
+def _common(record: Restored) -> dict[str, Any]:
+    """What restorations must have in common to be compared, by its name for people."""
+    config = {key: value for key, value in record.config.to_json().items() if key not in ("seed", "sparse")}
+    if record.chosen:
+        config["stop"] = None  # a rule that chose k, and of whose run all iterations are looked at as of the others
+    kind = record.made_with[0].get("kind", "cpu") if record.made_with else "cpu"
+    return {"task": record.task, "crop": record.crop, **config, "device": kind}
 
 
 def _group(records: Sequence[Restored]) -> RestorationGroup:
@@ -85,11 +94,12 @@ def markdown(found: Iterable[RestorationGroup]) -> str:
 
 
 def title(group: RestorationGroup) -> str:
-    """As a heading: task, σ, size, iterations, width."""
+    """As a heading: task, σ, size, iterations, width, and what tells it from others of this title."""
     first = group.records[0]
     what = "whole images" if first.crop is None else f"central squares of {first.crop} pixels"
     sigma, iterations, width = first.task["sigma"], first.config.iterations, first.config.width
-    return f"Deep Image Prior, {first.task['name']}, σ = {sigma:g}, {what}, {iterations:,} iterations, width {width:g}"
+    of_all = f"Deep Image Prior, {first.task['name']}, σ = {sigma:g}, {what}, {iterations:,} iterations, width {width:g}"
+    return ", ".join([of_all, *group.apart])
 
 
 def _markdown(group: RestorationGroup) -> str:

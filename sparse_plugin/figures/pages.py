@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.experiments import comparison, page, records, restored_page
 from sparse_plugin.experiments.comparison import RunGroup
+from sparse_plugin.experiments.records import Record
 from sparse_plugin.experiments.summary import summary
 from sparse_plugin.support.files import write
 from sparse_plugin.support.optional import need
@@ -27,15 +29,42 @@ def make(file: str | Path, targets: Iterable[str | Path] = (), figures: bool = T
     file = Path(file)
     if not file.is_file():
         raise ConfigError(f"{file} is not there; name a file that `experiment --record` wrote")
-    groups = [group for group in comparison.groups(records.read(file)) if group.compared]
-    drawn = {name: path for group in groups for name, path in _figures(group, file.parent).items()} if figures else {}
-    restored = restored_page.groups(records.restorations(file))
+    recorded = records.read(file)
+    found = comparison.groups(recorded)
+    groups = _named(group for group in found if group.compared)
+    drawn = {key: path for name in groups for key, path in _figures(name, groups[name], file.parent).items()} if figures else {}
+    restorations = records.restorations(file)
+    restored = restored_page.groups(restorations)
     table4 = restored_page.markdown(restored) or NONE
     for target in map(Path, targets):
         tables = _tables(groups, _relative(drawn, target))
-        _fill(target, {"tables": tables, "summary": summary(groups, restored) or NONE, "table4": table4})
+        _fill(target, {"tables": tables, "summary": summary(groups.values(), restored) or NONE, "table4": table4})
     parts = [_tables(groups, _relative(drawn, file)), table4]
-    return "\n\n".join(part for part in parts if part != NONE) or NONE
+    alone = len(restorations) - sum(len(group.records) for group in restored)
+    said = [*_in_no_table(recorded, found), *([f"Restorations with nothing to compare: {alone}"] if alone else [])]
+    return "\n\n".join([*(part for part in parts if part != NONE), *said]) or NONE
+
+
+def _in_no_table(recorded: Iterable[Record], found: Iterable[RunGroup]) -> list[str]:
+    """Of recorded runs that stand in no table, why."""
+    lost = [record for record in recorded if comparison.primary_of(record) is None]
+    said = [f"{page.title(g)}: nothing to compare, {', '.join(g.methods)} alone: {len(g.records)} runs" for g in found if not g.compared]
+    if lost:
+        by = " or ".join(comparison.PRIMARY)
+        names = ", ".join(f"{record.recipe['title']} {record.method} seed {record.seed}" for record in lost)
+        said.append(f"Not compared, for want of {by} after their last step (`--metric` measures them): {names}")
+    return said
+
+
+def _named(groups: Iterable[RunGroup]) -> dict[str, RunGroup]:
+    """The groups by the names of their figures: `slug`, and a number behind the same one of another group."""
+    found: dict[str, RunGroup] = {}
+    taken: Counter[str] = Counter()
+    for group in groups:
+        taken[slug(group)] += 1
+        number = taken[slug(group)]
+        found[slug(group) + (f"-{number}" if number > 1 else "")] = group
+    return found
 
 
 def slug(group: RunGroup) -> str:
@@ -46,13 +75,13 @@ def slug(group: RunGroup) -> str:
     return "-".join([*parts, *([] if config.precision == "float32" else [config.precision])])
 
 
-def _figures(group: RunGroup, folder: Path) -> dict[str, Path]:
+def _figures(name: str, group: RunGroup, folder: Path) -> dict[str, Path]:
     from sparse_plugin.figures import compared, needle_density, save
 
     by_method = {page.title(group).partition(",")[0]: {method: group.of(method) for method in group.methods}}
     made = {"compared": compared.draw(group), "density": needle_density.drawn(by_method)}
     return {
-        f"{slug(group)}-{what}": save(figure, folder / f"{slug(group)}-{what}.png") for what, figure in made.items()
+        f"{name}-{what}": save(figure, folder / f"{name}-{what}.png") for what, figure in made.items()
     }
 
 
@@ -62,16 +91,16 @@ def _relative(drawn: Mapping[str, Path], target: Path) -> dict[str, str]:
     return {name: Path(os.path.relpath(path, target.resolve().parent)).as_posix() for name, path in drawn.items()}
 
 
-def _tables(groups: Sequence[RunGroup], drawn: Mapping[str, str]) -> str:
+def _tables(groups: Mapping[str, RunGroup], drawn: Mapping[str, str]) -> str:
     parts = []
-    for group in groups:
+    for name, group in groups.items():
         parts += [f"### {page.title(group)}", page.markdown(group)]
         pairs = f"{group.metric} over steps, and the change of every pair" if group.followed else "The change of every pair"
         for what, says in (
             ("compared", pairs),
             ("density", "Needle density of every method, at the last step"),
         ):
-            path = drawn.get(f"{slug(group)}-{what}")
+            path = drawn.get(f"{name}-{what}")
             parts += [f"![{says}]({path})"] if path else []
     return "\n\n".join(parts) or NONE
 

@@ -188,6 +188,11 @@ def test_restorations_of_other_budgets_are_not_compared(change):
     for other in ({"task": {"name": "denoise", "sigma": 50.0}}, {"crop": 64}, {"made_with": [{**MADE, "kind": "cuda"}]}):
         both = [replace(record, **other) for record in lines(1, l0=0.5)]
         assert len(restored_page.groups([*lines(2, l0=0.5), *both])) == 2
+    if "precision" in change:
+        assert [group.apart for group in found] == [("precision: float32",), ("precision: bfloat16",)]
+        assert restored_page.title(found[1]).endswith("30 iterations, width 1, precision: bfloat16")
+    else:
+        assert not any(group.apart for group in found)
 
 
 def test_pages_have_their_block_and_other_lines_stay_theirs(tmp_path):

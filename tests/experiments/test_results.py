@@ -180,4 +180,77 @@ def test_pages_that_cannot_be_made(tmp_path):
     for target, said in ((bare, "has no block to fill"), (tmp_path / "no.md", "cannot be read")):
         with pytest.raises(ConfigError, match=said):
             pages.make(path, [target], figures=False)
-    assert bare.read_text() == "nothing" and pages.make(path, figures=False) == pages.NONE  # vanilla alone
+    assert bare.read_text() == "nothing"
+    path.write_text("")
+    assert pages.make(path, figures=False) == pages.NONE
+
+
+# -- one file with runs of several kinds
+
+
+def otherwise(runs, tag="b", **fields):
+    return [replace(run, id=run.id + tag, **fields) for run in runs]
+
+
+OTHERS = {
+    "generated: 500 images": {"protocol": {"real": "9 images", "generated": "500 images", "arithmetic": "x"}},
+    "recipe: another": {"recipe": {"title": "DCGAN", "source": "s", "sha256": "another"}},
+    "device: cuda": {"made_with": [{"torch": "2.14.1", "device": "a GPU", "threads": 1, "kind": "cuda"}]},
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_groups_that_are_called_alike_say_what_tells_them_apart(tmp_path, what):
+    """In headings and in words; each has pictures of its own."""
+    path, target = tmp_path / "runs.jsonl", tmp_path / "summary.md"
+    records.add(path, [*sweep(8, **{"l0:k=0.25": 0.8}), *otherwise(sweep(7, **{"l0:k=0.25": 1.3}), **OTHERS[what])])
+    target.write_text(PAGE.format("summary"))
+    text = pages.make(path, [target])
+    assert f"### DCGAN, width 0.25, 10 steps of 64 images, float32, {what}\n" in text
+    said = target.read_text()
+    assert said.index("l0-k=0.25 is better than vanilla") < said.index(what) < said.index("l0-k=0.25 is worse than vanilla")
+    for name in ("dcgan-0.25-10", "dcgan-0.25-10-2"):
+        assert text.count(f"({name}-compared.png)") == text.count(f"({name}-density.png)") == 1
+    one, other = (tmp_path / f"dcgan-0.25-10{number}-compared.png" for number in ("", "-2"))
+    assert one.read_bytes() != other.read_bytes()
+
+
+def test_other_batches_have_pictures_of_their_own(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    records.add(path, [*sweep(2, **{"l0:k=0.25": 0.8}), *(record(m, 100, 9.0, batch=32) for m in ("vanilla", "l0:k=0.25"))])
+    text = pages.make(path)
+    assert "dcgan-0.25-10-compared.png" in text and "dcgan-0.25-10-2-compared.png" in text and "batch:" not in text
+
+
+def test_a_run_without_the_primary_metric_takes_no_other_out_of_the_tables(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    bare = replace(record("l0:k=0.25", 777), scores={10: {"KID-lite0": (0.5, 0.1)}})
+    records.add(path, [*sweep(2, **{"l0:k=0.25": 0.8}), bare])
+    text = pages.make(path, figures=False)
+    assert "| l0-k=0.25 | 2 |" in text
+    assert text.endswith("Not compared, for want of FID or FD-lite0 after their last step (`--metric` measures them): DCGAN l0-k=0.25 seed 777")
+
+
+def test_runs_that_have_nothing_to_be_compared_with_are_said_to_be_there(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    records.add(path, sweep(3))
+    assert pages.make(path, figures=False) == (
+        "DCGAN, width 0.25, 10 steps of 64 images, float32: nothing to compare, vanilla alone: 3 runs"
+    )
+
+
+@pytest.mark.parametrize("value", [0.0, -1e-9, float("nan"), float("inf"), -float("inf")])
+def test_a_distance_that_is_none_is_left_out(tmp_path, value):
+    several = sweep(3, **{"l0:k=0.25": 0.8})
+    several[-1] = replace(several[-1], scores={**several[-1].scores, 10: {"FD-lite0": (value, None), "KID-lite0": (0.5, 0.01)}})
+    path = tmp_path / "runs.jsonl"
+    records.add(path, several)
+    text = pages.make(path, figures=False)
+    row = next(line for line in text.splitlines() if line.startswith("| l0-k=0.25"))
+    assert row.startswith("| l0-k=0.25 | 2 |") and "- left out: l0-k=0.25, seed 102, measured at 2, 4, 6, 8" in text.splitlines()
+
+
+def test_runs_that_were_measured_early_alone_are_not_compared(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    records.add(path, [replace(run, scores={2: {"FD-lite0": (4.0, None)}}) for run in sweep(1, **{"l0:k=0.25": 0.8})])
+    assert pages.make(path, figures=False).startswith("Not compared, for want of FID or FD-lite0")
