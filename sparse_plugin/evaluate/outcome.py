@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparse_plugin.config import SparsityConfig
-from sparse_plugin.errors import ConfigError
+from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.evaluate.reconstruction import scores_of_reconstructions
 from sparse_plugin.runs.methods import label_of
 from sparse_plugin.runs.rundir import CONFIG, RunDirectory
@@ -82,28 +85,38 @@ def measure(
     """Sample a run's latest checkpoint, score the samples against real images, look at Γ, and keep it all in the run.
 
     reals: as for `Evaluator.score_against`; an autoencoder gives the last of them back. steps: of further checkpoints, whose
-    distances are measured; what was measured in the same way before is kept. Raises what `load_trained` and `Evaluator.score_against` do.
+    distances are measured; what was measured in the same way before is kept, see `keep`. Raises what `load_trained` and
+    `Evaluator.score_against` do.
     """
     from sparse_plugin.gans.trained import load_trained
 
     for real in reals.values():
         evaluator.check(samples, len(real))
     how = protocol(evaluator, samples, reals, seed)
-    there = read(run)
-    if there is None or (there.step, there.protocol) != (RunDirectory(run).step, how):
+    there = measured(run, how, evaluator)
+    if there is None:
         trained = load_trained(run, device=device)
         scores = evaluator.score_against(trained.sampled(samples, seed), reals)
         scores |= scores_of_reconstructions(trained, evaluator, [*reals.values()][-1])
         there = look(run, trained, seed, scores, how)
     curve = dict(there.curve)
     for step in steps:
-        if step != there.step and str(step) not in curve:
+        if step != there.step and not evaluator.all_in(curve.get(str(step), {}), over_steps=True):
             trained = load_trained(run, step, device)
             scores = evaluator.score_against(trained.sampled(samples, seed), reals, evaluator.over_steps)
-            curve[str(step)] = {name: asdict(score) for name, score in scores.items()}
-            there = replace(there, curve=dict(sorted(curve.items(), key=lambda item: int(item[0]))))
-            _keep(there)
+            curve[str(step)] = {**curve.get(str(step), {}), **{name: asdict(score) for name, score in scores.items()}}
+            there = keep(replace(there, curve=curve))
     return there
+
+
+def measured(run: Path, how: dict[str, str], evaluator: Evaluator) -> Outcome | None:
+    """What a run's latest checkpoint was measured to be in a way, also before others; None where it was not, or by fewer metrics."""
+    there, step = read(run), RunDirectory(run).step
+    if there is not None and (there.step, there.protocol) != (step, how):
+        there = _of(run, run / _aside(step, how))
+        if there is not None:
+            there = keep(there)
+    return there if there is not None and evaluator.all_in(there.scores) else None
 
 
 def look(run: Path, trained: TrainedGenerator, seed: int, scores: dict[str, Score], protocol: dict[str, str]) -> Outcome:
@@ -112,14 +125,30 @@ def look(run: Path, trained: TrainedGenerator, seed: int, scores: dict[str, Scor
     records = {(m.site, m.level): m.record() for m in trained.measure(MEASURED, seed)}
     levels = sorted(records.values(), key=lambda record: record["level"])
     plain = {name: asdict(score) for name, score in scores.items()}
-    made = Outcome(run, trained.config, trained.step, plain, protocol, levels)
-    _keep(made)
+    return keep(Outcome(run, trained.config, trained.step, plain, protocol, levels))
+
+
+def keep(made: Outcome) -> Outcome:
+    """Keep what a run came to in its directory. Returns it with all that was measured in the same way.
+
+    That is added to; what was measured in another way, or at another step, stays beside it, see `_aside`.
+    """
+    there = None
+    with suppress(CheckpointError):  # of a damaged file nothing is to be kept
+        there = read(made.run)
+    if there is not None and (there.step, there.protocol) == (made.step, made.protocol):
+        curve = {step: {**there.curve.get(step, {}), **made.curve.get(step, {})} for step in {*there.curve, *made.curve}}
+        made = replace(made, scores={**there.scores, **made.scores}, curve=dict(sorted(curve.items(), key=lambda item: int(item[0]))))
+    elif there is not None:
+        os.replace(made.run / FILE, made.run / _aside(there.step, there.protocol))
+    names = ("step", "scores", "protocol", "levels", "curve")
+    write(made.run / FILE, json.dumps({name: getattr(made, name) for name in names}, ensure_ascii=False))
     return made
 
 
-def _keep(made: Outcome) -> None:
-    names = ("step", "scores", "protocol", "levels", "curve")
-    write(made.run / FILE, json.dumps({name: getattr(made, name) for name in names}, ensure_ascii=False))
+def _aside(step: int, protocol: Mapping[str, str]) -> str:
+    """The name of the file of what was measured in another way than the latest, or at another step: "result-1a2b3c4d.json"."""
+    return f"result-{hashlib.sha256(json.dumps([step, protocol], sort_keys=True).encode()).hexdigest()[:8]}.json"
 
 
 def protocol(evaluator: Evaluator, samples: int, reals: Mapping[str, Images], seed: int = 0) -> dict[str, str]:
@@ -137,11 +166,15 @@ def read(run: str | Path) -> Outcome | None:
 
     Raises ConfigError where there is no run, CheckpointError where a file is damaged.
     """
-    path = Path(run) / FILE
-    config = RunDirectory(Path(run)).config()
+    return _of(Path(run), Path(run) / FILE)
+
+
+def _of(run: Path, path: Path) -> Outcome | None:
+    """The outcome of a run in a file, as of `read`."""
+    config = RunDirectory(run).config()
     try:
         with understood(path, "delete it, and the run is measured again"):
-            made = Outcome(Path(run), config, **json.loads(content(path)))
+            made = Outcome(run, config, **json.loads(content(path)))
             _check(made)
             return made
     except FileNotFoundError:

@@ -136,7 +136,7 @@ class GanGrid(engine.Grid):
         if self.recorded is None:
             return self.runs
         kind = device_of(self.conditions.device).type
-        found = records.read(self.recorded)
+        found = [record for record in records.read(self.recorded) if at.measured(record)]
         done = complete(self.runs, found, at.protocol, self.conditions.measure_at, self.conditions.precision, kind)
         done = [run for run in done if not RunDirectory(run.directory).step]
         if done:

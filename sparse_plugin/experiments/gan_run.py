@@ -87,6 +87,14 @@ class Workplace:
         return outcome.protocol(self.evaluator, self.conditions.samples, self.reals)
 
 
+    def measured(self, scored: Outcome | Record) -> bool:
+        """Whether all metrics that are asked for were measured, at the last step and at those of `measure_at`."""
+        by_step = scored.by_step if isinstance(scored, Outcome) else scored.scores
+        last = max(by_step)
+        steps = (last, *self.conditions.measure_at)
+        return all(self.evaluator.all_in(by_step.get(step, {}), over_steps=step != last) for step in steps)
+
+
 @lru_cache(maxsize=1)
 def workplace(conditions: Conditions) -> Workplace:
     """This process's workplace for runs under these conditions; the one before it is given up."""
@@ -143,7 +151,7 @@ class GanRun(GridRun):
         self._train(say)
         at = workplace(self.conditions)
         there = self.collect()
-        if there is not None and there.protocol == at.protocol:
+        if there is not None and there.protocol == at.protocol and at.measured(there):
             return there
         say("measuring")
         with RunDirectory(self.directory).locked():

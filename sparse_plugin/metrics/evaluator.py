@@ -103,6 +103,12 @@ class Evaluator:
         """
         return self.score_against(generated, {"": real})
 
+    def all_in(self, scores: Collection[str], over_steps: bool = False) -> bool:
+        """Whether scores, by their names, are of every metric; over_steps: of every one that is measured at earlier steps too."""
+        asked = self.over_steps if over_steps else self.metrics
+        rows = ((self.metrics[name], self.asked[name].extractor) for name in asked)
+        return all(any(metric.on(extractor, row) in scores for row in metric.rows) for metric, extractor in rows)
+
     @property
     def over_steps(self) -> list[str]:
         """The names of the metrics that are measured at earlier steps of a run too."""

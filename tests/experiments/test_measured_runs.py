@@ -11,11 +11,16 @@ from gan_runs import SMALL, dataset, log, same, sparse, train, weights
 from recorded_runs import FACTORS, sweep
 
 from sparse_plugin.commands.cli import cli
+from sparse_plugin.data import Images
 from sparse_plugin.errors import CheckpointError, ConfigError
+from sparse_plugin.evaluate import outcome
 from sparse_plugin.experiments import records
 from sparse_plugin.experiments.gan_grid import run_gan_table as run
+from sparse_plugin.experiments.gan_run import Conditions, Workplace
 from sparse_plugin.gans import recipe
 from sparse_plugin.gans.trainer import Trainer
+from sparse_plugin.metrics import Evaluator, Metric, Score, register_metric
+from sparse_plugin.metrics.tables import METRICS
 from sparse_plugin.runs import checkpoints, environment
 from sparse_plugin.runs.config import DataConfig, RunConfig
 from sparse_plugin.runs.parallel import processes
@@ -212,3 +217,70 @@ def test_seeds_that_are_recorded_whole_need_not_be_made_again():
     assert seeds(found, at=(3,)) == [] == seeds(found, precision="bfloat16") == seeds(found, kind="cuda")
     wider = gan_runs(TABLES["table1"], override(scale, 0.5, None, None, None), ["dcgan"], names, seeds=3, first_seed=100)
     assert seeds(found, asked=wider) == []
+
+
+class Brightness(Metric):
+    """On whose account nothing stands in the protocol, as of FD."""
+
+    title, rows, over_steps, package = "brightness", {"brightness": "higher"}, True, "torch-fidelity"
+
+    def measure(self, generated, real):
+        return {"brightness": Score(float(generated.mean()))}
+
+
+@pytest.fixture
+def ways(tmp_path):
+    """A run of which checkpoints 2 and 4 are there, and how it is measured: by which metrics, of how many samples."""
+    register_metric("brightness")(Brightness)
+    train("dcgan", tmp_path / "run", keep_at=[2])
+    images = dataset(24, labels=False).images
+
+    def measure(*metrics, samples=20, steps=(2,)):
+        evaluator = Evaluator(metrics, kid_subset=10 if "KID-lite0" in metrics else None, cache=tmp_path, device="cpu")
+        return outcome.measure(tmp_path / "run", samples, evaluator, {"": Images(images, None, None, "noise")}, steps=steps)
+
+    yield tmp_path / "run", measure
+    METRICS.unregister("brightness")
+
+
+def test_a_metric_that_was_not_measured_yet_is(ways):
+    """Also where the protocol is the same without it; what was measured before stays."""
+    run, measure = ways
+    first = measure("KID-lite0")
+    both = measure("KID-lite0", "brightness-lite0")
+    assert first.protocol == both.protocol
+    for step in (2, 4):
+        assert both.by_step[step].keys() == {"KID-lite0", "brightness-lite0"}
+    assert outcome.read(run) == both and both.scores["KID-lite0"] == first.scores["KID-lite0"]
+
+
+def test_what_was_measured_in_another_way_is_kept(ways):
+    run, measure = ways
+    first = measure("KID-lite0")
+    other = measure("KID-lite0", samples=21, steps=())
+    assert other.curve == {} and outcome.read(run) == other
+    shutil.rmtree(run / "checkpoints" / "step-0000002")  # that cannot be measured again
+    assert measure("KID-lite0") == first == outcome.read(run)
+    assert measure("KID-lite0", samples=21, steps=()) == other
+    with pytest.raises(ConfigError, match="the checkpoint of step 2 .* was asked for"):
+        measure("KID-lite0", samples=22)
+    assert measure("KID-lite0") == first
+
+
+def test_keeping_an_evaluation_takes_nothing_from_an_experiment(ways):
+    """`evaluate RUN --save` knows of no earlier steps."""
+    run, measure = ways
+    first = measure("KID-lite0")
+    again = outcome.keep(replace(first, curve={}))
+    assert again == first == outcome.read(run)
+    outcome.keep(replace(first, curve={}, protocol={**first.protocol, "generated": "21 images"}))
+    assert measure("KID-lite0") == first
+
+
+def test_recorded_runs_without_a_metric_that_is_asked_for_are_none(ways):
+    at = Workplace(Conditions(metrics=("KID-lite0", "brightness-lite0"), measure_at=(2,), device="cpu"))
+    (found, *_) = sweep(1)
+    score = {"KID-lite0": (1.0, None), "brightness-lite0": (1.0, None)}
+    assert at.measured(replace(found, scores={2: score, 10: score}))
+    for scores in ({2: {"KID-lite0": (1.0, None)}, 10: score}, {2: score, 10: {"KID-lite0": (1.0, None)}}, {10: score}):
+        assert not at.measured(replace(found, scores=scores))

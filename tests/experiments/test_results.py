@@ -1,5 +1,6 @@
 """Recorded runs: the rule of the words, groups and pairs, and pages made from them alone."""
 
+import math
 import random
 from dataclasses import replace
 
@@ -247,7 +248,9 @@ def test_a_distance_that_is_none_is_left_out(tmp_path, value):
     records.add(path, several)
     text = pages.make(path, figures=False)
     row = next(line for line in text.splitlines() if line.startswith("| l0-k=0.25"))
-    assert row.startswith("| l0-k=0.25 | 2 |") and "- left out: l0-k=0.25, seed 102, measured at 2, 4, 6, 8" in text.splitlines()
+    assert row.startswith("| l0-k=0.25 | 2 |")
+    left = "- left out: l0-k=0.25, seed 102, measured at 2, 4, 6, 8"
+    assert left in text.splitlines() if math.isfinite(value) else text.endswith("DCGAN l0-k=0.25 seed 102")
 
 
 def test_runs_that_were_measured_early_alone_are_not_compared(tmp_path):
