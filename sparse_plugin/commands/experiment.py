@@ -122,6 +122,7 @@ def _command(of: Experiment) -> click.Command:
 
         need("an experiment", "experiments", "numpy", "PIL")  # which importing it takes
         asked = taken(options)
+        _one_of_them(asked["status"], options)
         given = _read(of.options, options)
         idle = bool(asked["status"] or given.get("dry_run") or given.get("collect"))
         if asked["status"] and "dry_run" not in given:
@@ -152,18 +153,35 @@ def _command(of: Experiment) -> click.Command:
     return click.command(of.name, help=of.help)(made)
 
 
+def _one_of_them(status: bool, options: dict[str, Any]) -> None:
+    """Raise ConfigError where several options ask for something else than the runs: one alone would have an effect."""
+    others = {"--status": status, "--dry-run": options.get("dry_run"), "--collect": options.get("collect")}
+    given = [name for name, value in others.items() if value]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)} were given, of which only one is done; give one")
+
+
+def _named(options: dict[str, Any], name: str) -> list[str]:
+    """The items of a list. Raises ConfigError where one was given that names none: the table's would be taken for it."""
+    from sparse_plugin.runs.methods import split
+
+    found = split(options[name])
+    if options[name] and not found:
+        raise ConfigError(f"--{name} was given and names none; name some, or leave it out")
+    return found
+
+
 def _read(family: Any, options: dict[str, Any]) -> dict[str, Any]:
     """What lists and files of the options of a family say."""
     from sparse_plugin.experiments import experiment as families
-    from sparse_plugin.runs.methods import split
 
     if family not in (families.GANS, families.RESTORATIONS):
         return options
-    options["methods"] = split(options["methods"])
+    options["methods"] = _named(options, "methods")
     options["imports"] = imported(options["imports"])
     if family == families.GANS:
         options["data"] = source_of(options)
-        options["archs"] = split(options["archs"])
+        options["archs"] = _named(options, "archs")
         options["measure_at"] = steps_of(options["measure_at"], "--measure-at")
         options["controls"] = not options.pop("no_control")
     return options

@@ -94,6 +94,8 @@ def choose(count: int, labels: npt.NDArray[np.int64] | None, fraction: float, se
         raise DataError(f"the fraction of the data is {fraction}; give one in (0, 1], as 0.2")
     if fraction == 1:
         return np.arange(count)
+    if not 0 <= seed < 2**32:
+        raise DataError(f"a share of the data is chosen by the seed {seed}; give one from 0 to {2**32 - 1}")
     rng = np.random.RandomState(seed)  # the one generator whose stream numpy promises never to change
     groups = [np.arange(count)] if labels is None else [np.flatnonzero(labels == c) for c in np.unique(labels)]
     return np.sort(np.concatenate([rng.permutation(g)[: max(1, round(fraction * len(g)))] for g in groups]))

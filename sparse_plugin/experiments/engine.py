@@ -187,21 +187,30 @@ def perform(grid: Grid, engine: Engine | None = None) -> tuple[str, int]:
     made_of: dict[int, Attempt] = {}
     for made in (engine or chosen())(wanted, elsewhere):
         made_of[next(place for place, run in enumerate(wanted) if run is made.run or run == made.run)] = made
-        line = None if grid.recorded is None or made.outcome is None else made.run.record(made.outcome)
-        if grid.recorded is not None and line is not None:
-            records.add(grid.recorded, [line])
+        _record(grid, [made])
     if not wanted:
         return f"all {elsewhere} runs are recorded in {grid.recorded}; `sparse-plugin results` shows them", 0
     return _rendered(grid, [made_of[place] for place in sorted(made_of)])  # whatever order they ended in
 
 
 def collect(grid: Grid) -> tuple[str, int]:
-    """What the finished runs of a grid came to, from their directories, whether others are at work or not begun."""
+    """What the finished runs of a grid came to, from their directories, whether others are at work or not begun; they are recorded."""
+    if grid.recorded is not None:
+        records.read(grid.recorded)
     found = [Attempt(run, made) for run in grid.runs if (made := run.collect()) is not None]
     alike = grid.alike([made.outcome for made in found])
-    text, code = _rendered(grid, [made for made in found if any(made.outcome is one for one in alike)])
+    shown = [made for made in found if any(made.outcome is one for one in alike)]
+    text, code = _rendered(grid, shown)
+    _record(grid, shown)
     other = "" if len(alike) == len(found) else f"; {len(found) - len(alike)} more were measured in another way"
     return f"{text}\n{len(alike)} of {len(grid.runs)} runs are finished{other}" if found else "no run is finished", code
+
+
+def _record(grid: Grid, ended: Iterable[Attempt]) -> None:
+    """Add what runs came to to the grid's file, where it has one."""
+    if grid.recorded is not None:
+        lines = (made.run.record(made.outcome) for made in ended if made.outcome is not None)
+        records.add(grid.recorded, [line for line in lines if line is not None])
 
 
 def _rendered(grid: Grid, ended: Sequence[Attempt]) -> tuple[str, int]:

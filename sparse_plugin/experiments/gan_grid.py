@@ -124,15 +124,17 @@ class GanGrid(engine.Grid):
 
     def prepare(self) -> Sequence[GanRun]:
         """Check data and metrics. Returns the runs without those whose seed is recorded, from another place, whole."""
-        from sparse_plugin.gans.batches import check
+        from sparse_plugin.gans.batches import check, check_batch
 
         workplace.cache_clear()  # data may have changed since
         at = workplace(self.conditions)
         real = at.real
         for images in at.reals.values():
             at.evaluator.check(self.conditions.samples, len(images))
+        shares = {share: len(real) if share == 1 else len(real.subset(share)) for share in {run.fraction for run in self.runs}}
         for run in self.runs:
             check(real, run.recipe)
+            check_batch(run.batch, run.recipe.accumulation, shares[run.fraction])
         if self.recorded is None:
             return self.runs
         kind = device_of(self.conditions.device).type

@@ -119,6 +119,11 @@ class GanRun(GridRun):
         return self.recipe.steps if self.budget.steps is None else self.budget.steps
 
     @property
+    def batch(self) -> int:
+        """Images of an update."""
+        return self.recipe.batch if self.budget.batch is None else self.budget.batch
+
+    @property
     def directory(self) -> Path:
         """Where the run is: out/dcgan/l0_inf-k=0.25/seed0, with a level more where the data are limited."""
         share = [] if self.fraction == 1 else [f"{self.fraction:g}"]
@@ -194,7 +199,7 @@ class GanRun(GridRun):
         here = {
             "steps": self.steps,
             "width": self.budget.width,
-            "batch": self.recipe.batch if self.budget.batch is None else self.budget.batch,
+            "batch": self.batch,
             "precision": self.conditions.precision,
         }
         differ = [name for name, value in here.items() if value != "auto" and name in there and there[name] != value]

@@ -63,6 +63,10 @@ def gan_runs(
     count = scale.seeds if seeds is None else seeds
     if count < 1:
         raise ConfigError(f"{count} seeds were asked for; give 1 or more")
+    for what, given in (("architecture", archs), ("fraction", fractions)):
+        twice = next((each for each in given if given.count(each) > 1), None)
+        if twice is not None:
+            raise ConfigError(f"the {what} {twice} is named twice, and its runs would count twice; name each once")
     for fraction in fractions:
         if not 0 < fraction <= 1:
             raise ConfigError(f"fraction is {fraction}; give a share above 0 and up to 1, such as 0.02")

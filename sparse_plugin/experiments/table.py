@@ -17,9 +17,9 @@ from sparse_plugin.experiments.paper import PaperTable
 class Entry:
     """One architecture, share of the data, method and metric.
 
-    values: one a seed. deviation: their sample standard deviation, None for one seed. change: of the mean against vanilla,
-    in per cent, None where there is no vanilla. paper, paper_metric: the paper's number, None where it has none, and what
-    it is of. sparsity: the mean percentage of non-zeros of Γ_1.
+    values: one a seed. deviation: their sample standard deviation, None for one seed. change: of the mean against vanilla, over
+    the seeds that both have, in per cent, None where there are none, or a value is not above 0. paper, paper_metric: the
+    paper's number, None where it has none, and what it is of. sparsity: the mean percentage of non-zeros of Γ_1.
     """
 
     arch: str
@@ -76,7 +76,7 @@ def make(paper: PaperTable, outcomes: Sequence[Outcome], command: str = "", fail
             values = _values(runs, metric)
             if not values:
                 continue
-            base, there = _values(bases, metric), paper.value(arch, fraction, runs[0].method)
+            there = paper.value(arch, fraction, runs[0].method)
             vanilla = paper.value(arch, fraction, "vanilla")
             entries.append(
                 Entry(
@@ -86,8 +86,8 @@ def make(paper: PaperTable, outcomes: Sequence[Outcome], command: str = "", fail
                     name,
                     metric,
                     values,
-                    tuple(run.config.seed for run in runs),
-                    100 * (mean(values) / mean(base) - 1) if base and mean(base) else None,
+                    tuple(run.config.seed for run in runs if run.value(metric) is not None),
+                    _change(runs, bases, metric),
                     there,
                     100 * (there / vanilla - 1) if there is not None and vanilla else None,
                     paper.metric,
@@ -114,6 +114,16 @@ def _row(found: Outcome) -> tuple[str, float]:
 
 def _values(runs: Iterable[Outcome], metric: str) -> tuple[float, ...]:
     return tuple(value for run in runs if (value := run.value(metric)) is not None)
+
+
+def _change(runs: Sequence[Outcome], bases: Sequence[Outcome], metric: str) -> float | None:
+    """Of the mean over the seeds that both have, in per cent; None where there are none, or of values that may be 0 or below."""
+    ours, theirs = ({run.config.seed: run.value(metric) for run in several} for several in (runs, bases))
+    both = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
+    found = [(one, other) for one, other in both if one is not None and other is not None]
+    if not found or min(min(pair) for pair in found) <= 0:
+        return None
+    return 100 * (mean(one for one, _ in found) / mean(other for _, other in found) - 1)
 
 
 def _markdown(paper: PaperTable, entries: Sequence[Entry], metrics: Sequence[str], notes: Iterable[str]) -> str:
@@ -184,6 +194,13 @@ def _notes(outcomes: Sequence[Outcome], command: str) -> list[str]:
         )
     if any(len(_same(outcomes, found)) < 2 for found in outcomes):
         notes.append("a value without ± is of one seed")
+    for found in {(_row(found), found.label): found for found in outcomes}.values():
+        ours, theirs = (
+            {o.config.seed for o in outcomes if _row(o) == _row(found) and o.label == label} for label in (found.label, "vanilla")
+        )
+        if theirs and ours != theirs:
+            both = ", ".join(map(str, sorted(ours & theirs))) or "none"
+            notes.append(f"{found.config.title}, {found.label} has other seeds than vanilla: its change is over {both}")
     notes += [f"{what}: {how}" for what, how in outcomes[0].protocol.items()]
     return notes
 

@@ -56,11 +56,20 @@ class DenoisingOutcome:
 
 
 def by_run(outcomes: Sequence[DenoisingOutcome], output: str) -> dict[str, list[float]]:
-    """Method -> the mean over images of the best PSNR, one a run."""
+    """Method -> the mean over images of the best PSNR, one a run: of `common` restorations alone."""
     values: dict[str, dict[int, list[float]]] = {}
-    for made in outcomes:
+    for made in common(outcomes):
         values.setdefault(made.method, {}).setdefault(made.seed, []).append(made.psnr[output][0])
     return {method: [mean(of) for of in seeds.values()] for method, seeds in values.items()}
+
+
+def common(outcomes: Sequence[DenoisingOutcome]) -> list[DenoisingOutcome]:
+    """Those of images and runs that every method has: means over others would compare images, not methods."""
+    names: dict[tuple[str, int], set[str]] = {}
+    for made in outcomes:
+        names.setdefault((made.image, made.seed), set()).add(made.method)
+    every = set().union(*names.values())
+    return [made for made in outcomes if names[made.image, made.seed] == every]
 
 
 def markdown(outcomes: Sequence[DenoisingOutcome], command: str = "", failed: Iterable[str] = ()) -> str:
@@ -71,7 +80,7 @@ def markdown(outcomes: Sequence[DenoisingOutcome], command: str = "", failed: It
     lines: list[list[str]] = []
     for output, what in OUTPUTS.items():
         here = by_run(outcomes, output)
-        lines.append([what, "here", *(_spread(here[name]) for name in names)])
+        lines.append([what, "here", *(_spread(here[name]) if name in here else "" for name in names)])
         lines.append(["", "paper's", *(_papers(output, name.partition("-")[0]) for name in names)])
     parts.append(files.markdown(["", "", *names], lines))
     parts.append(
@@ -116,6 +125,10 @@ def markdown(outcomes: Sequence[DenoisingOutcome], command: str = "", failed: It
     notes.append(
         f"runs {', '.join(map(str, sorted({made.seed for made in outcomes})))}: network, input and noise from the run's number"
     )
+    alone = [made for made in outcomes if made not in common(outcomes)]
+    if alone:
+        each = "; ".join(f"{made.image}, {made.method}, run {made.seed}" for made in alone)
+        notes.append(f"not in the means over images, for want of the same image and run of every method: {each}")
     parts.append("\n".join(f"- {note}" for note in (*notes, *(f"failed: {text}" for text in failed))))
     return "\n\n".join(parts) + "\n"
 

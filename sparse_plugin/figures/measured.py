@@ -23,6 +23,7 @@ def measured(runs: Sequence[Path]) -> Groups:
     """
     groups: Groups = {}
     budgets: dict[str, tuple[Path, dict[str, Any]]] = {}
+    seeds: dict[tuple[str, str, int], Path] = {}
     for run in runs:
         found = read(run)
         if found is None:
@@ -31,12 +32,20 @@ def measured(runs: Sequence[Path]) -> Groups:
             )
         share = found.config.data.fraction
         name = found.config.title + ("" if share == 1 else f", {100 * share:g} %")
-        budget = {key: getattr(found.config, key) for key in COMPARED} | {"protocol": found.protocol}
+        budget = {key: getattr(found.config, key) for key in COMPARED}
+        budget |= {"the step that was measured": found.step, "recipe": found.config.recipe, "protocol": found.protocol}
+        budget |= {"data": found.config.data.sha256 if share == 1 else found.config.data.images}
         first, other = budgets.setdefault(name, (run, budget))
         differ = [key for key in budget if budget[key] != other[key]]
         if differ:
             raise ConfigError(
                 f"{first} and {run} do not compare: they differ in {', '.join(differ)}; draw them apart, or train them alike"
+            )
+        twin = seeds.setdefault((name, found.label, found.config.seed), run)
+        if twin != run:
+            raise ConfigError(
+                f"{twin} and {run} are of one method, {found.label}, and one seed, {found.config.seed}, which would count twice; "
+                "leave one out"
             )
         groups.setdefault(name, {}).setdefault(found.label, []).append(found)
     return {name: {label: methods[label] for label in sorted(methods, key=rank)} for name, methods in groups.items()}

@@ -27,12 +27,16 @@ def find(folders: Sequence[str]) -> Sequence[DenoisingOutcome]:
 def draw(outcomes: Sequence[DenoisingOutcome]) -> Figure:
     """A panel for the single and one for the averaged output; a line a method.
 
-    Raises ConfigError for restorations that end before the first point of a curve, or after different iterations.
+    A mean is over the images and runs that every method has. Raises ConfigError where there are none, and for restorations that end
+    before the first point of a curve, or after different iterations.
     """
     from matplotlib.figure import Figure
 
-    from sparse_plugin.experiments.table4_report import OUTPUTS
+    from sparse_plugin.experiments.table4_report import OUTPUTS, common
 
+    outcomes = common(outcomes)
+    if not outcomes:
+        raise ConfigError("the methods have no image and run in common, over which to take means; draw fewer, or finish them")
     lengths = {len(made.curves[output]) for made in outcomes for output in OUTPUTS}
     if lengths == {0}:
         raise ConfigError(

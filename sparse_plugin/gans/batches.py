@@ -45,6 +45,22 @@ def check(data: ImageSet, recipe: Recipe) -> int:
     return max(int(labels.max()) + 1, len(getattr(data, "classes", None) or ()))
 
 
+def check_batch(batch: int, shards: int, images: int) -> None:
+    """Raise ConfigError where a batch does not divide into so many parts, or so many images are fewer than one."""
+    if batch % shards:
+        raise ConfigError(
+            f"a batch of {batch} does not divide into {shards} parts (processes times accumulated passes); give a "
+            f"multiple of {shards}"
+        )
+    if batch // shards < 2:
+        raise ConfigError(
+            f"a batch of {batch} in {shards} part(s) leaves fewer than 2 images to a part, too few for batch "
+            f"normalisation; give at least {2 * shards}"
+        )
+    if batch > images:
+        raise ConfigError(f"a batch of {batch} needs as many images, and there are {images}; give a smaller batch or more data")
+
+
 class Batches:
     """The batches of a run, by their number from 0 on.
 
@@ -58,20 +74,7 @@ class Batches:
     def __init__(
         self, data: ImageSet, recipe: Recipe, batch: int, shards: int, seed: int, device: torch.device
     ) -> None:
-        if batch % shards:
-            raise ConfigError(
-                f"a batch of {batch} does not divide into {shards} parts (processes times accumulated passes); give a "
-                f"multiple of {shards}"
-            )
-        if batch // shards < 2:
-            raise ConfigError(
-                f"a batch of {batch} in {shards} part(s) leaves fewer than 2 images to a part, too few for batch "
-                f"normalisation; give at least {2 * shards}"
-            )
-        if batch > len(data.images):
-            raise ConfigError(
-                f"a batch of {batch} needs as many images, and there are {len(data.images)}; give a smaller batch or more data"
-            )
+        check_batch(batch, shards, len(data.images))
         self.images, self.labels = data.images.to(device), None
         if recipe.conditional and data.labels is not None:
             self.labels = data.labels.to(device)

@@ -97,6 +97,10 @@ def test_subsets_are_balanced_nested_and_seeded(pixels, labels):
     for fraction in (0, -1, 1.5, float("nan")):
         with pytest.raises(DataError, match=r"the fraction of the data is .*; give one in \(0, 1\]"):
             data.subset(fraction)
+    for seed in (-1, 2**32):
+        with pytest.raises(DataError, match=rf"a share of the data is chosen by the seed {seed}; give one from 0 to 4294967295"):
+            data.subset(0.5, seed)
+        assert len(data.subset(1.0, seed)) == len(data)
 
 
 def test_only_what_is_chosen_is_decoded(tmp_path, files):

@@ -13,7 +13,7 @@ from gan_runs import Killed, dataset, dies, same, weights
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.evaluate import outcome
-from sparse_plugin.experiments import table
+from sparse_plugin.experiments import records, table
 from sparse_plugin.experiments.gan_grid import run_gan_table as run
 from sparse_plugin.experiments.grid import SCALES, gan_runs
 from sparse_plugin.experiments.paper import TABLES
@@ -209,6 +209,9 @@ def test_lists_of_methods():
         ({"scale": "papers"}, "there is no scale 'papers'"),
         ({"metrics": ["FID", "KID-lite0"]}, "FID needs the Inception weights"),
         ({"steps": 0}, "steps is 0; give 1 or more"),
+        ({"archs": ["dcgan", "sngan", "dcgan"]}, "the architecture dcgan is named twice, and its runs would count twice"),
+        ({"fractions": [0.5, 0.25, 0.50]}, "the fraction 0.5 is named twice"),
+        ({"batch": 40, "fractions": [1.0, 0.5]}, "a batch of 40 needs as many images, and there are 24"),
         ({"width": -1.0}, "width is -1.0"),
     ],
 )
@@ -232,6 +235,32 @@ def test_torchrun_is_refused(tmp_path, data, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="start the same command once for every GPU"):
         go(tmp_path, data)
+
+
+def test_collecting_records_what_is_finished(tmp_path, data):
+    """As performing does, which then finds it recorded."""
+    go(tmp_path / "out", data, seeds=1)
+    go(tmp_path / "out", data, seeds=2, collect=True, record=tmp_path / "runs.jsonl")
+    assert [(found.method, found.seed) for found in records.read(tmp_path / "runs.jsonl")] == [("vanilla", 0), ("l0_inf-k=0.25", 0)]
+    before = (tmp_path / "runs.jsonl").read_bytes()
+    go(tmp_path / "out", data, seeds=1, record=tmp_path / "runs.jsonl")
+    assert (tmp_path / "runs.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "said"),
+    [
+        ("table1", ["--collect", "--dry-run"], "--dry-run and --collect were given, of which only one is done"),
+        ("table4", ["--collect", "--dry-run"], "--dry-run and --collect were given, of which only one is done"),
+        ("table1", ["--status", "--collect"], "--status and --collect were given"),
+        ("table2", ["--archs", ""], "--archs was given and names none"),
+        ("table1", ["--methods", ","], "--methods was given and names none"),
+        ("table4", ["--methods", ""], "--methods was given and names none"),
+    ],
+)
+def test_options_that_would_have_no_effect_are_refused(tmp_path, table, options, said):
+    done = CliRunner().invoke(cli, ["experiment", table, "--out", str(tmp_path / "out"), *options])
+    assert done.exit_code == 2 and said in done.output and not (tmp_path / "out").exists()
 
 
 def test_a_damaged_result_is_refused_by_its_name(tmp_path, data):
@@ -284,5 +313,10 @@ def test_means_and_changes(tmp_path):
     shown = table.make(TABLES["table1"], outcomes[:3]).markdown
     assert "## FD-lite0, for want of Inception's weights" in shown and "a value without ± is of one seed" in shown
     assert "| DCGAN | here | 52 ± 2.8 | 47 |" in shown and "|  | paper's FID | 37.75 | 34.45 |" in shown
+    # Seed 1 of l0_inf diverged: 47 against 50, not against the mean of 50 and 54.
+    assert "|  | against vanilla | +0.0 % | -6.0 % |" in shown and "- DCGAN, l0_inf-k=0.25 has other seeds than vanilla: its change is over 0" in shown
+    for values in ((-0.001, 0.002), (0.002, 0.0)):  # a kernel distance may be 0 or below, and a share of that says nothing
+        both = [made(name, 0, value) for name, value in zip(("vanilla", "l0_inf"), values, strict=True)]
+        assert table.make(TABLES["table1"], both).entries[1].change is None
     shown = table.make(dataclasses.replace(TABLES["table1"], number=0, values={}), outcomes[:3]).markdown  # one that is not the paper's
     assert "| DCGAN | here | 52 ± 2.8 | 47 |" in shown and "|  | paper's FID |" not in shown and "compare with the paper" not in shown

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from gan_runs import sparse, train
+from gan_runs import dataset, sparse, train
 from PIL import Image
 
 from sparse_plugin.commands.cli import cli
@@ -168,7 +168,7 @@ def test_what_cannot_be_drawn(runs, tmp_path):
     keep(tmp_path / "bare", {"FD-lite0": Score(1.0)})
     train("dcgan", tmp_path / "longer", METHODS["vanilla"], steps=3)
     keep(tmp_path / "longer", {"FD-lite0": Score(1.0)})
-    with pytest.raises(ConfigError, match=r"bare and .*longer do not compare: they differ in steps; draw them apart"):
+    with pytest.raises(ConfigError, match=r"bare and .*longer do not compare: they differ in steps, the step that was measured; draw"):
         make("4a", [str(tmp_path)], tmp_path / "a.png")
     shutil.rmtree(tmp_path / "longer")
     restored = tmp_path / "bare/image/restoration"  # a run of `restore`, which is none of a GAN
@@ -187,3 +187,19 @@ def test_the_command(runs, tmp_path):
     again = CliRunner().invoke(cli, ["figure", "4b", str(runs), "-o", path])
     assert again.exit_code == 2 and "exists" in again.output
     assert CliRunner().invoke(cli, ["figure", "4b", str(runs), "-o", path, "--force"]).exit_code == 0
+
+
+def test_runs_of_other_steps_or_data_and_the_same_run_twice_do_not_stand_side_by_side(runs, tmp_path):
+    """A run that was measured on its way, one that was trained on other images, and a copy, which would be a seed more."""
+    shutil.copytree(runs / "vanilla" / "0", tmp_path / "copy")
+    with pytest.raises(ConfigError, match=r"/0 and .*copy are of one method, vanilla, and one seed, 0, which would count twice; leave one out"):
+        make("4a", [str(runs), str(tmp_path / "copy")], tmp_path / "a.png")
+    path = tmp_path / "copy" / "result.json"
+    path.write_text(path.read_text().replace('"step": 2', '"step": 1'))
+    with pytest.raises(ConfigError, match="do not compare: they differ in the step that was measured"):
+        make("4a", [str(runs), str(tmp_path / "copy")], tmp_path / "a.png")
+    train("dcgan", tmp_path / "other", steps=2, seed=7, data=dataset(23))
+    keep(tmp_path / "other", {"FD-lite0": Score(1.0)})
+    for kind in ("4a", "4b"):
+        with pytest.raises(ConfigError, match="do not compare: they differ in data"):
+            make(kind, [str(runs), str(tmp_path / "other")], tmp_path / "a.png")

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.experiments.table4_report import DenoisingOutcome as Outcome
+from sparse_plugin.experiments.table4_report import by_run, markdown
 from sparse_plugin.figures import psnr, training
 from sparse_plugin.restore import figure as report
 from sparse_plugin.restore.result import Curves
@@ -181,3 +182,23 @@ def test_reading_and_sampling_show_progress(monkeypatch, capsys, tmp_path):
     batches = SimpleNamespace(sample=lambda count, seed: iter(torch.zeros(4, 100, 3, 8, 8)))
     assert len(Trained.sampled(batches, 400)) == 400
     assert "sampling 400 images: 100 of 400" in capsys.readouterr().err
+
+
+def test_means_over_images_are_of_those_that_every_method_has():
+    """A half-finished table compares methods, not images: an easy one that vanilla alone has is in no mean."""
+
+    def of(image, method, value):
+        return Outcome(image, method, 0, 20.0, {"single": (value, 5), "average": (value, 5)}, [0.5], {"single": [value], "average": [value]},
+                       {"iterations": 10, "width": 1.0, "size": [64, 64]})  # fmt: skip
+
+    some = [of("hard", "vanilla", 25.0), of("easy", "vanilla", 35.0), of("hard", "l0-k=0.25", 26.0)]
+    assert by_run(some, "single") == {"vanilla": [25.0], "l0-k=0.25": [26.0]}
+    text = markdown(some)
+    assert "| best single output | here | 25.00 | 26.00 |" in text and "| easy | 20.00 | 35.00 / 35.00 at 5 |  |" in text
+    assert "- not in the means over images, for want of the same image and run of every method: easy, vanilla, run 0" in text
+    assert sorted(line.get_ydata()[0] for line in psnr.draw(some).axes[0].lines) == [25.0, 26.0]
+    assert "not in the means" not in markdown([some[0], some[2]])
+    apart = [of("easy", "vanilla", 35.0), of("hard", "l0-k=0.25", 26.0)]
+    assert "| best single output | here |  |  |" in markdown(apart)
+    with pytest.raises(ConfigError, match="the methods have no image and run in common"):
+        psnr.draw(apart)
