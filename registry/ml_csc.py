@@ -56,6 +56,8 @@ class MLCSC(Constraint):
             raise ValueError(f"constraint is {self.constraint!r}, a penalty; name a constraint such as 'l0_inf'")
         if made.remembers:
             raise ValueError(f"constraint is {self.constraint!r}, which keeps numbers from forward to forward; name another one")
+        if made.dictionaries(1, 2) is not None:
+            raise ValueError(f"constraint is {self.constraint!r}, which inserts dictionaries itself; name a projection such as 'l0_inf'")
         return made
 
     def project(self, gamma: Tensor) -> Tensor:

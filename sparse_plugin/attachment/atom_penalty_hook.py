@@ -18,6 +18,7 @@ from sparse_plugin.config import Delivery
 from sparse_plugin.dictionary.operator import SynthesisOperator
 from sparse_plugin.errors import PenaltyError
 from sparse_plugin.measurements.gamma import GammaStatistics, gamma_statistics
+from sparse_plugin.network.probe import undrawn
 from sparse_plugin.network.sites import Site, own_kernel
 from sparse_plugin.network.synthesis import operator_of
 from sparse_plugin.registry.base import AtomPenalty
@@ -85,7 +86,7 @@ class AtomPenaltyHook(PenaltyHook):
         acting: AtomPenalty = self.acting(module)  # type: ignore[assignment]
         found = gamma_statistics(self.site.path, self.site.level, gamma, gamma)
         found.regularizer, found.settings = self.regularizer.name, self.settings_of(acting)
-        with torch.no_grad():
+        with torch.no_grad(), undrawn(gamma.device):
             operator = unhooked_operator(self._d1(module))
             found.penalty, found.measured = value(OfAtoms(acting, operator), operator.atoms), acting.measures(operator)
         return found

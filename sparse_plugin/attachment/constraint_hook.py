@@ -12,7 +12,7 @@ from sparse_plugin.attachment import returned
 from sparse_plugin.attachment.hooks import SiteHook, note_compiled
 from sparse_plugin.attachment.site_state import ConstraintState, Stage
 from sparse_plugin.measurements.gamma import GammaStatistics, gamma_statistics
-from sparse_plugin.network.probe import probing
+from sparse_plugin.network.probe import probing, undrawn
 from sparse_plugin.network.sites import Site
 from sparse_plugin.registry.base import Constraint, Observer
 from sparse_plugin.support import capture
@@ -121,7 +121,7 @@ class ConstraintHook(SiteHook):
             return
         if not self.state.tried:
             self.state.tried = True
-            with torch.no_grad():
+            with torch.no_grad(), undrawn(gamma.device):
                 for step in self.regularizer.turns:
                     self.regularizer.at_step(step, now.density).project(gamma[:1].detach())
         if auto is not None and now.density is None and torch.is_grad_enabled():

@@ -14,6 +14,7 @@ from sparse_plugin.attachment.site_state import PenaltyState, Stage
 from sparse_plugin.config import Delivery
 from sparse_plugin.errors import PenaltyError
 from sparse_plugin.measurements.gamma import GammaStatistics, gamma_statistics
+from sparse_plugin.network.probe import undrawn
 from sparse_plugin.network.sites import Site
 from sparse_plugin.registry.base import Penalty
 from sparse_plugin.support import advice, capture
@@ -110,7 +111,9 @@ class PenaltyHook(SiteHook):
         acting = self.acting(module)
         found = gamma_statistics(self.site.path, self.site.level, gamma, gamma)
         found.regularizer, found.settings = self.regularizer.name, self.settings_of(acting)
-        found.penalty, found.role = value(acting, gamma.detach()), self.role
+        found.role = self.role
+        with undrawn(gamma.device):
+            found.penalty = value(acting, gamma.detach())
         return found
 
     def is_due(self) -> None:

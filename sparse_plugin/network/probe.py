@@ -97,6 +97,13 @@ def random_states(state: tuple[Any, Any, Any] | None) -> Iterator[None]:
         _set_random_state(before)
 
 
+@contextmanager
+def undrawn(device: torch.device) -> Iterator[None]:
+    """What is drawn at random inside, on this device or none, is not missing after it."""
+    with torch.random.fork_rng(devices=[device.index or 0] if device.type == "cuda" else []), random_states(None):
+        yield
+
+
 def _set_random_state(state: tuple[Any, Any, Any]) -> None:
     torch.set_rng_state(state[0])
     random.setstate(state[1])

@@ -13,7 +13,7 @@ import sparse_plugin
 from sparse_plugin import Constraint, Penalty, SparsityConfig, attach
 from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.measurements.gamma import Measurement
-from sparse_plugin.registry import REGULARIZERS
+from sparse_plugin.registry import REGULARIZERS, AtomPenalty
 from sparse_plugin.registry.l0_inf import L0Inf
 from sparse_plugin.registry.l1 import L1
 
@@ -166,3 +166,53 @@ def test_one_of_two_kinds_is_refused():
         attach(Plain(), Both(), example_input=noise(4))
     with pytest.raises(ConfigError, match="derived from Constraint and from Penalty"):
         sparse_plugin.register("both")(Both)
+
+
+class Dropped(Constraint):
+    share: float
+
+    def project(self, gamma):
+        return gamma * (torch.rand_like(gamma) >= self.share)
+
+
+class Jittered(Penalty):
+    weight: float
+
+    def penalty(self, gamma):
+        return self.weight * (gamma * torch.randn_like(gamma)).square().mean()
+
+
+class JitteredAtoms(AtomPenalty):
+    weight: float
+
+    def of_atoms(self, operator):
+        return self.weight * (operator.atoms * torch.randn_like(operator.atoms)).square().mean()
+
+
+RISING = {"start": 0.0, "end": 0.5, "steps": 4}
+
+
+def trained(regularizer, resumed_at=None, **logged):
+    torch.manual_seed(0)
+    generator = Plain()
+    attach(generator, regularizer, **logged)
+    for step in range(4):
+        if step == resumed_at:
+            state, drawn = generator.state_dict(), torch.get_rng_state()
+            generator = Plain()
+            attach(generator, regularizer, **logged)
+            generator.load_state_dict(state)
+            torch.set_rng_state(drawn)
+        train(generator, 1)
+    return generator.main[0].weight
+
+
+def test_what_draws_at_random_is_resumed_to_the_bit():
+    whole = trained(Dropped(share=RISING))
+    assert torch.equal(trained(Dropped(share=RISING)), whole) and torch.equal(trained(Dropped(share=RISING), resumed_at=2), whole)
+
+
+@pytest.mark.parametrize("regularizer", [Dropped(share=0.3), Dropped(share=RISING), Jittered(weight=1.0), JitteredAtoms(weight=1.0)])
+def test_what_draws_at_random_is_logged_without_a_trace(regularizer, tmp_path):
+    assert torch.equal(trained(regularizer, run_dir=tmp_path, measure_every=1), trained(regularizer))
+    assert len((tmp_path / "sparsity.jsonl").read_text().splitlines()) == 4

@@ -205,3 +205,8 @@ def test_k_auto_of_a_penalty_is_refused():
     with pytest.raises(ConfigError, match=r"Tail\(k=auto\) has k: auto, .* it is a penalty; give k"):
         SparsityConfig.of(Tail(k="auto")).build()
     SparsityConfig.of(Tail(k={"start": 1.0, "end": 0.5, "steps": 10})).build()
+
+
+def test_ml_csc_takes_no_constraint_that_inserts_dictionaries_itself():
+    with pytest.raises(ConfigError, match="constraint is 'ml_csc', which inserts dictionaries itself"):
+        SparsityConfig.from_mapping({"regularizer": "ml_csc", "k": 0.5, "constraint": "ml_csc"}).build()
