@@ -186,6 +186,10 @@ class Regularizer(BaseModel):
         """This with other values of some fields, made anew: what a class derives from its fields follows them."""
         made = type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | dict(fields))
         made._name, made._whole = self._name, self.whole
+        for name, value in fields.items():
+            measured = any(isinstance(each, AtLeastOne) for each in (value if isinstance(value, list) else [value]))
+            if measured and value == getattr(made, name):  # a field of plain floats has made one of it
+                vars(made)[name] = value
         return made
 
     def of_encoder(self: Self) -> Self:

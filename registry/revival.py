@@ -149,7 +149,8 @@ class Revival(Constraint):
             )
         if silent:
             said.append(
-                f"{len(silent)} of {len(favour)} atoms cannot be revived, since Γ is zero there before it is projected: {_list(silent)}"
+                f"{len(silent)} of {len(favour)} atoms cannot be revived, since Γ is zero there, or not finite, before it is projected: "
+                f"{_list(silent)}"
             )
         return "; ".join(said)
 

@@ -154,7 +154,7 @@ def test_how_much_is_the_definition():
             if before[c] > 0 or used[c]:
                 assert by == 0
             elif c == 4:
-                assert by == -1 and "Γ is zero there before it is projected: 4" in said
+                assert by == -1 and "Γ is zero there, or not finite, before it is projected: 4" in said
             else:
                 assert by == 2.0**15 or (by >= 2 and by == 2 ** round(torch.tensor(by).log2().item()) and usual <= by * peaks[c] <= 2 * usual)
                 assert peaks[c] * by >= usual or by == 2.0**15
@@ -185,7 +185,7 @@ def test_what_is_zero_by_itself_is_said_and_left(caplog):
     attach(generator, "revival", k=2, steps=2)
     train(generator, 2)
     assert favour(generator)[SILENT] == -1 and favour(generator)[DEAD] > 1
-    assert "1 of 8 atoms cannot be revived, since Γ is zero there before it is projected: 5" in caplog.text
+    assert "1 of 8 atoms cannot be revived, since Γ is zero there, or not finite, before it is projected: 5" in caplog.text
     assert not gammas(generator)[1][:, SILENT].any()
     assert (gammas(generator)[1][:, DEAD] != 0).any()
 

@@ -210,3 +210,21 @@ def test_k_auto_of_a_penalty_is_refused():
 def test_ml_csc_takes_no_constraint_that_inserts_dictionaries_itself():
     with pytest.raises(ConfigError, match="constraint is 'ml_csc', which inserts dictionaries itself"):
         SparsityConfig.from_mapping({"regularizer": "ml_csc", "k": 0.5, "constraint": "ml_csc"}).build()
+
+
+@pytest.mark.parametrize("annotation", [K, float, float | None, int | float, Any, Ks, float | list[float]])
+@pytest.mark.parametrize("listed", [False, True])
+def test_k_auto_keeps_one_coefficient_whatever_the_type_of_k(annotation, listed):
+    class Kept(Own):
+        k: annotation = None
+        listed = ("k",)
+
+        def project(self, gamma):
+            return project_needles(gamma, self._one("k"))
+
+    if listed and annotation not in (Ks, Any, float | list[float]):
+        return
+    made = Kept(k=[0.5, "auto"]).at(2, 2) if listed else Kept(k="auto")
+    of_few = made.at_step(made.settled, 1e-6)
+    assert (of_few.project(torch.randn(2, 8, 3, 3)) != 0).sum() == 2 * 3 * 3
+    assert made.at_step(made.settled, 0.5).k == 0.25
