@@ -1,4 +1,4 @@
-"""Schedules and `auto` at work: everything that stands for a step of training projects with the k of that step."""
+"""Schedules at work: everything that stands for a step of training projects with the k of that step."""
 
 import copy
 import io
@@ -6,64 +6,13 @@ import pickle
 
 import pytest
 import torch
-from generators import Domains, Padded, Plain, Residual, noise
+from generators import Residual, noise
+from scheduled import LINEAR, attached, average, dense, kept, train
 
 import sparse_plugin
 from sparse_plugin.attachment.child import SCHEDULE, strip
-from sparse_plugin.attachment.events import chosen
-from sparse_plugin.attachment.training_step import TrainingStep
-from sparse_plugin.errors import CheckpointError, ConfigError, PenaltyError
+from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.measurements.log import FILE, read
-
-LINEAR = {"start": 1.0, "end": 0.25, "steps": 3}  # of the 8 channels of Γ: 8, 6, 4, 2
-QUICK = {"auto": 0.5, "measure": 4, "steps": 2, "shape": "linear"}
-
-
-def dense(kind=Residual, seed=0):
-    """A generator whose Γ has no zero by itself."""
-    torch.manual_seed(seed)
-    generator = kind()
-    (generator.main[4] if kind is Plain else generator.bn3).bias.data.fill_(9.0)
-    return generator
-
-
-def attached(name="l0_inf", k=LINEAR, kind=Residual, **more):
-    generator = dense(kind)
-    return generator, sparse_plugin.attach(generator, name, k=k, example_input=noise(), **more)
-
-
-def kept(generator):
-    """How many entries the fullest needle that D1 consumes has."""
-    seen = []
-    d1 = generator.get_submodule(sparse_plugin.Attachment.of(generator).sites[0].path)
-    handle = d1.register_forward_hook(lambda module, args, out: seen.append(args[0]))
-    with torch.no_grad():
-        generator(noise())
-    handle.remove()
-    return int((seen[0] != 0).sum(1).max())
-
-
-def train(generator, steps=1, optimizer=None, then=lambda: None):
-    """Optimizer steps of a generator. Returns the optimizer."""
-    optimizer = optimizer or torch.optim.SGD(generator.parameters(), 1e-3)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        generator(noise()).square().mean().backward()
-        optimizer.step()
-        then()
-    return optimizer
-
-
-@torch.no_grad()
-def average(ema, generator, buffers=None):
-    """One step of an EMA, of the parameters alone or with the buffers copied or averaged too."""
-    for twin, p in zip(ema.parameters(), generator.parameters(), strict=True):
-        twin.lerp_(p, 0.5)
-    for twin, b in zip(ema.buffers(), generator.buffers(), strict=True):
-        if buffers == "copied":
-            twin.copy_(b)
-        elif buffers == "averaged" and twin.is_floating_point():
-            twin.lerp_(b, 0.9)
 
 
 def test_every_step_has_its_k():
@@ -349,173 +298,6 @@ def test_several_at_once():
     assert kept(nets[0]) == 2
 
 
-class TestSeveralOptimizers:
-    """Where each trains a part of the generator, one round of them is a step."""
-
-    def rounds(self, generator, parts, count=3, handle=None):
-        optimizers = [torch.optim.SGD(list(part), 1e-3) for part in parts]
-        for _ in range(count):
-            for optimizer in optimizers:
-                optimizer.zero_grad()
-            loss = generator(noise()).square().mean()
-            (loss if handle is None else loss + handle.penalty()).backward()
-            for optimizer in optimizers:
-                optimizer.step()
-        return int(sparse_plugin.Attachment.of(generator).inserted()[0].training_step.step) if handle is None else None
-
-    def parts(self, generator):
-        head = set(generator.out.parameters())
-        rest = [p for p in generator.parameters() if p not in head]
-        return [rest[:3], rest[3:], list(generator.out.parameters())]
-
-    @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (0, 2, 1)])
-    def test_a_round_is_a_step(self, order, tmp_path):
-        generator, _ = attached(run_dir=tmp_path, measure_every=1)
-        parts = self.parts(generator)
-        assert self.rounds(generator, [parts[place] for place in order]) == 3
-        assert [line["step"] for line in read(tmp_path / FILE)] == [1, 2, 3]
-
-    @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
-    def test_behind_padding_and_where_d1_is_frozen(self, order):
-        padded = Padded()
-        sparse_plugin.attach(padded, "l0_inf", k=LINEAR, example_input=noise())
-        parts = [[padded.body.weight], [padded.body.bias], list(padded.head.parameters())]
-        assert self.rounds(padded, [parts[place] for place in order]) == 3
-        frozen, _ = attached()
-        frozen.out.requires_grad_(False)
-        assert self.rounds(frozen, self.parts(frozen)[:2]) == 3
-
-    def test_an_optimizer_for_each_parameter(self):
-        """As where steps are taken within the backward pass."""
-        generator, _ = attached()
-        assert self.rounds(generator, [[p] for p in generator.parameters()]) == 3
-        biased, _ = attached()
-        biased.out.weight.requires_grad_(False)
-        assert self.rounds(biased, [[p] for p in biased.parameters() if p.requires_grad]) == 3
-
-    def test_one_that_takes_two_steps_takes_two(self):
-        generator, _ = attached()
-        everything = list(generator.parameters())
-        assert self.rounds(generator, [everything, everything], 1) == 2  # each trains D1
-
-    @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
-    def test_a_penalty_that_is_taken_once_is_in_the_steps_of_all(self, order):
-        generator = dense()
-        handle = sparse_plugin.attach(generator, "l1", weight=1.0, delivery="loss", example_input=noise())
-        parts = self.parts(generator)
-        self.rounds(generator, [parts[place] for place in order], handle=handle)
-        with pytest.raises(PenaltyError, match="took a step without its penalty"):
-            train(generator, 2)
-
-    def test_dictionaries_may_be_trained_by_the_last_of_them(self):
-        generator = dense()
-        sparse_plugin.attach(generator, "ml_csc", k=LINEAR, levels=2, example_input=noise())
-        assert self.rounds(generator, self.parts(generator)) == 3
-
-
 def test_a_fraction_that_will_be_less_than_one_coefficient_is_told_at_once():
     with pytest.raises(ConfigError, match="less than one"):
         attached(k={"start": 1.0, "end": 0.05, "steps": 1000})
-
-
-class TestAuto:
-    def test_half_of_what_is_there_by_itself(self, tmp_path, caplog):
-        torch.manual_seed(0)
-        generator = Residual()
-        handle = sparse_plugin.attach(generator, "l0_inf", k=QUICK, example_input=noise(), run_dir=tmp_path, measure_every=1)
-        told = []
-        end = chosen.subscribe(lambda hook: told.append(hook.site.path))
-        other = copy.deepcopy(generator)
-        natural = []
-        for step in range(9):
-            if step == 0:
-                optimizer = torch.optim.SGD(generator.parameters(), 1e-3)
-            train(generator, 1, optimizer)
-        end()
-        lines = list(read(tmp_path / FILE))
-        natural = sum(line["sparsity_before"] for line in lines[:4]) / 400
-        assert [line["k"] for line in lines[:5]] == [1.0] * 5
-        assert lines[5]["k"] == pytest.approx((1 + natural / 2) / 2, rel=1e-4)
-        assert [line["k"] for line in lines[6:]] == pytest.approx([natural / 2] * 3, rel=1e-4)
-        assert told == ["out"] and f"by itself {100 * natural:.1f} % non-zeros" in caplog.text
-        del other, handle
-
-    def test_what_was_chosen_travels(self):
-        torch.manual_seed(0)
-        generator = Residual()
-        sparse_plugin.attach(generator, "l0_inf", k=QUICK, example_input=noise())
-        ema = copy.deepcopy(generator)
-        train(generator, 9, then=lambda: average(ema, generator))
-        sampled = Residual()
-        sparse_plugin.attach(sampled, "l0_inf", k=QUICK, example_input=noise())
-        sampled.load_state_dict(generator.state_dict())
-        ks = {net: sparse_plugin.Attachment.of(net).measure(noise())[0].settings["k"] for net in (generator, ema, sampled)}
-        assert len(set(ks.values())) == 1 and 0.1 < ks[generator] < 0.5
-
-    def test_a_copy_that_is_trained_itself_measures_its_own(self, caplog):
-        torch.manual_seed(0)
-        generator = Residual()
-        sparse_plugin.attach(generator, "l0_inf", k=QUICK, example_input=noise())
-        twin = copy.deepcopy(generator)
-        train(twin, 6)
-        ks = [sparse_plugin.Attachment.of(net).measure(noise())[0].settings["k"] for net in (generator, twin)]
-        assert ks[0] == 1.0 and 0.1 < ks[1] < 0.5 and "dense by nature" not in caplog.text
-
-    def test_dense_by_nature(self, caplog):
-        generator, handle = attached(k=QUICK)
-        train(generator, 8)
-        assert handle.measure(noise())[0].settings["k"] == 0.25
-        assert "so dense by nature that a share of it says nothing: k goes to the default, 0.25," in caplog.text
-
-    def test_without_training_all_is_kept(self):
-        generator, handle = attached(k="auto")
-        assert kept(generator) == 8 and handle.measure(noise())[0].settings["k"] == 1.0
-
-    @pytest.mark.parametrize("name", ["l0", "l0_inf", "l0_channel", "l0_batch", "ml_csc"])
-    def test_every_regularizer_with_a_k(self, name):
-        if name not in sparse_plugin.registry.available():
-            pytest.skip("not there yet")
-        torch.manual_seed(0)
-        generator = Plain()
-        handle = sparse_plugin.attach(generator, name, k=QUICK, example_input=noise())
-        train(generator, 8)
-        (k,) = {measured.settings["k"] for measured in handle.measure(noise())}
-        assert 0.1 < k < 0.6
-
-    def test_a_gamma_of_few_non_zeros_keeps_one(self, caplog):
-        generator = dense()
-        generator.bn3.bias.data.fill_(-2.0)
-        sparse_plugin.attach(generator, "l0_inf", k=QUICK, example_input=noise())
-        train(generator, 8)
-        assert 0 < float(caplog.text.partition("by itself ")[2].partition(" %")[0]) < 12.5  # half of it is less than one of 8
-        assert kept(generator) == 1
-        k = sparse_plugin.Attachment.of(generator).measure(noise())[0].settings["k"]
-        assert type(k) is float and 0 < k < 1 / 8
-
-    @pytest.mark.parametrize("first", [5, 9])
-    def test_a_head_that_was_not_used_yet_is_measured_when_it_is(self, caplog, first):
-        """Nothing is known of it after `measure` steps, and nothing is said."""
-        torch.manual_seed(0)
-        generator = Domains()
-        sparse_plugin.attach(generator, "l0_inf", k=QUICK, sites=["a", "b"])
-        optimizer = torch.optim.SGD(generator.parameters(), 1e-3)
-        for step in range(12):
-            optimizer.zero_grad()
-            generator(noise(), step >= first).square().mean().backward()
-            optimizer.step()
-            assert caplog.text.count("by itself") == (step >= 3) + (step >= first)
-        assert "100.0 %" not in caplog.text and "dense by nature" not in caplog.text
-        assert all(0.3 < child.training_step.density < 0.7 for child in sparse_plugin.Attachment.of(generator).inserted())
-
-    @pytest.mark.parametrize(("ours", "theirs", "density"), [([0.5], None, 0.5), ([], 0.25, 0.25), ([0.5], 0.25, 0.375), ([], None, None)])
-    def test_a_process_that_counted_nothing_does_not_count(self, monkeypatch, ours, theirs, density):
-        def all_reduce(tensor):
-            tensor += torch.tensor([0.0, 0.0] if theirs is None else [theirs, 1.0])
-
-        monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-        monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
-        step = TrainingStep()
-        step._counted = [torch.tensor(value) for value in ours]
-        buffer = torch.zeros(3)
-        assert step.measured(buffer, torch.full((4,), -1.0)) == step.density == density
-        assert buffer.tolist() == ([0.0, 0.0, 0.0] if density is None else [0.0, density, 1.0])
