@@ -106,13 +106,24 @@ def make_folder(folder: str | os.PathLike[str]) -> Path:
 
 
 def append(path: str | os.PathLike[str], record: dict[str, Any]) -> None:
-    """Append one line of JSON, behind whatever a killed process left unfinished. Raises OSError."""
-    with open(path, "a+b") as file:
-        if file.tell():
+    """Append one line of JSON, behind whatever a killed process left unfinished. Raises OSError, and leaves no part of the line then."""
+    line = json.dumps(record).encode() + b"\n"
+    with open(path, "a+b", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        if end:
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
-                file.write(b"\n")
-        file.write(json.dumps(record).encode() + b"\n")
+                line = b"\n" + line
+        try:
+            left = line
+            while left:
+                left = left[file.write(left) :]
+        except OSError:
+            with suppress(OSError):
+                file.seek(end)
+                if line.startswith(file.read()):  # nobody else appended meanwhile
+                    file.truncate(end)
+            raise
 
 
 class Log:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from recorded_runs import FACTORS, sweep
 
-from sparse_plugin.errors import CheckpointError
+from sparse_plugin.errors import CheckpointError, OutputError
 from sparse_plugin.experiments import records
 from sparse_plugin.figures import pages
 
@@ -54,3 +54,20 @@ def test_a_record_runs_no_code(tmp_path):
     records.add(path, made)
     pages.make(path, figures=False)
     assert not (tmp_path / "ran").exists() and len(records.read(path)) == len(made)
+
+
+@pytest.mark.parametrize("room", [0, 1, 100, 700])
+def test_a_line_for_which_there_is_no_room_leaves_nothing_behind(tmp_path, room):
+    """So that the same command goes on once there is room, as the message says."""
+    resource = pytest.importorskip("resource")  # of POSIX
+    path, made = tmp_path / "runs.jsonl", sweep(3)
+    records.add(path, made[:1])
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + room, limits[1]))
+    try:
+        with pytest.raises(OutputError, match="runs.jsonl could not be written: File too large; make room"):
+            records.add(path, made[1:])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert records.add(path, made[1:]) == 2 and records.read(path) == made
