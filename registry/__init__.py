@@ -25,6 +25,7 @@ REGULARIZERS: Plugins[Any] = Plugins(
     "a class derived from Constraint or Penalty",
     classes=True,
     accept=check_fields,
+    reserved=("vanilla",),  # of methods that are compared
 )
 
 

@@ -35,7 +35,7 @@ class Plugins(Generic[T]):
     """The plugins of one kind, by name: those of the entry points `sparse_plugin.KINDs`, and those registered in this process.
 
     offers: the attributes that each must have. what: what each is, for people. classes: whether they are classes. accept:
-    raises ConfigError for one that cannot be used, by whatever door it comes.
+    raises ConfigError for one that cannot be used, by whatever door it comes. reserved: names that mean something else.
     """
 
     def __init__(
@@ -46,12 +46,14 @@ class Plugins(Generic[T]):
         *,
         classes: bool = False,
         accept: Callable[[T], None] = lambda value: None,
+        reserved: tuple[str, ...] = (),
     ) -> None:
         self.kind = kind
         self.what = what
         self.classes = classes
         self.offers = offers
         self._accept = accept
+        self._reserved = reserved
         self._local: dict[str, Plugin[T]] = {}
         self._installed: dict[str, Plugin[T]] | None = None
         self._twice: list[str] = []
@@ -68,6 +70,7 @@ class Plugins(Generic[T]):
             raise ConfigError(
                 f"{shown(name)} is no name for a {self.kind}: use lower-case letters, digits and underscores"
             )
+        self._check_reserved(name)
         for owner in (self._local.get(name), self._discovered().get(name)):
             if owner is not None and owner.origin != origin and not _shares_source(owner, value, origin):
                 raise ConfigError(self._two(name, owner.origin, origin, "rename one"))
@@ -143,9 +146,14 @@ class Plugins(Generic[T]):
             raise ConfigError(f"{self.described(plugin.name)} is {value!r}, and it must be {self.what}")
         try:
             self._accept(value)
+            self._check_reserved(plugin.name)
         except ConfigError as error:
             raise ConfigError(f"{self.described(plugin.name)}: {error}") from None
         return value
+
+    def _check_reserved(self, name: str) -> None:
+        if name in self._reserved:
+            raise ConfigError(f"{name!r} is no name for a {self.kind}: it means that there is none; choose another")
 
     def _two(self, name: str, one: str, other: str, advice: str) -> str:
         return f"there are two {self.kind}s {name!r}, one from {one} and one from {other}; {advice}"

@@ -211,6 +211,8 @@ class TestRegistration:
             sparse_plugin.register("soft")(dict)
         with pytest.raises(ConfigError, match="use lower-case letters"):
             sparse_plugin.register("So-ft")(type("Soft", (Constraint,), {}))
+        with pytest.raises(ConfigError, match="'vanilla' is no name for a regularizer: it means that there is none"):
+            sparse_plugin.register("vanilla")(type("Soft", (Constraint,), {}))
 
     def test_without_its_method(self):
         class Empty(Constraint):

@@ -167,6 +167,19 @@ PUBLISHED = """
 """
 
 
+def test_a_name_that_means_none_is_left_out(install, caplog):
+    code = """
+        from sparse_plugin.registry.base import Constraint
+        class Soft(Constraint):
+            def project(self, gamma):
+                return gamma
+    """
+    install("their_sparsity", code, "[sparse_plugin.regularizers]\nvanilla = their_sparsity:Soft\n")
+    with pytest.raises(ConfigError, match=r"their_sparsity.*'vanilla' is no name for a regularizer"):
+        sparse_plugin.attach(Net(), "vanilla", example_input=torch.rand(1, 4, 8, 8))
+    assert "vanilla" not in dict(REGULARIZERS.usable()) and "it is left out" in caplog.text
+
+
 @pytest.mark.parametrize("first", ["entry point", "import", "file"])
 def test_what_is_published_with_its_decorator_is_one(install, first, tmp_path, caplog):
     install("soft_package", SOFT, PUBLISHED.format("soft_package"))
