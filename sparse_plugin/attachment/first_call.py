@@ -26,6 +26,7 @@ from sparse_plugin.attachment.verify import KnownBy
 from sparse_plugin.attachment.vigil import Vigil
 from sparse_plugin.errors import SiteError, SparsePluginError
 from sparse_plugin.network import detection
+from sparse_plugin.network.candidate import Detection
 from sparse_plugin.network.sites import CHILD, Site, image_makers, inside, kernel_owners, out_channels
 from sparse_plugin.support import advice, capture
 
@@ -150,7 +151,7 @@ class Guard(capture.Unscriptable):
 
     def _traced(
         self, generator: nn.Module, module: nn.Module, calls: Sequence[frames.PartCall]
-    ) -> tuple[frames.PartCall, detection.Detection]:
+    ) -> tuple[frames.PartCall, Detection]:
         """The first of calls that can be made once more, and what it showed."""
         for call in calls:
             owner = generator.get_submodule(call.path)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 def find(folders: Sequence[str]) -> Sequence[DenoisingOutcome]:
     """The restorations of table 4 in folders."""
-    from sparse_plugin.experiments import table4
+    from sparse_plugin.experiments import denoising_run
 
-    return table4.find(folders)
+    return denoising_run.find(folders)
 
 
 def draw(outcomes: Sequence[DenoisingOutcome]) -> Figure:

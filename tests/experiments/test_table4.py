@@ -10,9 +10,10 @@ from PIL import Image
 from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import CheckpointError, ConfigError
 from sparse_plugin.experiments import table4
+from sparse_plugin.experiments.denoising_run import find
 from sparse_plugin.experiments.records import restorations
 from sparse_plugin.experiments.restored_page import groups
-from sparse_plugin.experiments.table4 import SCALES, find
+from sparse_plugin.experiments.table4 import SCALES
 from sparse_plugin.experiments.table4 import run_table4 as run
 from sparse_plugin.experiments.table4_report import PAPER, by_run
 from sparse_plugin.figures import make
