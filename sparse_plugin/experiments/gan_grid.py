@@ -124,6 +124,7 @@ class GanGrid(engine.Grid):
 
     def prepare(self) -> Sequence[GanRun]:
         """Check data and metrics. Returns the runs without those whose seed is recorded, from another place, whole."""
+        from sparse_plugin.gans import attaching
         from sparse_plugin.gans.batches import check, check_batch
 
         workplace.cache_clear()  # data may have changed since
@@ -135,6 +136,9 @@ class GanGrid(engine.Grid):
         for run in self.runs:
             check(real, run.recipe)
             check_batch(run.batch, run.recipe.accumulation, shares[run.fraction])
+        for run in {(run.recipe.arch, run.method.label): run for run in self.runs}.values():
+            if run.method.sparse is not None and not RunDirectory(run.directory).step:
+                attaching.check(run.recipe, run.method.sparse, run.budget.width, check(real, run.recipe))
         if self.recorded is None:
             return self.runs
         kind = device_of(self.conditions.device).type

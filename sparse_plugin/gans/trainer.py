@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from sparse_plugin.attachment import hooks
-from sparse_plugin.attachment.attach import regularize
 from sparse_plugin.attachment.handle import Attachment
-from sparse_plugin.attachment.plan import Plan
 from sparse_plugin.config import SparsityConfig
 from sparse_plugin.errors import ConfigError, DivergedError
-from sparse_plugin.gans import trained
+from sparse_plugin.gans import attaching, trained
 from sparse_plugin.gans.batches import Batches, ImageSet
 from sparse_plugin.gans.gan import build, objective_of
-from sparse_plugin.gans.objectives import Networks, Role, Update, noise
+from sparse_plugin.gans.objectives import Networks, Role, Update
 from sparse_plugin.gans.recipes import Recipe
 from sparse_plugin.measurements.gamma import Measurement
 from sparse_plugin.registry.composition import penalizes
@@ -67,10 +65,12 @@ class Trainer:
         torch.manual_seed(key("networks", self.seed))
         made = build(recipe, config.width, self.classes)
         generator = made.generator.to(group.device)
+        made.discriminator.to(group.device)
         # Before the optimizer is made, which is to train what is inserted; before the average, which is to keep it.
-        self.attachments: dict[Role, Attachment] = {}
-        for part in [] if sparse is None else sparse.parts():
-            self._attach(generator if part.role == "generator" else self._discriminator(made), part, directory)
+        self.attachments: dict[Role, Attachment] = attaching.attach(
+            made, sparse, recipe, classes=self.classes, seed=self.seed, accumulation=self.accumulation,
+            run_dir=str(directory.path) if group.first else None,
+        )  # fmt: skip
         self.networks: dict[Role, TrainedNetwork] = {
             role: self._trained(generator if role == "generator" else module.to(group.device), rate)
             for role, module, rate in self._updated(made)
@@ -104,35 +104,10 @@ class Trainer:
                     "from `networks`, or derive an objective that leaves it out of `updates`"
                 )
 
-    def _discriminator(self, made: Networks) -> nn.Module:
-        """The discriminator. Raises ConfigError where there is none."""
-        if made.discriminator is None or next(made.discriminator.parameters(), None) is None:
-            raise ConfigError(f"role is discriminator, and {self.recipe.arch} has none; leave it out")
-        return made.discriminator.to(self.group.device)
-
     @property
     def attachment(self) -> Attachment | None:
         """What is attached to the generator."""
         return self.attachments.get("generator")
-
-    def _attach(self, network: nn.Module, sparse: SparsityConfig, directory: RunDirectory) -> None:
-        example, labels = self._example(2)
-        if sparse.role == "discriminator":
-            source = torch.Generator().manual_seed(key("example", self.seed))
-            example = torch.randn(2, 3, self.recipe.size, self.recipe.size, generator=source).to(self.group.device)
-        plan = replace(
-            Plan.of(sparse),
-            delivery=sparse.delivery or "loss",  # exact under scaling, accumulation and data parallelism
-            accumulation=self.accumulation,
-            run_dir=str(directory.path) if self.group.first else None,
-        )
-        self.attachments[sparse.role] = regularize(network, plan, example_input=(example, labels))
-
-    def _example(self, count: int) -> tuple[Tensor, Tensor | None]:
-        """Inputs of G that are the same in all processes and at all times, every class in turn."""
-        source = torch.Generator().manual_seed(key("example", self.seed))
-        z = noise(self.recipe, count, torch.device("cpu"), source).to(self.group.device)
-        return z, torch.arange(count, device=self.group.device) % self.classes if self.classes else None
 
     def _trained(self, module: nn.Module, rate: float) -> TrainedNetwork:
         recipe = self.recipe
@@ -222,7 +197,7 @@ class Trainer:
     def samples(self) -> Tensor:
         """A grid's images: uint8 (SHOWN, 3, size, size)."""
         generator = self.networks["generator"].module if self.average is None else self.average
-        return trained.images(generator, self.recipe, *self._example(SHOWN))
+        return trained.images(generator, self.recipe, *attaching.inputs(self.recipe, self.classes, self.seed, SHOWN, self.group.device))
 
     def save(self, directory: RunDirectory, step: int, keep: int, stay: Collection[int] = ()) -> None:
         """Write a checkpoint: all networks, the average, the optimizers, the loss scales. Nothing else changes in training."""

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from gan_runs import Killed, dataset, dies, same, weights
 
 from sparse_plugin.commands.cli import cli
-from sparse_plugin.errors import CheckpointError, ConfigError
+from sparse_plugin.errors import CheckpointError, ConfigError, SparsePluginError
 from sparse_plugin.evaluate import outcome
 from sparse_plugin.experiments import records, table
 from sparse_plugin.experiments.gan_grid import run_gan_table as run
@@ -213,10 +213,14 @@ def test_lists_of_methods():
         ({"fractions": [0.5, 0.25, 0.50]}, "the fraction 0.5 is named twice"),
         ({"batch": 40, "fractions": [1.0, 0.5]}, "a batch of 40 needs as many images, and there are 24"),
         ({"width": -1.0}, "width is -1.0"),
+        ({"methods": ["vanilla", "l0_inf@stages.9:k=0.5"]}, "there is no module 'stages.9'"),
+        ({"methods": ["vanilla", "l0_inf:k=0.001"]}, "less than one"),
+        ({"methods": ["vanilla", "ml_csc:k=0.5:levels=1"]}, "levels"),
+        ({"archs": ["vae"], "methods": ["vanilla", "l0_inf@discriminator:k=0.25"]}, "role is discriminator, and vae has none"),
     ],
 )
 def test_what_is_not_valid_is_refused_before_anything_is_trained(tmp_path, data, options, said):
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(SparsePluginError, match=said):
         go(tmp_path / "out", data, **options)
     assert not list((tmp_path / "out").rglob("checkpoints"))
 
