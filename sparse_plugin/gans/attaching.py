@@ -12,12 +12,12 @@ from sparse_plugin.attachment.attach import regularize
 from sparse_plugin.attachment.plan import Plan
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.gans.gan import build
-from sparse_plugin.gans.objectives import Networks, noise
+from sparse_plugin.gans.objectives import Networks, Role, noise
 from sparse_plugin.runs.seeds import key
 
 if TYPE_CHECKING:
     from sparse_plugin.attachment.handle import Attachment
-    from sparse_plugin.config import Role, SparsityConfig
+    from sparse_plugin.config import SparsityConfig
     from sparse_plugin.gans.recipes import Recipe
 
 
