@@ -27,7 +27,7 @@ from sparse_plugin.tune.tune import tune
 
 
 def race(given: argparse.Namespace, steps: int) -> dict[str, Any]:
-    """Race within so many steps, or read what a race came to. Returns ranking.json, which is kept beside the record."""
+    """Race within so many steps, or read what a race came to. Returns ranking.json, which is kept beside the record but for its command."""
     kept = given.record.with_name(f"tune-{given.arch}.json")
     if given.collect:
         return json.loads(kept.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
@@ -42,9 +42,10 @@ def race(given: argparse.Namespace, steps: int) -> dict[str, Any]:
         raise SystemExit(code)
     made = [json.loads(line) for file in sorted(out.rglob(SCORES)) for line in file.read_text(encoding="utf-8").splitlines()]
     write(given.out / "race.jsonl", "".join(json.dumps(line) + "\n" for line in made))
-    ranking = (out / "ranking.json").read_text(encoding="utf-8")
-    write(kept, ranking)
-    return json.loads(ranking)  # type: ignore[no-any-return]
+    ranking = json.loads((out / "ranking.json").read_text(encoding="utf-8"))
+    del ranking["command"]  # which names places of this machine
+    write(kept, json.dumps(ranking, indent=1) + "\n")
+    return ranking  # type: ignore[no-any-return]
 
 
 def compare(given: argparse.Namespace) -> dict[str, Any]:
@@ -81,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     found = compare(given)
     print(tables(found, given))
-    print(f"`tune` took {found['steps_of_tune']:,.0f} steps, the grid {found['steps_of_the_grid']:,}, and said: {found['tune']}")
+    steps = f"`tune` took {found['steps_of_tune']:,.0f} steps, the grid {found['steps_of_the_grid']:,}"
+    print(f"\n{steps}, on a natural density of {100 * found['natural_density'][0]:.1f} %. It said: `{found['tune']}`")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -27,12 +28,11 @@ def test_the_table_of_restorations_is_that_of_their_record(monkeypatch, capsys):
     assert capsys.readouterr().out.strip() in (BENCHMARKS.parent / "docs/restore.md").read_text(encoding="utf-8")
 
 
-def test_the_tables_of_what_chooses_itself_are_those_of_their_record(monkeypatch, capsys):
+@pytest.mark.parametrize(("name", "of"), [("auto", []), ("tune", [])], ids=["auto-dcgan", "tune-dcgan"])
+def test_the_tables_of_what_chooses_itself_are_those_of_their_record(name, of, monkeypatch, capsys):
     pytest.importorskip("torch_fidelity")
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import auto
-
-    auto.main(["--collect"])
+    import_module(name).main([*of, "--collect"])
     assert capsys.readouterr().out.strip() in (BENCHMARKS.parent / "docs/results.md").read_text(encoding="utf-8")
 
 

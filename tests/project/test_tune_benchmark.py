@@ -23,7 +23,7 @@ def test_the_choice_of_tune_is_compared_on_fresh_seeds(monkeypatch, capsys, tmp_
 
     def tune(target, out, **asked):
         raced.append((target.arch, target.steps, target.first_seed, asked["budget"], asked["seeds"]))
-        ranking = {"chosen": "l0_inf-k=0.3", "sentence": "It came out best.", "natural_density": [0.6], "whole_runs": 4.5}
+        ranking = {"chosen": "l0_inf-k=0.3", "sentence": "It came out best.", "natural_density": [0.6], "whole_runs": 4.5, "command": "at home"}
         out.mkdir(parents=True)
         (out / "ranking.json").write_text(json.dumps(ranking))
         return "", 0
@@ -34,8 +34,9 @@ def test_the_choice_of_tune_is_compared_on_fresh_seeds(monkeypatch, capsys, tmp_
     assert trained == [([f"l0_inf:k={k}" for k in benchmark.GRID], 200, 3), (["l0_inf:k=0.4", "l0_inf:k=0.3"], 210, 3)]
     printed = capsys.readouterr().out
     assert "| l0_inf-k=0.3 | 3.9 | 3.9 | 4.0 | 3.9 |" in printed and "| l0_inf-k=0.4 | 4.0 |" in printed and "Change -2.5 %" in printed
-    assert "`tune` took 3,600 steps, the grid 12,000, and said: It came out best." in printed
+    assert "`tune` took 3,600 steps, the grid 12,000, on a natural density of 60.0 %. It said: `It came out best.`" in printed
     benchmark.main(["--record", str(tmp_path / "runs.jsonl"), "--steps", "800", "--collect"])
+    assert "at home" not in (tmp_path / "tune-dcgan.json").read_text()
     assert printed.endswith(capsys.readouterr().out) and len(raced) == 1
     from sparse_plugin.tune.budget import Budget, plan
 
