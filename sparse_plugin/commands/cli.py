@@ -14,9 +14,17 @@ from sparse_plugin.support import advice
 from sparse_plugin.support.allocator import keep_pages
 from sparse_plugin.support.version import __version__
 
+# Options of which nothing is something: no value of YAML, the whole of a checkpoint, no steps.
+_MAY_BE_EMPTY = ("--arg", "--key", "--keep-at", "--measure-at")
+
 
 class _Group(click.Group):
     """Prints a user's mistake as a sentence, not a traceback, and exits 2."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if (what := _without_a_value(args)) is not None:
+            raise _Mistake(f"{what} is given as an empty text, as by a variable that is not set; give a value, or leave it out", 2)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         for stream in (sys.stdout, sys.stderr):
@@ -35,6 +43,25 @@ class _Group(click.Group):
                 raise _Mistake(f"{error.filename}: {reason(error)}" if error.filename else reason(error), 1) from None
             except MemoryError:
                 raise _Mistake("there is not enough memory", 1) from None
+
+
+def _without_a_value(words: list[str]) -> str | None:
+    """The option or argument of a command line that is given as an empty text, None where none is.
+
+    As a path it would be the folder in which the command is typed, which nobody means who has left a variable unset.
+    """
+    ours = words[: words.index("--")] if "--" in words else words
+    for before, word in zip(["", *ours], ours, strict=False):
+        option, equals, value = word.partition("=")
+        if equals and not value and option.startswith("--"):
+            before, word = option, ""
+        if word or before in _MAY_BE_EMPTY:
+            continue
+        if before.startswith("-"):
+            return before
+        if words[0] not in ("run", "tune"):  # the words of another program
+            return f"an argument of {words[0]}" if words[0] else "the command"
+    return None
 
 
 class _Mistake(click.ClickException):
