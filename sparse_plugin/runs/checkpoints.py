@@ -73,14 +73,16 @@ def _save(
     unfinished = folder / f".step-{step:07d}"
     clean(folder)
     unfinished.mkdir(parents=True)
+    meta = unfinished / META
+    meta.touch()
     hashes = {}
     for name, group in tensors.items():
         path = unfinished / f"{name}.safetensors"
         # Clones: two entries may share storage, which the format refuses.
         save_file({key: t.detach().to("cpu", copy=True).contiguous() for key, t in group.items()}, path)
+        path.chmod(meta.stat().st_mode)  # safetensors makes files that nobody else may read
         hashes[path.name] = sha256(path)
         _sync(path)
-    meta = unfinished / META
     meta.write_text(json.dumps({"step": step, "sha256": hashes, **more}, indent=1), encoding="utf-8")
     _sync(meta)
     sync_folder(unfinished)
@@ -91,7 +93,7 @@ def _save(
 def load(folder: Path, step: int, names: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
     """What `save` was given for a step: more, and the tensors of the named files, by default of all.
 
-    Raises CheckpointError for a checkpoint that is damaged, saying what to do.
+    Raises CheckpointError for a checkpoint that is damaged, or cannot be read, saying what to do.
     """
     path = place(folder, step)
     try:
@@ -131,6 +133,11 @@ def _read(folder: Path, step: int, file: str, hashes: Mapping[str, str]) -> dict
 
 
 def _damaged(folder: Path, step: int, file: str, error: Exception) -> CheckpointError:
+    missing = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+    if isinstance(error, (OSError, MemoryError)) and not isinstance(error, missing):  # which says nothing of what it holds
+        return CheckpointError(
+            f"the checkpoint {place(folder, step)} cannot be read: {file}: {reason(error)}; have it readable, and ask again"
+        )
     before = [s for s in steps(folder) if s < step]
     instead = f"to go on from step {before[-1]}" if before else "to start again"
     return CheckpointError(

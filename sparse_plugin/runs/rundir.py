@@ -25,7 +25,17 @@ from sparse_plugin.runs import attempts, checkpoints
 from sparse_plugin.runs.config import Configuration, RestorationConfig, RunConfig
 from sparse_plugin.runs.lease import FILE as LEASE
 from sparse_plugin.runs.lease import HeldLease, Lease
-from sparse_plugin.support.files import content, lines, make_folder, reason, understood, unwritten, write
+from sparse_plugin.support.files import (
+    clear_unfinished,
+    content,
+    is_unfinished,
+    lines,
+    make_folder,
+    reason,
+    understood,
+    unwritten,
+    write,
+)
 from sparse_plugin.support.progress import move, say
 from sparse_plugin.support.version import __version__
 
@@ -98,7 +108,7 @@ class RunDirectory:
         """Raise ConfigError where it holds a run of another configuration, naming what differs, or something else."""
         if (self.path / CONFIG).exists():
             self._compare(config)
-        elif self.path.exists() and (not self.path.is_dir() or any(not is_lock(p) for p in self.path.iterdir())):
+        elif self.path.exists() and (not self.path.is_dir() or any(not (is_lock(p) or is_unfinished(p)) for p in self.path.iterdir())):
             raise ConfigError(
                 f"{self.path} exists and is not the directory of a run; name another, nothing is written over"
             )
@@ -109,6 +119,8 @@ class RunDirectory:
         Whatever else can be refused is to be refused before: a run that never began must not be in the way of another.
         """
         self.check(config)
+        for folder in (self.path, self.samples):
+            clear_unfinished(folder)
         if not (self.path / CONFIG).exists():
             whole = {"version": VERSION, **config.to_json(), "made_with": {"sparse_plugin": __version__}}
             make_folder(self.path)

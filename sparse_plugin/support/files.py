@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,9 @@ log = logging.getLogger("sparse_plugin")
 
 # Of settings, in bytes.
 LONGEST = 10_000_000
+
+# Of a file that is being written: of one that was not finished by a process that was killed, too.
+_UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.unfinished")
 
 # What a device that is full or broken says; anything else is a place that should not have been named.
 _DEVICE = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -76,6 +80,18 @@ def writing(path: str | os.PathLike[str], also: tuple[type[Exception], ...] = ()
         raise unwritten(path, error) from None
     except also as error:
         raise unwritten(path, error) from None
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether it is what `writing` writes before there is the file itself."""
+    return _UNFINISHED.fullmatch(path.name) is not None
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Delete what a killed process left unfinished in a folder in which nobody else writes."""
+    with suppress(OSError):
+        for path in filter(is_unfinished, list(folder.iterdir())):
+            path.unlink(missing_ok=True)
 
 
 def write(path: str | os.PathLike[str], content: str | bytes) -> None:

@@ -101,6 +101,24 @@ def test_what_a_killed_run_left_unfinished_is_cleared_away(tmp_path, monkeypatch
     assert not half.exists() and [r["step"] for r in log(tmp_path / "a")] == [1, 2, 3, 4]
 
 
+def test_who_is_killed_while_it_writes_a_file_is_in_nobodys_way(tmp_path):
+    """Its very first one, the configuration, or a picture of samples: the same command goes on, and leaves nothing of it."""
+    half, other = f".{'0123456789abcdef'}.unfinished", ".mine.unfinished"
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / half).write_text('{"vers')
+    train("dcgan", tmp_path / "a", until=2)
+    (tmp_path / "a/samples" / half).write_bytes(b"half")
+    (tmp_path / "a/samples" / other).write_bytes(b"the user's")
+    train("dcgan", tmp_path / "a")
+    assert [path.name for path in tmp_path.rglob("*.unfinished")] == [other]
+    (tmp_path / "b").mkdir()
+    for name in (half, other):
+        (tmp_path / "b" / name).write_bytes(b"half")
+    with pytest.raises(ConfigError, match="is not the directory of a run"):
+        train("dcgan", tmp_path / "b")
+    assert (tmp_path / "b" / half).exists()
+
+
 TORCHRUN = """
 import shutil, sys
 import torch.distributed as dist

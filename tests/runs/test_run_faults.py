@@ -2,6 +2,7 @@
 and the same command goes on.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -107,3 +108,35 @@ def test_a_checkpoint_of_no_bytes_is_not_called_finished(file, tmp_path):
     (tmp_path / "a/checkpoints/step-0000002" / file).write_bytes(b"")
     with pytest.raises(CheckpointError, match=f"step-0000002 is damaged: {file}: .*delete that folder to go on from step 1"):
         train("dcgan", tmp_path / "a", steps=2, checkpoint_every=1)
+
+
+@pytest.mark.parametrize("file", ["checkpoint.json", "generator.safetensors"])
+def test_a_checkpoint_that_nobody_may_read_is_not_called_damaged(file, tmp_path, monkeypatch):
+    """Where it is said to be deleted: the disk or a mode is at fault."""
+    train("dcgan", tmp_path / "a", steps=1, checkpoint_every=1)
+    place = tmp_path / "a/checkpoints/step-0000001" / file
+
+    def refused(real):
+        def opened(path, *args, **kwargs):
+            if Path(path) == place:
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path, *args, **kwargs)
+
+        return opened
+
+    monkeypatch.setattr("builtins.open", refused(open))
+    monkeypatch.setattr(Path, "read_text", refused(Path.read_text))
+    with pytest.raises(CheckpointError, match=f"step-0000001 cannot be read: {file}: Permission denied; have it readable"):
+        train("dcgan", tmp_path / "a", steps=1, checkpoint_every=1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_who_may_read_a_checkpoint_is_said_by_the_mask_of_modes(mask, tmp_path):
+    before = os.umask(mask)
+    try:
+        train("dcgan", tmp_path / "a", steps=1, checkpoint_every=1)
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "a").rglob("*") if path.is_file()}
+    assert modes == {0o666 & ~mask}
