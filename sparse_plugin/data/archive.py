@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sparse_plugin.data.files import Files, FoundFiles, check_size, is_litter
+from sparse_plugin.data.files import Files, FoundFiles, check_size, is_litter, without_files
 from sparse_plugin.data.format import Format
 from sparse_plugin.data.images import DataError
 from sparse_plugin.data.source import Source
@@ -30,6 +30,7 @@ class Archive(Files):
         self.name = path.name
         self._zip = open_zip(path)
         try:
+            folders = [entry.filename.rstrip("/") for entry in self._zip.infolist() if entry.is_dir()]
             entries = [entry for entry in self._zip.infolist() if not entry.is_dir()]
             for entry in entries:
                 _check_entry(self.name, entry)
@@ -50,6 +51,7 @@ class Archive(Files):
             self._zip.close()
             raise
         self.names = sorted(self._entries)
+        self.empty = without_files((name for name in folders if not any(map(is_litter, name.split("/")))), self.names)
 
     def __enter__(self) -> Archive:
         return self

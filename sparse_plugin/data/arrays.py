@@ -23,6 +23,8 @@ class Arrays:
         self, name: str, images: npt.NDArray[Any], labels: npt.NDArray[Any] | None, classes: Sequence[str] | None
     ) -> None:
         shape = images.shape
+        if images.ndim == 3 and shape[2] in (3, 4) and shape[1] > 4:
+            raise DataError(f"{name}: the images are {shape}, which is one image; write (N, H, W, 3), or grey ones as (N, H, W)")
         if images.ndim == 3:
             images = images[:, None]
         elif images.ndim == 4 and (shape[3] == 3 or (shape[3] == 1 and shape[1] != 3)):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ from sparse_plugin.data.decode import MAX_BYTES, Pixels, decode
 from sparse_plugin.data.format import named, no_columns
 from sparse_plugin.data.images import DataError, numbered
 from sparse_plugin.data.source import Source
+
+log = logging.getLogger("sparse_plugin")
 
 LABELS = "dataset.json"
 
@@ -26,12 +30,13 @@ _LITTER = frozenset(
 class Files(ABC):
     """The image files of one data set: names (relative to root, with slashes, sorted) and their content.
 
-    root: the folder inside that wraps them, with a slash at its end, or "". split: which was taken, None where there is but
-    one.
+    empty: folders without files below them, as paths in the whole. root: the folder inside that wraps them, with a slash at
+    its end, or "". split: which was taken, None where there is but one.
     """
 
     name: str
     names: list[str]
+    empty: Sequence[str] = ()
     root: str = ""
     split: str | None = None
 
@@ -106,8 +111,23 @@ class Files(ABC):
                 f"{self.name} holds class folders ({classes[1]}) and images beside them ({loose}); give every image a "
                 "class folder, or none, and take out what is no image"
             )
+        empty = sorted(name for name in map(self._beside_classes, self.empty) if name)
+        if empty:
+            log.warning("%s: folders that hold nothing are no classes: %s", self.name, ", ".join(empty[:5]))
         index = {name: i for i, name in enumerate(classes)}
         return np.array([index[folder] for folder in folders]), classes
+
+
+    def _beside_classes(self, folder: str) -> str:
+        """The name of a folder that lies where the folders of classes are, "" for any other."""
+        name = folder.removeprefix(self.root)
+        return name if folder == self.root + name and "/" not in name else ""
+
+
+def without_files(folders: Iterable[str], names: Iterable[str]) -> list[str]:
+    """The folders in which, and below which, there is no file of names."""
+    full = {"/".join(parts[:i]) for parts in (name.split("/") for name in names) for i in range(1, len(parts))}
+    return [folder for folder in folders if folder not in full]
 
 
 class FoundFiles:

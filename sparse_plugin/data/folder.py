@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sparse_plugin.data.files import Files, FoundFiles, check_size, is_litter
+from sparse_plugin.data.files import Files, FoundFiles, check_size, is_litter, without_files
 from sparse_plugin.data.format import Format
 from sparse_plugin.data.images import DataError
 from sparse_plugin.data.source import Source
@@ -22,7 +22,8 @@ class Folder(Files):
         self.names = sorted(self._walk())
 
     def _walk(self) -> Sequence[str]:
-        found = []
+        found: list[str] = []
+        inside: list[str] = []
         root = self.path.resolve()
 
         def fail(error: OSError) -> None:
@@ -37,7 +38,9 @@ class Folder(Files):
                         f"{self.name}: {path.relative_to(root).as_posix()} is a link that leads out of the folder; "
                         "name the folder that it leads to, or copy what it points at"
                     )
+            inside += [Path(here, name).relative_to(root).as_posix() for name in folders]
             found += [Path(here, name).relative_to(root).as_posix() for name in names if not is_litter(name)]
+        self.empty = without_files(inside, found)
         return found
 
     def _content(self, name: str) -> bytes:

@@ -12,6 +12,7 @@ from sparse_plugin.data.format import Found, formats, forms, no_columns
 from sparse_plugin.data.images import DataError, Images, check_labels, choose, subset_name
 from sparse_plugin.data.photographs import photographs
 from sparse_plugin.data.source import Source
+from sparse_plugin.support.files import reason
 
 Split = str
 
@@ -44,7 +45,11 @@ def load(
     asked = Source.of(
         source, split=split, image_column=image_column, label_column=label_column, resize=resize, download=download
     )
+    if size is not None and size < 1:
+        raise DataError(f"images of {size}x{size} were asked for; give 1 pixel or more")
     if asked.path is None:
+        if asked.download:
+            raise _no_download("the set of built-in photographs")
         if asked.split is not None:
             raise DataError(
                 f"the built-in photographs have no splits, and {asked.split!r} was asked; name the images of one split"
@@ -63,12 +68,24 @@ def load(
         return Images(pixels, labels, found.classes, subset_name(found.name, fraction, seed), asked.reading())
 
 
+def _no_download(whose: str) -> DataError:
+    words = ", ".join(name for each in formats() for name in each.names)
+    return DataError(f"{whose} is not downloaded, and a download was asked for, which is of {words} alone; leave it out (--download)")
+
+
 def _open(source: str, asked: Source) -> AbstractContextManager[Found]:
     """What the first format that knows source finds in it. Raises DataError where none does."""
-    path = Path(source).expanduser()
-    there = path.exists()
+    if not source:
+        raise DataError(f"the data are an empty text; they are {forms()}")
+    try:
+        path = Path(source).expanduser()
+        there = path.exists()
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"the data {source} cannot be looked for: {reason(error)}") from None
     for each in formats():
         if each.recognises(path) if there else source in each.names:
+            if asked.download and not each.names:
+                raise _no_download(source)
             return each.open(path, asked)
     raise DataError(
         f"{source} is no data set; the data are {forms()}"

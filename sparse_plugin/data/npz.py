@@ -48,6 +48,8 @@ def npz(path: Path, asked: Source) -> tuple[Arrays, str | None]:
     if images is None:
         listed = ", ".join(f"{name} {shape} {kind}" for name, (shape, kind) in headers.items())
         raise DataError(f"{path.name} has no four-dimensional uint8 array of images; it has {listed or 'nothing'}")
+    if asked.image_column is None:
+        _refuse_what_lies_beside(path.name, images, taken)
     labels = asked.label_column or _labels(path.name, taken)
     for flag, name in (("image", images), ("label", labels)):
         if name is not None and name not in headers:
@@ -73,6 +75,27 @@ def npz(path: Path, asked: Source) -> tuple[Arrays, str | None]:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path.name} cannot be read: {error}") from None
+
+
+def _refuse_what_lies_beside(name: str, found: str, headers: Headers) -> None:
+    """Raise DataError where the array that was found lies beside images of another type: masks beside floats, say."""
+    if _bare(found) in _IMAGES:
+        return
+    coloured = _coloured(headers[found][0])
+    others = [
+        f"{array} {shape} {kind}"
+        for array, (shape, kind) in headers.items()
+        if kind != "uint8" and ((_bare(array) in _IMAGES and len(shape) > 2) or (_coloured(shape) and not coloured))
+    ]
+    if others:
+        raise DataError(
+            f"{name} has {', '.join(others)}, and images are uint8, from 0 to 255; write them so, or, if {found} holds the images, "
+            f"say it by --image-column {found}"
+        )
+
+
+def _coloured(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 and 3 in (shape[1], shape[3])
 
 
 def _of_split(name: str, headers: Headers, asked: Source) -> tuple[Headers, str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,6 +115,18 @@ def of_split(name: str, root: Path, tables: list[Path], split: str | None) -> tu
             + f"; name the file of the {split} images"
         )
     return chosen, None if len(chosen) == len(tables) else wanted
+
+
+def _say_missing(name: str, tables: list[Path]) -> None:
+    """Warn where a folder lacks files of those that its files count: train-00000-of-00002.parquet without the other."""
+    counted: dict[tuple[Path, str, int], set[int]] = {}
+    for table in tables:
+        if found := re.fullmatch(r"(.*?)(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?", table.stem):
+            counted.setdefault((table.parent, found[1], int(found[3])), set()).add(int(found[2]))
+    for (_, first, count), there in counted.items():
+        if len(there) < count:
+            said = "%s: of the %d files %s*-of-%05d.parquet there are %d; the images in the others are left out"
+            log.warning(said, name, count, first, count, len(there))
 
 
 def _split_of(table: Path, root: Path) -> str | None:
@@ -272,6 +285,8 @@ def _tables(path: Path) -> list[Path]:
 @contextmanager
 def _opened(path: Path, asked: Source) -> Iterator[Parquet]:
     chosen, split = of_split(path.name, path, _tables(path), asked.split)
+    if chosen != [path]:
+        _say_missing(path.name, chosen)
     yield named(Parquet(path.name, chosen, asked), split)
 
 

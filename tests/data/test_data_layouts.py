@@ -85,6 +85,29 @@ def test_labels_that_skip_a_class_are_said(caplog):
     assert caplog.messages == ["x: no image has the class 0, of 0 to 3"]
 
 
+@pytest.mark.parametrize("before", ["", "pets/", "train/"])
+def test_class_folders_that_hold_nothing_are_said(before, tmp_path, caplog):
+    litter = ("__MACOSX/cat/._0.png", f"{before}.cache/x")
+    for path in write(tmp_path / "a", [before + name for name in CLASSED] + (["val/cat/9.png"] if before == "train/" else []), litter):
+        caplog.clear()
+        if path.endswith(".zip"):
+            with zipfile.ZipFile(path, "a") as archive:
+                for name in ("horse/", "cow/inside/", "cat/", ".hidden/"):
+                    archive.writestr(before + name, b"")
+        else:
+            for name in ("horse", "cow/inside", ".hidden"):
+                (tmp_path / "a" / before / name).mkdir(parents=True)
+        found = load(path, 8, split="train" if before == "train/" else None)
+        assert found.classes == ("cat", "dog")
+        said = [message for message in caplog.messages if "hold nothing" in message]
+        listed = "horse" if path.endswith(".zip") else "cow, horse"  # a zip need not name a folder that holds a folder
+        assert [message.partition(": ")[2] for message in said] == [f"folders that hold nothing are no classes: {listed}"]
+    for path in write(tmp_path / "whole", CLASSED):
+        caplog.clear()
+        load(path, 8)
+        assert not caplog.messages
+
+
 def test_files_of_other_kinds(tmp_path, caplog):
     image = Image.fromarray(PIXELS[0])
     more = [Image.fromarray(pixels) for pixels in PIXELS[1:3]]

@@ -217,3 +217,48 @@ def test_parquet_that_is_not_as_it_should_be(tmp_path, files):
     path.write_bytes(spoilt)
     with pytest.raises(DataError, match=r"a\.parquet"):
         load(str(path), 8)
+
+
+def test_what_is_no_image_is_not_taken_for_one(tmp_path, pixels):
+    """Masks beside images that are floats, and one image for as many grey ones as it has rows."""
+    floats, masks = (pixels / 255).astype(np.float32), pixels[..., 0]
+
+    def refused(said, **arrays):
+        np.savez(tmp_path / "a.npz", **arrays)
+        for resize in (False, True):
+            with pytest.raises(DataError, match=rf"^a\.npz.*{said}"):
+                load(str(tmp_path / "a.npz"), 8, resize=resize)
+
+    beside = r"{} \(30, .*\) float32, and images are uint8, from 0 to 255; .*if {} holds the images, say it by --image-column"
+    refused(beside.format("images", "masks"), images=floats, masks=masks)
+    refused(beside.format("images", "masks"), images=floats[..., 0], masks=masks)
+    refused(beside.format("x_train", "m"), x_train=floats, m=masks[..., None])
+    refused(beside.format("x", "m"), x=floats.transpose(0, 3, 1, 2), m=masks)
+    for shape in ((8, 8, 3), (32, 40, 3), (8, 8, 4)):
+        refused(r"the images are \(.*\), which is one image; write \(N, H, W, 3\)", images=np.zeros(shape, np.uint8))
+    np.savez(tmp_path / "b.npz", images=floats, masks=masks)
+    assert len(load(str(tmp_path / "b.npz"), 8, image_column="masks")) == 30
+    np.savez(tmp_path / "b.npz", x=pixels, latents=floats, noise=floats[:, 0, 0])
+    assert (load(str(tmp_path / "b.npz"), 8).images.permute(0, 2, 3, 1).numpy() == pixels).all()
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "npz", "photographs"])
+def test_a_download_of_what_is_there_is_refused(kind, tmp_path, files, pixels):
+    np.savez(tmp_path / "a.npz", pixels)
+    made = {"folder": write_folder(tmp_path / "a", files), "zip": write_zip(tmp_path / "a.zip", files), "npz": str(tmp_path / "a.npz")}
+    with pytest.raises(DataError, match=r"is not downloaded, and a download was asked for, which is of cifar10 alone; .*--download"):
+        load(made.get(kind), 8, download=True)
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_images_without_pixels(size, tmp_path, files):
+    for source in (write_zip(tmp_path / "a.zip", files), None):
+        with pytest.raises(DataError, match="give 1 pixel or more"):
+            load(source, size, resize=source is not None)
+
+
+def test_paths_that_are_none():
+    with pytest.raises(DataError, match="the data are an empty text; they are cifar10, a folder"):
+        load("")
+    with pytest.raises(DataError, match="there is no file or folder|cannot be looked for: File name too long"):
+        load("x" * 5000)

@@ -119,6 +119,19 @@ def test_splits_of_parquet(names, tmp_path):
         load(path, 8)
 
 
+def test_parts_of_parquet_that_are_missing_are_said(tmp_path, caplog):
+    """As of a download that was cut short; a part that is named by itself is what was asked for."""
+    for part in (0, 2):
+        table(tmp_path / f"a/data/train-{part:05d}-of-00003.parquet", image=PNGS)
+    table(tmp_path / "a/data/test-00000-of-00002.parquet", image=PNGS)
+    assert len(load(str(tmp_path / "a"), 8)) == 12
+    assert caplog.messages == ["a: of the 3 files train-*-of-00003.parquet there are 2; the images in the others are left out"]
+    caplog.clear()
+    load(str(tmp_path / "a/data/train-00000-of-00003.parquet"), 8)
+    table(tmp_path / "a/data/train-00001-of-00003.parquet", image=PNGS)
+    assert len(load(str(tmp_path / "a"), 8)) == 18 and not caplog.messages
+
+
 def test_arrays_of_other_layouts(tmp_path):
     path, grey = tmp_path / "a.npz", PIXELS[..., 0]
     for images in (grey, grey[..., None], grey[:, None]):
