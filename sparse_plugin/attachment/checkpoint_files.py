@@ -14,6 +14,9 @@ from sparse_plugin.errors import CheckpointError
 # What wrappers put before the names of a state_dict.
 _WRAPPERS = ("module.", "_orig_mod.")
 
+# How files of safetensors end, by which they are known.
+SAFETENSORS = ".safetensors"
+
 # Of a checkpoint's dicts, in which state_dicts are looked for; a pickle may contain itself.
 _DEPTH = 8
 
@@ -27,7 +30,7 @@ def read(checkpoint: str) -> Any:
     if not there:
         raise CheckpointError(f"there is no checkpoint {checkpoint}")
     try:
-        if Path(checkpoint).suffix == ".safetensors":
+        if Path(checkpoint).suffix == SAFETENSORS:
             from safetensors.torch import load_file
 
             return load_file(checkpoint)

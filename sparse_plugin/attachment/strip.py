@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from sparse_plugin.attachment.checkpoint_files import dicts, metadata, read
+from sparse_plugin.attachment.checkpoint_files import SAFETENSORS, dicts, metadata, read
 from sparse_plugin.attachment.child import KEY, sentence, strip
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.support.files import writing
@@ -16,12 +16,16 @@ from sparse_plugin.support.files import writing
 def strip_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> str:
     """Write source to target without the plugin's settings, wherever in it they stand. Returns the settings found, or "".
 
-    Takes what `torch.load(weights_only=True)` does, and safetensors. Raises ConfigError where target
-    exists, CheckpointError where source cannot be read or holds learned dictionaries, OutputError where target cannot be
-    written: then there is none.
+    Takes what `torch.load(weights_only=True)` does, and safetensors. Raises ConfigError where target exists or is named as of
+    the other format, CheckpointError where source cannot be read or holds learned dictionaries, OutputError where target
+    cannot be written: then there is none.
     """
     if os.path.lexists(target):
         raise ConfigError(f"{os.fspath(target)} exists already; name another file, nothing is written over")
+    kinds = [Path(path).suffix == SAFETENSORS for path in (source, target)]
+    if kinds[0] != kinds[1]:
+        kept = f"safetensors; name it *{SAFETENSORS}" if kinds[0] else f"a pickle of torch; name it otherwise, as {Path(target).stem}.pth"
+        raise ConfigError(f"{os.fspath(target)} would be, as {os.fspath(source)} is, {kept}, as the ending is what readers go by")
     whole = read(os.fspath(source))
     found: list[str] = []
     for state_dict in dicts(whole):
@@ -32,7 +36,7 @@ def strip_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -
             found.append(sentence(settings))
         for key in state_dict.keys() - clean.keys():
             del state_dict[key]
-    if Path(source).suffix == ".safetensors":
+    if kinds[0]:
         from safetensors.torch import save
 
         content = save(whole, metadata=metadata(os.fspath(source)))

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from sparse_plugin.gans.trained import TrainedGenerator
     from sparse_plugin.metrics import Score
 
+# Of a run's checkpoint, what its samples come from: the first that is there.
+SAMPLED = ("generator_average.safetensors", "generator.safetensors")
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 
 # Images that are sampled of a generator where nobody says.
@@ -153,9 +155,17 @@ def evaluate(
 
 
 def _of_host(checkpoint: str, spec: GeneratorSpec, device: str | None) -> Sampler:
+    from sparse_plugin.attachment.handle import Attachment
     from sparse_plugin.evaluate.sampling import sampler
+    from sparse_plugin.support import advice
 
-    return sampler(checkpoint, spec, device)
+    made = sampler(checkpoint, spec, device)
+    if spec.sites and Attachment.of(made.generator) is None:
+        raise ConfigError(
+            f"{advice.sites(*spec.sites)} says where a generator was regularized, and {checkpoint} was trained without "
+            "sparse_plugin; leave it out"
+        )
+    return made
 
 
 def of_run(target: str, device: str | None) -> TrainedGenerator | None:
@@ -164,7 +174,14 @@ def of_run(target: str, device: str | None) -> TrainedGenerator | None:
     from sparse_plugin.runs import checkpoints
 
     path = Path(target).expanduser().resolve()
-    if path.suffix in CHECKPOINTS:
+    if path.suffix in CHECKPOINTS and not path.is_dir() and (path.parent / checkpoints.META).is_file():
+        whose = next((path.with_name(name) for name in SAMPLED if path.with_name(name).is_file()), None)
+        if path != whose:
+            raise ConfigError(
+                f"{target} is not what the samples of its run come from"
+                + (f", which is {whose.name} beside it" if whose else "")
+                + f"; name that, or the checkpoint's folder, {Path(target).parent}"
+            )
         path = path.parent
     if (path / CONFIG).is_file():
         return load_trained(path, device=device)

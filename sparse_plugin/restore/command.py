@@ -163,9 +163,19 @@ def _is_folder(images: Sequence[str], output: str) -> bool:
 
 
 def _mask(path: Path) -> Any:
-    """(H, W): whether a pixel is known, which is where the mask is lighter than middle grey."""
-    pixels = read(path).pixels
-    return (pixels if pixels.ndim == 2 else pixels.mean(2)) > 0.5
+    """(H, W): whether a pixel is known, which is where the mask is lighter than middle grey.
+
+    Raises ConfigError where transparency says otherwise, as of a mask that was made with an eraser.
+    """
+    picture = read(path)
+    pixels = picture.pixels
+    known = (pixels if pixels.ndim == 2 else pixels.mean(2)) > 0.5
+    if picture.alpha is not None and bool(((picture.alpha > 0.5) != known).any() and (picture.alpha < 1).any()):
+        raise ConfigError(
+            f"the mask {path} has transparent pixels, which say something else than its colours; save it without transparency, black "
+            "where pixels are missing and white where they are known"
+        )
+    return known
 
 
 def _may_write(job: Job, force: bool) -> None:

@@ -291,3 +291,20 @@ def test_strip_writes_where_it_is_told(tmp_path):
     call("strip", tmp_path / "a.pth", "-o", tmp_path / "b.pth")
     assert (tmp_path / "b.pth").is_file()
 
+
+def test_strip_names_no_file_as_of_another_format(tmp_path):
+    """A pickle that is called safetensors cannot be read again, nor the other way round."""
+    from safetensors.torch import save_file
+
+    generator = Residual()
+    attach(generator, "l0_inf", k=2)
+    torch.save(generator.state_dict(), tmp_path / "a.pth")
+    save_file(generator.state_dict(), tmp_path / "a.safetensors")
+    said = call("strip", tmp_path / "a.pth", "-o", tmp_path / "b.safetensors", code=2)
+    assert "a pickle of torch; name it otherwise, as b.pth" in said
+    for name in ("b.pth", "b", "b.safetensors.bin"):
+        assert "name it *.safetensors" in call("strip", tmp_path / "a.safetensors", "-o", tmp_path / name, code=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pth", "a.safetensors"]
+    call("strip", tmp_path / "a.safetensors", "-o", tmp_path / "b.safetensors")
+    call("strip", tmp_path / "a.pth", "-o", tmp_path / "b.ckpt")
+

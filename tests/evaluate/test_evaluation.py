@@ -250,6 +250,13 @@ def test_what_does_not_fit_is_refused(host, tmp_path):
     refused(DataError, "the generator's images are not finite", "nan.pth")
 
 
+def test_sites_of_what_was_not_regularized_are_refused(host, tmp_path, crops):
+    torch.save(host.Unit().state_dict(), tmp_path / "g.pth")
+    spec = GeneratorSpec("host_gan:Unit", low=0.0, sites=("last",))
+    with pytest.raises(ConfigError, match=r"sites=.*last.* says where a generator was regularized, and .*g\.pth was trained without"):
+        evaluate(str(tmp_path / "g.pth"), str(crops), samples=40, spec=spec, **QUICK)
+
+
 def test_the_range_of_images(host, tmp_path):
     torch.save(host.Unit().state_dict(), tmp_path / "g.pth")
     with pytest.raises(
@@ -289,6 +296,16 @@ def test_a_reference_run(tmp_path, crops):
     assert scores[str(last)] == report.scores != scores[str(first)]
     (file,) = last.glob("generator.safetensors")
     assert evaluate(str(file), str(crops), samples=40, **QUICK).scores == report.scores
+    # Other files of a checkpoint, one that is not there, and one that lies in the run's folder, were taken for the run.
+    for name in ("discriminator.safetensors", "optimizers.safetensors", "none.pth"):
+        with pytest.raises(ConfigError, match=f"{name} is not what the samples of its run come from, which is generator.safetensors"):
+            evaluate(str(last / name), str(crops), samples=40, **QUICK)
+    torch.save({}, tmp_path / "run" / "mine.pth")
+    with pytest.raises(ConfigError, match="mine.pth is no checkpoint of the reference trainer; name the class"):
+        evaluate(str(tmp_path / "run" / "mine.pth"), str(crops), samples=40, **QUICK)
+    (last / "generator_average.safetensors").write_bytes(file.read_bytes())
+    with pytest.raises(ConfigError, match="which is generator_average.safetensors beside it"):
+        evaluate(str(file), str(crops), samples=40, **QUICK)
     assert load_run(tmp_path / "run").step == 2
 
 

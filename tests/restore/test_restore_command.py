@@ -87,6 +87,22 @@ def test_inpaint(here):
     assert "PSNR" in done.stdout
 
 
+def test_a_mask_whose_transparency_says_something_else_is_refused(here):
+    """As one that was made with an eraser: its colours alone were read."""
+    known = pixels("mask.png")
+    black, white = np.zeros((*known.shape, 3), np.uint8), np.full((*known.shape, 3), 255, np.uint8)
+    half = known.copy()
+    half[:5] = 0
+    for name, layers in {"erased": (white, known), "drawn": (black, known), "more": (np.dstack([known] * 3), half)}.items():
+        Image.fromarray(np.dstack(layers)).save(f"{name}.png")
+        done = run("inpaint", "a.png", "--mask", f"{name}.png", "-o", "out.png", *QUICK)
+        assert done.exit_code == 2 and f"the mask {name}.png has transparent pixels, which say something else" in done.stderr
+    for name, layers in {"both": (np.dstack([known] * 3), known), "opaque": (np.dstack([known] * 3), np.full_like(known, 255))}.items():
+        Image.fromarray(np.dstack(layers)).save(f"{name}.png")
+        assert run("inpaint", "a.png", "--mask", f"{name}.png", "-o", f"of-{name}.png", *QUICK).exit_code == 0
+    assert (here / "of-both.png").read_bytes() == (here / "of-opaque.png").read_bytes() and not (here / "out.png").exists()
+
+
 def test_upscale_several(here):
     done = run("upscale", "a.png", "grey16.png", "--factor", "3", "-o", "large", *QUICK)
     assert done.exit_code == 0, done.output
