@@ -153,6 +153,8 @@ def _run(
         if group.first:
             directory.check(config)
         unfinished = directory.step < goal
+        if group.first:
+            _say_gone(directory, keep_at)
         trainer = Trainer(chosen, images, config, sparse, directory, group) if unfinished else None
         if group.first:
             directory.open(config)  # now that nothing is refused any more
@@ -167,6 +169,14 @@ def _run(
             told = "nothing was done"
         done = "is finished" if directory.step >= config.steps else f"stopped, of {config.steps} steps"
         return f"{directory.path} {done}: {directory.step} steps of {chosen.title}; {told}" if group.first else ""
+
+
+def _say_gone(directory: RunDirectory, keep_at: Collection[int]) -> None:
+    there = checkpoints.steps(directory.checkpoints)
+    gone = [step for step in sorted(keep_at) if step <= directory.step and step not in there]
+    if gone:
+        steps = ", ".join(map(str, gone))
+        log.warning("%s is at step %d and has no checkpoint of step %s any more, which was to stay", directory.path, directory.step, steps)
 
 
 def _precision(

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,9 +87,10 @@ def restore_files(
     attachable(sparse, "restore", RESTORING)
     jobs = _jobs(kind, images, output, masks, clean, factor, sigma, noisy, seed)
     shape = {name: value for name, value in settings.items() if name not in ("device", "compiled")}
+    inputs = {Path(path).resolve() for path in (*images, *masks, *clean)}
     for job in jobs:
         check(job.given.pixels, job.task, None if job.clean is None else job.clean.pixels, sparse=sparse, **shape)
-        _may_write(job, force)
+        _may_write(job, force, inputs)
     said = []
     if _is_folder(images, output):  # now that nothing is refused any more
         make_folder(Path(output))
@@ -178,10 +179,11 @@ def _mask(path: Path) -> Any:
     return known
 
 
-def _may_write(job: Job, force: bool) -> None:
-    """Raise ConfigError where a file that is there is not this command's own."""
-    if job.target.resolve() == job.source.resolve():
-        raise ConfigError(f"the output {job.target} is the image itself; name another")
+def _may_write(job: Job, force: bool, inputs: Collection[Path]) -> None:
+    """Raise ConfigError where a file that is there is not this command's own, or is what is read: an image, clean or not, or a mask."""
+    if job.target.resolve() in inputs:
+        itself = job.target.resolve() == job.source.resolve()
+        raise ConfigError(f"the output {job.target} is {'the image itself' if itself else 'given to be read'}; name another")
     if force or not job.target.exists():
         return
     if not job.target.is_file() or _recorded(job) != _hash(job.target.read_bytes()):

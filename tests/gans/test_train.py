@@ -101,6 +101,18 @@ def test_what_a_killed_run_left_unfinished_is_cleared_away(tmp_path, monkeypatch
     assert not half.exists() and [r["step"] for r in log(tmp_path / "a")] == [1, 2, 3, 4]
 
 
+def test_a_checkpoint_that_can_no_longer_be_kept_is_said(tmp_path, caplog):
+    train("dcgan", tmp_path / "a", until=2, keep_at=(2,))
+    assert not [message for message in caplog.messages if "any more" in message]
+    for until in (4, None):  # on the way, and when nothing is left to do
+        caplog.clear()
+        train("dcgan", tmp_path / "a", until=until, keep_at=(1, 2, 3) if until else (1, 2))
+        at = 2 if until else 4
+        said = f"{tmp_path / 'a'} is at step {at} and has no checkpoint of step 1 any more, which was to stay"
+        assert [message for message in caplog.messages if "any more" in message] == [said]
+    assert checkpoints.steps(tmp_path / "a/checkpoints") == [2, 3, 4]
+
+
 def test_who_is_killed_while_it_writes_a_file_is_in_nobodys_way(tmp_path):
     """Its very first one, the configuration, or a picture of samples: the same command goes on, and leaves nothing of it."""
     half, other = f".{'0123456789abcdef'}.unfinished", ".mine.unfinished"

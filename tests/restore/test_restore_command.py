@@ -137,6 +137,24 @@ def test_nothing_is_written_over_without_force(here):
     assert pixels("mask.png").shape == (35, 41, 3)
 
 
+@pytest.mark.parametrize("read_as", ["IMAGE", "--clean", "--mask", "another"])
+def test_force_writes_over_nothing_that_is_read(read_as, here):
+    (here / "other").mkdir()
+    for name in ("other/a.png", "true.png"):
+        (here / name).write_bytes((here / "a.png").read_bytes())
+    os.symlink("mask.png", "link.png")
+    args = {
+        "IMAGE": ["denoise", "a.png", "-o", "./a.png"],
+        "--clean": ["denoise", "a.png", "--clean", "true.png", "-o", "other/../true.png"],
+        "--mask": ["inpaint", "a.png", "--mask", "link.png", "-o", "mask.png"],
+        "another": ["inpaint", "a.png", "true.png", "--mask", "other/a.png", "-o", "other"],
+    }[read_as]
+    before = {path: path.read_bytes() for path in here.rglob("*.png")}
+    done = run(*args, "--force", *QUICK)
+    assert done.exit_code == 2 and f"is {'the image itself' if read_as == 'IMAGE' else 'given to be read'}; name another" in done.stderr
+    assert {path: path.read_bytes() for path in here.rglob("*.png")} == before and not [*here.rglob("*.run")]
+
+
 def test_force_deletes_no_run_of_another_kind(here):
     (here / "out.png.run").mkdir()
     (here / "out.png.run/config.json").write_text('{"version": 1, "arch": "dcgan"}')
