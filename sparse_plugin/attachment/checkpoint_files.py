@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,19 @@ def read(checkpoint: str) -> Any:
             return load_file(checkpoint)
         return torch.load(checkpoint, map_location="cpu", weights_only=True)
     except (Exception, RecursionError) as error:  # the readers may raise anything over a damaged file
-        said = str(error).strip().splitlines()
-        raise CheckpointError(
-            f"the checkpoint {checkpoint} cannot be read: {said[0] if said else 'it ends too early'}"
-        ) from None
+        raise CheckpointError(f"the checkpoint {checkpoint} cannot be read: {_why(error)}") from None
+
+
+def _why(error: BaseException) -> str:
+    """Why a file cannot be read. What torch says of objects in a pickle is advice to run them, in several lines."""
+    said = str(error).strip()
+    if "weights_only" in said:
+        found = re.search(r"GLOBAL (\S+)", said)
+        what = f"it holds objects of Python ({found[1]})" if found else "it is none of torch, or holds objects of Python"
+        return f"{what}, which are not loaded, as they may run anything; save the state_dict alone: torch.save(model.state_dict(), FILE)"
+    if not said:
+        return "it ends too early"
+    return said.splitlines()[0] if re.search("[a-z]", said) else "it is no file that torch.save wrote"  # a KeyError's number
 
 
 def metadata(checkpoint: str) -> dict[str, str] | None:

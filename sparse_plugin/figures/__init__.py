@@ -34,11 +34,10 @@ def make(kind: str, runs: Sequence[str], path: str | Path, force: bool = False) 
     need("drawing a figure", "experiments", "matplotlib")
     asked = named(kind)
     path = Path(path)
-    if path.suffix not in FORMATS:
+    if path.suffix.lower() not in FORMATS:
         raise ConfigError(f"a figure is written as {', '.join(FORMATS)}, and {path} was asked for; name such a file")
     if os.path.lexists(path) and not force:
         raise ConfigError(f"{path} exists; name another file, or replace it with --force")
-    make_folder(path.parent)
     return save(asked.draw(asked.find(runs)), path)
 
 
@@ -46,5 +45,5 @@ def save(figure: Figure, path: Path) -> Path:
     """Write a figure so that it is there whole or not at all. Returns its path. Raises OutputError."""
     make_folder(path.parent)
     with writing(path) as file:
-        render(figure, file, dpi=160, format=path.suffix[1:])
+        render(figure, file, dpi=160, format=path.suffix[1:].lower())
     return path

@@ -12,7 +12,7 @@ from sparse_plugin.experiments import comparison, page, records, restored_page
 from sparse_plugin.experiments.comparison import RunGroup
 from sparse_plugin.experiments.records import Record
 from sparse_plugin.experiments.summary import summary
-from sparse_plugin.support.files import write
+from sparse_plugin.support.files import reason, write
 from sparse_plugin.support.optional import need
 
 BLOCK = re.compile(r"(<!-- made by `make results`: (\w+) -->\n).*?(<!-- end -->)", re.S)
@@ -109,7 +109,7 @@ def _fill(target: Path, blocks: Mapping[str, str]) -> None:
     try:
         text = target.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{target} cannot be read: {error}; name a Markdown file") from None
+        raise ConfigError(f"{target} cannot be read: {reason(error)}; name a Markdown file") from None
     known = [name for _, name, _ in BLOCK.findall(text) if name in blocks]
     if not known:
         raise ConfigError(

@@ -1,5 +1,7 @@
 """The state_dicts in a checkpoint of somebody else's."""
 
+import argparse
+
 import pytest
 import torch
 
@@ -57,3 +59,23 @@ def test_both_formats_are_read_and_what_cannot_be_is_a_sentence(tmp_path):
     for name in ("none.pth", "a\0.pth"):
         with pytest.raises(CheckpointError, match="there is no checkpoint"):
             read(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("whole", ["module", "namespace"])
+def test_what_holds_objects_says_what_to_save(whole, tmp_path):
+    """As a generator that was saved as a whole, or beside its trainer's settings; torch's words advise to run it."""
+    path = tmp_path / "a.pth"
+    generator = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    torch.save(generator if whole == "module" else {"G": generator.state_dict(), "opt": argparse.Namespace(lr=1)}, path)
+    held = {"module": r"torch\.nn\.modules\.container\.Sequential", "namespace": r"argparse\.Namespace"}[whole]
+    said = rf"it holds objects of Python \({held}\), which are not loaded"
+    with pytest.raises(CheckpointError, match=f"a.pth cannot be read: {said}.*; save the state_dict alone: torch.save") as error:
+        read(str(path))
+    assert "\n" not in str(error.value) and "\x1b" not in str(error.value)
+
+
+@pytest.mark.parametrize(("content", "said"), [(b"hello", "it is no file that torch.save wrote"), (b"x", "holds objects of Python"), (b"", "it ends too early")])
+def test_what_is_no_checkpoint_is_said_in_words(content, said, tmp_path):
+    (tmp_path / "a.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"a.pth cannot be read: .*{said}"):
+        read(str(tmp_path / "a.pth"))

@@ -157,6 +157,9 @@ def test_what_cannot_be_drawn(runs, tmp_path):
     ):
         with pytest.raises(ConfigError, match=said):
             make(kind, [str(folder)], tmp_path / path)
+    with pytest.raises(ConfigError, match="holds none"):
+        make("4a", [str(tmp_path)], tmp_path / "new/a.png")
+    assert not (tmp_path / "new").exists()
     assert (tmp_path / "there.png").read_bytes() == b"mine" and not (tmp_path / "a.png").exists()
     shutil.copytree(runs / "vanilla" / "0", tmp_path / "bare")
     (tmp_path / "bare/result.json").unlink()
@@ -181,7 +184,7 @@ def test_what_cannot_be_drawn(runs, tmp_path):
 
 
 def test_the_command(runs, tmp_path):
-    path = str(tmp_path / "f.svg")
+    path = str(tmp_path / "f.SVG")
     done = CliRunner().invoke(cli, ["figure", "4b", str(runs), "-o", path])
     assert (done.exit_code, done.output) == (0, f"{path}\n")
     again = CliRunner().invoke(cli, ["figure", "4b", str(runs), "-o", path])
