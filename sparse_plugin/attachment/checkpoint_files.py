@@ -29,6 +29,8 @@ def read(checkpoint: str) -> Any:
     except ValueError:  # a null in the name
         there = False
     if not there:
+        if "\0" not in checkpoint and Path(checkpoint).is_dir():
+            raise CheckpointError(f"{checkpoint} is a folder, and a checkpoint is a file; name one that is in it")
         raise CheckpointError(f"there is no checkpoint {checkpoint}")
     try:
         if Path(checkpoint).suffix == SAFETENSORS:

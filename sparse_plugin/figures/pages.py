@@ -28,7 +28,8 @@ def make(file: str | Path, targets: Iterable[str | Path] = (), figures: bool = T
     need("making results", "experiments", "scipy", "matplotlib")
     file = Path(file)
     if not file.is_file():
-        raise ConfigError(f"{file} is not there; name a file that `experiment --record` wrote")
+        state = "is a folder" if file.is_dir() else "is not there"
+        raise ConfigError(f"{file} {state}; name a file that `experiment --record` wrote")
     recorded = records.read(file)
     found = comparison.groups(recorded)
     groups = _named(group for group in found if group.compared)

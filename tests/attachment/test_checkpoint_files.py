@@ -59,6 +59,8 @@ def test_both_formats_are_read_and_what_cannot_be_is_a_sentence(tmp_path):
     for name in ("none.pth", "a\0.pth"):
         with pytest.raises(CheckpointError, match="there is no checkpoint"):
             read(str(tmp_path / name))
+    with pytest.raises(CheckpointError, match="is a folder, and a checkpoint is a file; name one that is in it"):
+        read(str(tmp_path))
 
 
 @pytest.mark.parametrize("whole", ["module", "namespace"])

@@ -176,6 +176,8 @@ def test_pages_that_cannot_be_made(tmp_path):
     path, bare = tmp_path / "runs.jsonl", tmp_path / "bare.md"
     with pytest.raises(ConfigError, match="runs.jsonl is not there; name a file"):
         pages.make(path)
+    with pytest.raises(ConfigError, match=r"is a folder; name a file that `experiment --record` wrote"):
+        pages.make(tmp_path)
     records.add(path, sweep(1))
     bare.write_text("nothing")
     for target, said in ((bare, "has no block to fill"), (tmp_path / "no.md", "cannot be read")):
