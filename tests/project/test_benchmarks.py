@@ -28,7 +28,11 @@ def test_the_table_of_restorations_is_that_of_their_record(monkeypatch, capsys):
     assert capsys.readouterr().out.strip() in (BENCHMARKS.parent / "docs/restore.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("name", "of"), [("auto", []), ("tune", [])], ids=["auto-dcgan", "tune-dcgan"])
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [("auto", []), ("auto", ["--arch", "msgan", "--width", "0.125"]), ("tune", [])],
+    ids=["auto-dcgan", "auto-msgan", "tune-dcgan"],
+)
 def test_the_tables_of_what_chooses_itself_are_those_of_their_record(name, of, monkeypatch, capsys):
     pytest.importorskip("torch_fidelity")
     monkeypatch.syspath_prepend(str(BENCHMARKS))
