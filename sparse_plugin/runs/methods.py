@@ -71,8 +71,8 @@ def label_of(sparse: dict[str, Any] | None) -> str:
 
 
 def split(texts: Iterable[str]) -> list[str]:
-    """The items of lists such as "l0,ml_csc:k=[0.5,0.25]": a comma within brackets or braces does not end one."""
-    return [item for text in texts for item in _parts(text, ",") if item]
+    """The items of lists such as "l0, ml_csc:k=[0.5,0.25]": a comma within brackets or braces does not end one."""
+    return [item.strip() for text in texts for item in _parts(text, ",") if item.strip()]
 
 
 def _parts(text: str, mark: str) -> list[str]:

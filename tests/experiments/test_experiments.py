@@ -257,9 +257,9 @@ def test_collecting_records_what_is_finished(tmp_path, data):
         ("table1", ["--collect", "--dry-run"], "--dry-run and --collect were given, of which only one is done"),
         ("table4", ["--collect", "--dry-run"], "--dry-run and --collect were given, of which only one is done"),
         ("table1", ["--status", "--collect"], "--status and --collect were given"),
-        ("table2", ["--archs", ""], "--archs was given and names none"),
+        ("table2", ["--archs", ","], "--archs was given and names none"),
         ("table1", ["--methods", ","], "--methods was given and names none"),
-        ("table4", ["--methods", ""], "--methods was given and names none"),
+        ("table4", ["--methods", " , "], "--methods was given and names none"),
     ],
 )
 def test_options_that_would_have_no_effect_are_refused(tmp_path, table, options, said):

@@ -106,7 +106,7 @@ def test_strip(tmp_path, full, name):
         with safe_open(tmp_path / "kept.safetensors", "pt") as kept:
             assert kept.metadata() == {"format": "pt", "step": "5"}
     full()
-    for target in ("out.pth", "no/out.pth"):
+    for target in (f"out-{name}", f"no/out-{name}"):
         with pytest.raises(OutputError, match="could not be written"):
             strip_file(source, tmp_path / target)
     assert not [path for path in os.listdir(tmp_path) if "out" in path or "unfinished" in path]
