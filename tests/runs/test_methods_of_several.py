@@ -56,3 +56,7 @@ def test_said_as_flags_and_as_python():
     with advice.speaking_to("command"):
         assert advice.regularizer(settings) == "--sparse l1,l0_inf --set sparse.l1.weight=0.1 --set sparse.l0_inf.k=2"
     assert advice.regularizer(settings) == "enable(host, [\"l1\", \"l0_inf\"], l1={'weight': 0.1}, l0_inf={'k': 2})"
+
+
+def test_lists_as_people_write_them():
+    assert split(["vanilla, l0:k=[0.5, 0.25] ,", " "]) == ["vanilla", "l0:k=[0.5, 0.25]"]
