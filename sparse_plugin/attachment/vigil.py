@@ -143,7 +143,6 @@ class Vigil:
             f"this way, uncompiled, or name the sites with {advice.sites()}"
         )
 
-
     def _makes_a_code(self, module: nn.Module, args: tuple[Any, ...]) -> bool:
         """Whether module, called past the generator, makes fewer pixels than the method that calls it was given, as in an encoder."""
         generator, made = None if self.root is None else self.root(), _pixels_made(module, args)

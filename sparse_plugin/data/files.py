@@ -117,7 +117,6 @@ class Files(ABC):
         index = {name: i for i, name in enumerate(classes)}
         return np.array([index[folder] for folder in folders]), classes
 
-
     def _beside_classes(self, folder: str) -> str:
         """The name of a folder that lies where the folders of classes are, "" for any other."""
         name = folder.removeprefix(self.root)

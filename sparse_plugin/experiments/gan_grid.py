@@ -13,7 +13,7 @@ from sparse_plugin.evaluate.outcome import Outcome
 from sparse_plugin.experiments import engine, grid, records
 from sparse_plugin.experiments import table as tables
 from sparse_plugin.experiments.elsewhere import complete
-from sparse_plugin.experiments.gan_run import Conditions, GanRun, workplace
+from sparse_plugin.experiments.gan_run import Conditions, GanRun, Workplace, workplace
 from sparse_plugin.experiments.paper import TABLES, PaperTable
 from sparse_plugin.experiments.statistics import least_p, pairs_needed
 from sparse_plugin.runs.methods import VANILLA
@@ -133,20 +133,24 @@ class GanGrid(engine.Grid):
         for images in at.reals.values():
             at.evaluator.check(self.conditions.samples, len(images))
         shares = {share: len(real) if share == 1 else len(real.subset(share)) for share in {run.fraction for run in self.runs}}
+        recipes = {run.recipe.arch: run.recipe for run in self.runs}
+        classes = {arch: check(real, recipe) for arch, recipe in recipes.items()}
         for run in self.runs:
-            check(real, run.recipe)
             check_batch(run.batch, run.recipe.accumulation, shares[run.fraction])
-        for run in {(run.recipe.arch, run.method.label): run for run in self.runs}.values():
+        wanted = self.runs if self.recorded is None else self._not_recorded(self.recorded, at)
+        for run in {(run.recipe.arch, run.method.label): run for run in wanted}.values():
             if run.method.sparse is not None and not RunDirectory(run.directory).step:
-                attaching.check(run.recipe, run.method.sparse, run.budget.width, check(real, run.recipe))
-        if self.recorded is None:
-            return self.runs
+                attaching.check(run.recipe, run.method.sparse, run.budget.width, classes[run.recipe.arch])
+        return wanted
+
+    def _not_recorded(self, recorded: Path, at: Workplace) -> Sequence[GanRun]:
+        """The runs that are begun here, or whose seed is not complete in the record."""
         kind = device_of(self.conditions.device).type
-        found = [record for record in records.read(self.recorded) if at.measured(record)]
+        found = [record for record in records.read(recorded) if at.measured(record)]
         done = complete(self.runs, found, at.protocol, self.conditions.measure_at, self.conditions.precision, kind)
         done = [run for run in done if not RunDirectory(run.directory).step]
         if done:
-            engine.say_line(f"{len(done)} runs", f"their seeds are complete in {self.recorded}")
+            engine.say_line(f"{len(done)} runs", f"their seeds are complete in {recorded}")
         return [run for run in self.runs if run not in done]
 
     def render(self, outcomes: Sequence[Any], failed: Iterable[str]) -> tuple[str, list[Path]]:

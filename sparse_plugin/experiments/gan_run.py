@@ -86,7 +86,6 @@ class Workplace:
         """What the scores depend on."""
         return outcome.protocol(self.evaluator, self.conditions.samples, self.reals)
 
-
     def measured(self, scored: Outcome | Record) -> bool:
         """Whether all metrics that are asked for were measured, at the last step and at those of `measure_at`."""
         by_step = scored.by_step if isinstance(scored, Outcome) else scored.scores

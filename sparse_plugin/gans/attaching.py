@@ -53,7 +53,7 @@ def attach(
 
 def check(recipe: Recipe, sparse: SparsityConfig, width: float, classes: int) -> None:
     """Raise what `attach` would to networks of this width: of a site that is not there, say, or a k of no coefficient."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # all of it is on the CPU
         attach(build(recipe, width, classes), sparse, recipe, classes=classes)
 
 

@@ -30,11 +30,11 @@ _Loader.add_implicit_resolver(
 )
 
 
-class _MeantError(yaml.YAMLError):
+class _MisreadError(yaml.YAMLError):
     """A key that surely means something else than YAML makes of it."""
 
 
-class _MeantLoader(_Loader):
+class _StrictLoader(_Loader):
     """Refuses a key that stands twice in one mapping, of which YAML would pass over the first, and {auto:0.5}, in which it sees
     a key `auto:0.5` without a value.
     """
@@ -48,10 +48,10 @@ class _MeantLoader(_Loader):
             line = key.start_mark.line + 1
             name, colon, rest = key.value.partition(":")
             if node.flow_style and colon and key.style is None and isinstance(value, yaml.ScalarNode) and not value.value:
-                raise _MeantError(f"{key.value!r} in line {line} is one word to YAML; write a space after its colon, '{name}: {rest}'")
+                raise _MisreadError(f"{key.value!r} in line {line} is one word to YAML; write a space after its colon, '{name}: {rest}'")
             if key.value in lines:
                 where = f"in line {line}" if lines[key.value] == line else f"in lines {lines[key.value]} and {line}"
-                raise _MeantError(f"the key {key.value!r} stands there twice, {where}; leave one of them out")
+                raise _MisreadError(f"the key {key.value!r} stands there twice, {where}; leave one of them out")
             lines[key.value] = line
         return node
 
@@ -74,7 +74,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ConfigError(f"the config file {path} cannot be read: {why}") from None
     toml = path.suffix.lower() == ".toml"
     try:
-        whole = _toml(text) if toml else load_yaml(text, _MeantLoader)
+        whole = _toml(text) if toml else load_yaml(text, _StrictLoader)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         line = " ".join(str(error).split())
         if "escape" in line:
@@ -174,9 +174,9 @@ def assign(mapping: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any
         if not equals or section != "sparse" or not keys or not all(each.isidentifier() for each in keys):
             raise ConfigError(f"--set takes sparse.KEY=VALUE, as in sparse.k=16; {text!r} was given")
         try:
-            read_as = load_yaml(value, _MeantLoader)
+            read_as = load_yaml(value, _StrictLoader)
             words = yaml.load(value, Loader=yaml.BaseLoader)
-        except _MeantError as error:
+        except _MisreadError as error:
             raise ConfigError(f"--set {key}: {value!r}: {error}") from None
         except yaml.YAMLError:
             raise ConfigError(f"--set {key}: {value!r} is no YAML value; quote it") from None
