@@ -26,7 +26,7 @@ def summary(groups: Iterable[RunGroup], restorations: Iterable[RestorationGroup]
         apart = [found for found in compared if found.change and found.change.verdict != OPEN]
         others = [found for found in compared if found not in apart]
         told += [f"{what}, {metric}: {', '.join(_told(found, digits, unit) for found in apart)}"] if apart else []
-        rest += [f"{what}, {metric}: {', '.join(map(_left, others))}"] if others else []
+        rest += [f"{what}, {metric}: {_left(others)}"] if others else []
         left += others
     if not left and not told:
         return ""
@@ -47,9 +47,16 @@ def _told(found: Compared, digits: int, unit: str) -> str:
     )
 
 
-def _left(found: Compared) -> str:
-    pairs = found.change.pairs if found.change else 0
-    return f"{found.method} from {_other(found)} ({pairs} pair{'' if pairs == 1 else 's'})"
+def _left(others: Iterable[Compared]) -> str:
+    alike: dict[tuple[str, int], list[str]] = {}
+    for found in others:
+        pairs = found.change.pairs if found.change else 0
+        alike.setdefault((_other(found), pairs), []).append(found.method)
+    parts = []
+    for (other, pairs), (*methods, last) in alike.items():
+        named = f"{', '.join(methods)} and {last}" if methods else last
+        parts.append(f"{named} from {other} ({pairs} pair{'' if pairs == 1 else 's'}{' each' if methods else ''})")
+    return ", ".join(parts)
 
 
 def _other(found: Compared) -> str:

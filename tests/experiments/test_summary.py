@@ -22,7 +22,7 @@ def test_what_is_told_apart_has_interval_and_p_and_the_rest_its_pairs():
         change = by[method, base]
         told = f"{method} is {word} than {base} ({change.mean:+.1f} %, 95 % interval {change.low:+.1f} to {change.high:+.1f}, p by Holm {change.adjusted:.2g}, 8 pairs)"
         assert told in first
-    assert second.endswith(": l0-k=0.25 from vanilla (8 pairs), ml_csc-k=1.0 from vanilla (8 pairs).")
+    assert second.endswith(": l0-k=0.25 and ml_csc-k=1.0 from vanilla (8 pairs each).")
     assert "better" not in second and "worse" not in second and "%" not in second and "too few" not in said
 
 
