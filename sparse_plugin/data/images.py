@@ -67,15 +67,6 @@ class Images:
         """See the function `fingerprint`."""
         return fingerprint(self.images, self.labels)
 
-    def require_labels(self, what: str) -> Tensor:
-        """The labels, (N,), int64. Raises DataError where there are none: what is said to need them."""
-        if self.labels is None:
-            raise DataError(
-                f"{what} needs class labels, and {self.name} has none; give a folder of class folders, a zip with a "
-                "dataset.json, an npz with `labels` or parquet with a label column, or name that by --label-column"
-            )
-        return self.labels
-
     def subset(self, fraction: float, seed: int = 0) -> Images:
         """A fraction of every class, chosen by seed; the same images in the same order for the same arguments.
 

@@ -40,7 +40,8 @@ def check(data: ImageSet, recipe: Recipe) -> int:
     if labels is None or len(labels) != len(images) or not len(labels) or int(labels.min()) < 0:
         raise ConfigError(
             f"{recipe.arch} is class-conditional and needs a label from 0 for each image, and the data have "
-            f"{'none' if labels is None else 'others'}; give data with classes, or take an unconditional one, such as dcgan"
+            f"{'none' if labels is None else 'others'}; give a folder of class folders, or a file with "
+            "labels (--label-column names theirs), or take an unconditional one, such as dcgan"
         )
     return max(int(labels.max()) + 1, len(getattr(data, "classes", None) or ()))
 

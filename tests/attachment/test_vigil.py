@@ -1,7 +1,6 @@
 """Every forward that makes an image goes through a site, whatever the generator does after it was attached."""
 
 import copy
-import io
 import pickle
 
 import pytest
@@ -13,7 +12,7 @@ import sparse_plugin
 from sparse_plugin.attachment import hooks
 from sparse_plugin.attachment.heads import Head
 from sparse_plugin.attachment.judging import TRACES
-from sparse_plugin.errors import CheckpointError, SiteError
+from sparse_plugin.errors import SiteError
 
 K = 2
 
@@ -112,65 +111,6 @@ def test_with_an_example_of_the_last_depth():
     assert fullest(generator, lambda: generator(latent(), depth=1))["rgb.1"] > K
 
 
-class Appended(nn.Module):
-    """Grows by modules that do not exist before, as pytorch_GAN_zoo's does."""
-
-    def __init__(self):
-        super().__init__()
-        self.blocks, self.rgb = nn.ModuleList(), nn.ModuleList()
-        self.add()
-
-    def add(self):
-        self.blocks.append(nn.Sequential(nn.Conv2d(8 if len(self.blocks) else 4, 8, 3, padding=1), nn.ReLU()))
-        self.rgb.append(nn.Sequential(nn.ReflectionPad2d(1), nn.Conv2d(8, 3, 3)))
-
-    def forward(self, x):
-        old = None
-        for block, rgb in zip(self.blocks, self.rgb, strict=True):
-            x = nn.functional.interpolate(x, scale_factor=2)
-            old, x = rgb(x) if x.shape[1] == 8 else None, block(x)
-        new = self.rgb[-1](x)
-        return new if old is None else new + old
-
-
-@pytest.mark.parametrize("copied", [False, True])
-def test_modules_added_later(copied):
-    generator = Appended()
-    sparse_plugin.attach(generator, "l0_inf", k=K, example_input=latent())
-    if copied:
-        generator = copy.deepcopy(generator)
-        generator(latent())
-    for _ in range(2):
-        generator.add()
-        for _ in range(2):
-            convolution = ("last", generator.rgb[-1][1])
-            assert fullest(generator, lambda: train_step(generator, latent()), [convolution])["last"] <= K
-
-
-@pytest.mark.parametrize("regularizer", ["l0_inf", "l0"])
-def test_a_replaced_head(regularizer):
-    generator = Residual()
-    attachment = sparse_plugin.attach(generator, regularizer, k=K)
-    z = torch.randn(2, 6)
-    generator(z)
-    generator.out = nn.Conv2d(8, 3, 1)
-    assert fullest(generator, lambda: generator(z), [("out", generator.out)])["out"] <= K
-    assert len(attachment.sites) == 1
-    generator._modules["out"] = nn.Conv2d(8, 3, 5, padding=2)  # past every hook of torch's own
-    with pytest.raises(SiteError, match=r"made an image without going through.*sites=\["):
-        generator(z)
-
-
-def test_a_replaced_head_where_forward_is_called_directly():
-    generator = Residual()
-    sparse_plugin.attach(generator, "l0_inf", k=K)
-    z = torch.randn(2, 6)
-    generator.forward(z)
-    generator.out = nn.Conv2d(8, 3, 1)
-    with pytest.raises(SiteError, match="which module makes it cannot be told.*sites="):
-        generator.forward(z)
-
-
 def test_growth_where_forward_is_called_directly():
     generator = Grown()
     sparse_plugin.attach(generator, "l0_inf", k=K, example_input=latent())
@@ -255,54 +195,6 @@ def test_everything_kept_is_bit_identical_while_it_grows():
     assert torch.equal(out[0][0], out[1][0]) and torch.equal(out[0][1], out[1][1])
     theirs = generator.state_dict()
     assert all(torch.equal(value, theirs[name]) for name, value in plain.state_dict().items())
-
-
-class TestCheckpoints:
-    def grown(self, depth=2, **settings):
-        generator = Grown()
-        attachment = sparse_plugin.attach(generator, "l0_inf", **{"k": K, **settings})
-        for at in range(depth + 1):
-            generator(latent(), at)
-        return generator, attachment
-
-    def saved(self, generator):
-        buffer = io.BytesIO()
-        torch.save(generator.state_dict(), buffer)
-        buffer.seek(0)
-        return torch.load(buffer, weights_only=True)
-
-    @pytest.mark.parametrize("example", [None, latent()], ids=["deferred", "known"])
-    def test_of_a_grown_generator_load_into_a_fresh_one(self, example):
-        trained, _ = self.grown()
-        fresh = Grown()
-        sparse_plugin.attach(fresh, "l0_inf", k=K, example_input=example)
-        fresh.load_state_dict(self.saved(trained))
-        for depth in (2, 0):
-            assert fullest(fresh, lambda depth=depth: fresh(latent(), depth))[f"rgb.{depth}"] <= K
-
-    def test_of_a_fresh_one_load_into_a_grown_one(self, caplog):
-        trained, _ = self.grown()
-        for fresh in (self.grown(0)[0], self.grown(-1)[0]):
-            trained.load_state_dict(self.saved(fresh))
-        assert "without sparse_plugin" not in caplog.text
-
-    @pytest.mark.parametrize("depth", [-1, 0, 1])
-    @pytest.mark.parametrize("other", [-1, 0, 2])
-    def test_other_settings_are_refused(self, depth, other):
-        theirs = self.saved(self.grown(other, k=7)[0])
-        with pytest.raises(CheckpointError, match="k=7.*k=2"):
-            self.grown(depth)[0].load_state_dict(theirs, strict=False)
-
-    def test_a_plain_one_says_so(self, caplog):
-        for depth in (-1, 0, 1):
-            caplog.clear()
-            self.grown(depth)[0].load_state_dict(Grown().state_dict())
-            assert "without sparse_plugin" in caplog.text
-
-    def test_without_the_plugin_it_is_loud(self):
-        for depth in (-1, 0, 2):
-            with pytest.raises(RuntimeError, match="sparse_plugin"):
-                Grown().load_state_dict(self.saved(self.grown(depth)[0]))
 
 
 @pytest.mark.filterwarnings("ignore:Dynamo does not know how to trace")

@@ -76,11 +76,6 @@ def test_labels_without_names_and_images_without_labels(tmp_path, files, pixels)
         data = load(path, 8)
         assert data.labels is None and data.classes is None and len(data) == 30
         assert len(load(path, 8, 0.2)) == 6
-        with pytest.raises(
-            DataError, match=rf"cgan needs class labels, and {data.name} has none; give a folder of class"
-        ):
-            data.require_labels("cgan")
-    assert numbered.require_labels("cgan") is numbered.labels
 
 
 def test_subsets_are_balanced_nested_and_seeded(pixels, labels):

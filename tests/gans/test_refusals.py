@@ -99,7 +99,7 @@ def test_two_runs_do_not_share_a_directory(tmp_path):
             "sagan",
             dataset(labels=False),
             {},
-            "sagan is class-conditional and needs a label .* and the data have none; give data with",
+            "sagan is class-conditional and needs a label .* and the data have none; give a folder",
         ),
         ("cgan", SimpleNamespace(images=DATA.images, labels=DATA.labels[:5]), {}, "have others"),
         (

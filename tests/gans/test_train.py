@@ -1,24 +1,19 @@
-"""The trainer: runs, their resumption to the bit, their refusals."""
+"""The trainer: runs, what they leave, and what stops them."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from gan_runs import CASES, Killed, dataset, dies, log, same, sparse, train, weights
+from gan_runs import CASES, Killed, dies, log, same, sparse, train, weights
 from torch import nn
 
 import sparse_plugin
 from sparse_plugin.errors import ConfigError, DivergedError
 from sparse_plugin.gans import recipe, trained
-from sparse_plugin.gans.batches import Batches
 from sparse_plugin.gans.train import train_run as run
 from sparse_plugin.gans.trainer import Trainer, _average
 from sparse_plugin.measurements.log import read
@@ -26,79 +21,6 @@ from sparse_plugin.runs import checkpoints
 from sparse_plugin.runs.report import TrainingReport
 from sparse_plugin.runs.rundir import RunDirectory
 from sparse_plugin.runs.sparsity import settings
-
-
-@pytest.mark.parametrize("arch", CASES)
-def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(arch, tmp_path, monkeypatch):
-    whole, parts, config = tmp_path / "whole", tmp_path / "parts", CASES[arch]
-    said = train(arch, whole, config)
-    assert (
-        said
-        == f"{whole} is finished: 4 steps of {recipe(arch).title}; the generator is in {whole}/checkpoints/step-0000004"
-    )
-    dies(monkeypatch, 4)
-    with pytest.raises(Killed):
-        train(arch, parts, config)
-    assert RunDirectory(parts).step == 2 and len(log(parts)) == 3
-    train(arch, parts, config)
-    assert not same(weights(whole), weights(parts))
-    assert log(whole) == log(parts)
-    if config is not None:
-        assert log(whole, "sparsity.jsonl") == log(parts, "sparsity.jsonl")
-    assert (whole / "samples/step-0000004.png").read_bytes() == (parts / "samples/step-0000004.png").read_bytes()
-    before, after = weights(whole, 2), weights(whole)
-    roles = {name.split(".")[0] for name in same(before, after)}
-    assert roles >= {"generator", "discriminator", "optimizers"} | ({"encoder"} if arch == "ssgan" else set())
-    assert all(t.isfinite().all() for t in after.values())
-
-
-LONGER = {"batch": 8, "steps": 60, "checkpoint_every": 5, "sample_every": 60, "log_every": 5, "seed": 5}
-SCRIPT = f"""
-import sys
-sys.path.insert(0, sys.argv[1])
-from gan_runs import CASES, train
-print(train("dcgan", sys.argv[2], CASES["dcgan"], **{LONGER}))
-"""
-
-
-@pytest.mark.slow
-def test_sigkill_and_resume(tmp_path):
-    """Two processes are killed at work, wherever they are; a third finishes what they began."""
-    folder = tmp_path / "parts" / "checkpoints"
-
-    def start():
-        command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parents[1]), str(folder.parent)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-
-    killed = []
-    for reached in (5, 25):
-        process = start()
-        while checkpoints.steps(folder)[-1:] < [reached]:
-            assert process.poll() is None
-            time.sleep(0.005)
-        os.kill(process.pid, signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        killed.append(checkpoints.steps(folder)[-1])
-    assert 5 <= killed[0] < killed[1] < 60
-    last = start()
-    train("dcgan", tmp_path / "whole", CASES["dcgan"], **LONGER)
-    assert b"is finished: 60 steps of DCGAN" in last.communicate()[0]
-    assert not same(weights(tmp_path / "whole", 60), weights(tmp_path / "parts", 60))
-    assert log(tmp_path / "whole") == log(tmp_path / "parts")
-    assert log(tmp_path / "whole", "sparsity.jsonl") == log(tmp_path / "parts", "sparsity.jsonl")
-
-
-def test_what_a_killed_run_left_unfinished_is_cleared_away(tmp_path, monkeypatch):
-    dies(monkeypatch, 3)
-    with pytest.raises(Killed):
-        train("dcgan", tmp_path / "a")
-    half = tmp_path / "a/checkpoints/.step-0000004"
-    half.mkdir()
-    (half / "generator.safetensors").write_bytes(b"half")
-    with open(tmp_path / "a/log.jsonl", "a") as file:
-        file.write('{"step": 3, "ti')
-    train("dcgan", tmp_path / "a")
-    assert not half.exists() and [r["step"] for r in log(tmp_path / "a")] == [1, 2, 3, 4]
 
 
 def test_a_checkpoint_that_can_no_longer_be_kept_is_said(tmp_path, caplog):
@@ -111,24 +33,6 @@ def test_a_checkpoint_that_can_no_longer_be_kept_is_said(tmp_path, caplog):
         said = f"{tmp_path / 'a'} is at step {at} and has no checkpoint of step 1 any more, which was to stay"
         assert [message for message in caplog.messages if "any more" in message] == [said]
     assert checkpoints.steps(tmp_path / "a/checkpoints") == [2, 3, 4]
-
-
-def test_who_is_killed_while_it_writes_a_file_is_in_nobodys_way(tmp_path):
-    """Its very first one, the configuration, or a picture of samples: the same command goes on, and leaves nothing of it."""
-    half, other = f".{'0123456789abcdef'}.unfinished", ".mine.unfinished"
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / half).write_text('{"vers')
-    train("dcgan", tmp_path / "a", until=2)
-    (tmp_path / "a/samples" / half).write_bytes(b"half")
-    (tmp_path / "a/samples" / other).write_bytes(b"the user's")
-    train("dcgan", tmp_path / "a")
-    assert [path.name for path in tmp_path.rglob("*.unfinished")] == [other]
-    (tmp_path / "b").mkdir()
-    for name in (half, other):
-        (tmp_path / "b" / name).write_bytes(b"half")
-    with pytest.raises(ConfigError, match="is not the directory of a run"):
-        train("dcgan", tmp_path / "b")
-    assert (tmp_path / "b" / half).exists()
 
 
 TORCHRUN = """
@@ -353,39 +257,6 @@ def test_averaging_starts_late(tmp_path, monkeypatch):
     g2, g4, average = weights(tmp_path / "b", 2), weights(tmp_path / "b"), "generator_average.linear.bias"
     assert torch.equal(g2[average], g2["generator.linear.bias"])
     assert not torch.equal(g4[average], g4["generator.linear.bias"])
-
-
-# --- data
-
-
-def batches(n=23, batch=4, shards=2, seed=0, arch="cgan", data=None):
-    return Batches(data or dataset(n), recipe(arch), batch, shards, seed, torch.device("cpu"))
-
-
-def test_each_epoch_is_another_permutation_and_parts_do_not_overlap():
-    data = SimpleNamespace(images=torch.zeros(23, 3, 32, 32, dtype=torch.uint8), labels=torch.arange(23))
-    made = batches(data=data)
-    epochs = [[made.get(e * 5 + b, shard).labels.tolist() for b in range(5) for shard in range(2)] for e in range(3)]
-    flat = [[label for part in parts for label in part] for parts in epochs]
-    assert all(len(set(seen)) == 20 for seen in flat) and flat[0] != flat[1] != flat[2]
-    assert set(flat[0] + flat[1] + flat[2]) == set(range(23))  # what one epoch leaves out, another has
-    again = batches(data=data)
-    assert [again.get(12, 1).labels.tolist(), again.get(3, 0).labels.tolist()] == [epochs[2][5], epochs[0][6]]
-    assert batches(data=data, seed=1).get(0, 0).labels.tolist() != epochs[0][0]
-    assert batches(data=data, shards=1).get(0, 0).labels.tolist() == epochs[0][0] + epochs[0][1]
-
-
-def test_pixels_are_scaled_and_flipped_as_the_recipe_says():
-    images = torch.zeros(8, 3, 32, 32, dtype=torch.uint8)
-    images[..., 0] = 255
-    data = SimpleNamespace(images=images, labels=torch.zeros(8, dtype=torch.int64))
-    for arch, low in (("dcgan", -1), ("ssgan", 0)):
-        pixels = batches(data=data, shards=1, batch=8, arch=arch).get(0, 0).images
-        assert pixels[..., 0].unique().tolist() == [1.0] and pixels[..., 1:].unique().tolist() == [low]
-    torch.manual_seed(0)
-    pixels = batches(data=data, shards=1, batch=8, arch="diffcrbiggan").get(0, 0).images
-    assert 0 < (pixels[:, 0, 0, 0] == 1).sum() < 8
-    assert batches(data=data, shards=1, batch=8, arch="dcgan").get(0, 0).labels is None
 
 
 def test_the_built_in_photographs_train(tmp_path):

@@ -9,13 +9,10 @@ import sys
 import threading
 import time
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-from gan_runs import log, same, train, weights
+from gan_runs import train
 
-from sparse_plugin.commands.cli import cli
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.runs import attempts, lease, process
 from sparse_plugin.runs.lease import FILE, HeldLease, Lease, look
@@ -257,65 +254,6 @@ def test_a_directory_that_others_make_and_remove_for_their_leases_is_made_again(
     assert not failed and set(most) == {1} and not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-TRAIN = """
-import sys
-from pathlib import Path
-from gan_runs import log, same, train, weights
-from sparse_plugin.runs.rundir import BusyError
-print("begun", flush=True)
-try:
-    train("dcgan", Path(sys.argv[1]), steps=int(sys.argv[2]), checkpoint_every=5, log_every=1)
-except BusyError as error:
-    sys.exit(str(error))
-"""
-
-
-@pytest.mark.slow
-def test_who_was_suspended_and_taken_over_stops_before_it_writes(tmp_path, monkeypatch):
-    monkeypatch.setenv(lease.VARIABLE, "0.1")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-    folder, steps = tmp_path / "a", 60
-    first = subprocess.Popen([sys.executable, "-c", TRAIN, str(folder), str(steps)], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 100
-    while RunDirectory(folder).step < 5:
-        assert time.monotonic() < deadline and first.poll() is None
-        time.sleep(0.02)
-    first.send_signal(signal.SIGSTOP)
-    while not process.stopped(first.pid):
-        time.sleep(0.01)
-    at = RunDirectory(folder).step
-    assert at < steps
-    train("dcgan", folder, steps=steps, checkpoint_every=5, log_every=1)
-    kept = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file() and FILE not in path.name}
-    first.send_signal(signal.SIGCONT)
-    assert "is in the hands of another process" in first.communicate(timeout=60)[1] and first.returncode == 1
-    assert {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file() and FILE not in path.name} == kept
-    train("dcgan", tmp_path / "b", steps=steps, checkpoint_every=5, log_every=1)
-    assert not same(weights(folder, steps), weights(tmp_path / "b", steps))
-    logged = [line["step"] for line in log(folder)]
-    assert logged == list(range(1, steps + 1))
-
-
-@pytest.mark.parametrize("how", ["taken over", "deleted"])
-def test_who_lost_its_lease_writes_no_checkpoint_any_more(how, tmp_path, monkeypatch):
-    from sparse_plugin.gans.trainer import Trainer
-
-    step = Trainer.train_step
-
-    def stolen(self, before):
-        if before == 2:
-            next((tmp_path / "a").glob(f"{FILE}*")).unlink()
-            if how == "taken over":
-                written(tmp_path / "a", ".other", **ELSEWHERE)
-        step(self, before)
-
-    monkeypatch.setattr(Trainer, "train_step", stolen)
-    with pytest.raises(BusyError, match="is in the hands of another process, which found no sign of life of this one"):
-        train("dcgan", tmp_path / "a", steps=4, checkpoint_every=2)
-    assert RunDirectory(tmp_path / "a").step == 2
-    assert len(list((tmp_path / "a").glob(f"{FILE}*"))) == (how == "taken over")  # the other's is left alone
-
-
 def test_it_takes_nothing_that_only_posix_has(tmp_path):
     hidden = "import sys\nfor name in ('fcntl', 'resource', 'pwd', 'grp'): sys.modules[name] = None\n"
     done = subprocess.run([sys.executable, "-c", hidden + HOLD.replace("time.sleep(60)", ""), str(tmp_path / "a")], text=True, capture_output=True)
@@ -352,38 +290,3 @@ def test_a_directory_of_the_first_version_is_gone_on_with(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a/.lock").touch()  # which it left behind
     train("dcgan", tmp_path / "a", steps=1)
-
-
-REFUSED = [
-    (["--batch", "100000"], "needs as many images"),
-    (["--batch", "1"], "fewer than 2 images"),
-    (["--batch", "6", "--accumulation", "4"], "does not divide into 4 parts"),
-    (["--sparse", "l0_inf", "--set", "sparse.sites=[nowhere]"], "nowhere"),
-    (["--sparse", "l0_inf", "--set", "sparse.adapter=mimicry"], "mimicry"),
-    (["--sparse", "l0_inf", "--set", "sparse.k=[1,2]"], "lists 2 values"),
-    (["--sparse", "l0_inf", "--set", "sparse.run_dir=x"], "sparse.run_dir is 'x' and has no meaning in `train`: measurements are"),
-    (["--sparse", "l0_inf", "--set", "sparse.host=mimicry"], "sparse.host is 'mimicry' and has no meaning in `train`"),
-    (["--sparse", "l0_inf", "--set", "sparse.generator=a:B"], "sparse.generator is 'a:B' and has no meaning"),
-    (["--sparse", "l1", "--set", "sparse.accumulation=2"], "sparse.accumulation is 2 and has no meaning in `train`: give --accumulation"),
-    (["--set", "sparse.delivery=loss"], "sparse.delivery is 'loss' and no regularizer is named"),
-    (["--device", "meta"], "the device is 'meta'"),
-    (["--precision", "half"], "there is no precision 'half'"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("options", "said"), REFUSED, ids=[" ".join(options) for options, _ in REFUSED])
-def test_a_refused_run_leaves_no_trace(options, said, tmp_path):
-    target = tmp_path / "deep" / "run"
-    done = CliRunner().invoke(cli, ["train", "dcgan", "--run", str(target), "--width", "0.0625", "--device", "cpu", *options])
-    assert done.exit_code == 2 and said in done.output, done.output
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_refused_run_is_in_nobodys_way(tmp_path):
-    with pytest.raises(ConfigError, match="needs as many images"):
-        train("dcgan", tmp_path / "a", batch=100_000)
-    assert "is finished" in train("dcgan", tmp_path / "a", steps=1)
-    kept = {path: path.read_bytes() for path in Path(tmp_path).rglob("*") if path.is_file()}
-    with pytest.raises(ConfigError, match="batch is 4 there and 100000 here"):
-        train("dcgan", tmp_path / "a", steps=1, batch=100_000)
-    assert {path: path.read_bytes() for path in Path(tmp_path).rglob("*") if path.is_file()} == kept
