@@ -11,6 +11,7 @@ from torch import nn
 from sparse_plugin.attachment import frames, lineage
 from sparse_plugin.attachment.heads import Heads
 from sparse_plugin.errors import SiteError
+from sparse_plugin.network import readers
 from sparse_plugin.network.images import images_of
 
 
@@ -34,7 +35,7 @@ class DirectCalls:
         path = next((path for path, inner in generator.named_modules() if inner is module), None)
 
         def returned(output: Any) -> None:
-            if self.parts.pop(me) == "" and any(lineage.unknown(image, since) for image in images_of(output)):
+            if self.parts.pop(me) == "" and any(lineage.unknown(image, since) for image in readers.apart(images_of(output))):
                 raise SiteError(
                     f"a convolution of {type(generator).__name__} makes the image beside {heads.where(generator)}, and its forward "
                     f"is called directly, so that it cannot be followed. {heads.name_all(generator)}"

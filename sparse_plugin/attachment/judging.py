@@ -34,14 +34,14 @@ class Judge:
         """A head runs in this call: where it makes the image, Γ is regularized at it from now on."""
         if now.kind(head.idle) in head.kinds or (self.traces >= TRACES and self.graphs and torch.is_grad_enabled()):
             return None
-        ran, new = self._look(now)
+        ran, new, apart = self._look(now)
         here = next((path for path in new if now.generator.get_submodule(path) is module), None)
         if here is None or not new[here]:
             self.traces += 1
             self._note(now, ran, new)
             return None
         together = [path for path, matters in new.items() if matters]
-        if len(together) > 1:
+        if len(together) > 1 and here not in apart:
             raise SiteError(
                 f"{len(together)} further modules of {type(now.generator).__name__} make the image together: "
                 f"{', '.join(together)}. {self.heads.name_all(now.generator)}"
@@ -56,7 +56,7 @@ class Judge:
         """
         if hooks.compiled(now.generator) or (self.idle and now.kind(True) in self.idle):
             return
-        _, new = self._look(now)
+        _, new, _ = self._look(now)
         if not new or any(new.values()):
             which = ", ".join(path for path, matters in new.items() if matters) or "a convolution"
             raise SiteError(
@@ -69,9 +69,9 @@ class Judge:
         due = self.heads.due
         due.extend(path for path in new if path not in due)  # a checkpoint computes this call once more as it was
 
-    def _look(self, now: GeneratorCall) -> tuple[set[nn.Module], dict[str, bool]]:
-        """Trace the call once more. Returns what ran, and of the paths that make the image and are no sites whether it would be
-        another one without each.
+    def _look(self, now: GeneratorCall) -> tuple[set[nn.Module], dict[str, bool], set[str]]:
+        """Trace the call once more. Returns what ran; of the paths that make an image and are no sites whether it would be another one
+        without each; and the paths of what makes an image by itself.
         """
         with looking(), probe.random_states(now.random):
             found = detection.trace(now.generator, *now.args, **now.kwargs)
@@ -84,7 +84,8 @@ class Judge:
                 )
         makers = {climb(now.generator, c.path): c in found.makers for c in (*found.makers, *found.idle)}
         ran = {now.generator.get_submodule(path) for c in found.candidates for path in (c.path, climb(now.generator, c.path))}
-        return ran, {path: matters for path, matters in makers.items() if not any(path == site or inside(path, site) for site in sites)}
+        new = {path: matters for path, matters in makers.items() if not any(path == site or inside(path, site) for site in sites)}
+        return ran, new, {site.path for site in found.sites}
 
     def _note(self, now: GeneratorCall, ran: set[nn.Module], new: dict[str, bool]) -> None:
         """Remember of the heads that ran in a look at this call, and do not make its image, that they do not."""

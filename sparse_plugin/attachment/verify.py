@@ -19,7 +19,7 @@ from sparse_plugin.attachment.consumed import HOOKS as LOOKS
 from sparse_plugin.attachment.consumed import Consumed
 from sparse_plugin.attachment.hooks import SiteHook, as_needles, find, remove
 from sparse_plugin.errors import SiteError
-from sparse_plugin.network.images import blocks, flat_of, image_of, makes, rival_of
+from sparse_plugin.network.images import blocks, flat_of, image_of, images_of, makes, rival_of
 from sparse_plugin.network.sites import CHILD, Site, convolution, inside, kernel_owners, out_channels, shape
 from sparse_plugin.registry.base import Constraint
 from sparse_plugin.support import advice, capture
@@ -69,8 +69,8 @@ class FirstPass:
     def end_traced(self, output: Any) -> None:
         """torch.compile has followed the call to its end. Plain loops: it follows these lines, too."""
         ran, self.traced = self.traced, None
-        image = None if ran is None else image_of(output)
-        if ran is None or (image is None and not self.scores):
+        images = [] if ran is None else images_of(output)
+        if ran is None or not (images or self.scores):
             return
         for site in self.sites:
             count = sum([path == site.path for path, _ in ran])
@@ -83,8 +83,8 @@ class FirstPass:
                     last, after = size, ""
                 elif size == last and not inside(d1, path):
                     after = path
-            if last is not None and image is not None and not self._makes(last, image.shape):
-                raise self._wrong_image(d1, last, image.shape)
+            if last is not None and images and not any(self._makes(last, image.shape) for image in images):
+                raise self._wrong_image(d1, last, images[0].shape)
             if after and self.guessed:
                 raise self._wrong_last(d1, after)
 
@@ -97,7 +97,8 @@ class FirstPass:
         """A watched module ran."""
         me = threading.get_ident()
         ran = self.ran.setdefault(me, [])
-        ran.append((path, _size(image_of(output)) or ()))
+        image = image_of(output)
+        ran.append((path, () if image is None else _size(image)))
         if not self.rooted.get(me):
             # Its forward is called directly, past the generator's own hooks: the call itself is followed to its end.
             part = frames.when_returned(module, path, self.end)
@@ -116,15 +117,16 @@ class FirstPass:
         ran, part, given = self.ran.pop(me, []), self.parts.pop(me, None), self.given.pop(me, 0)
         self.rooted[me] = False
         if output is not None and not self.done:  # another thread may have been first, and taken the watches off
-            found = image_of(output)
-            image = _size(flat_of(output) if found is None and self.guessed else found)
-            if part is None or self._concerned(part, ran, image, given):
-                if self.guessed and found is not None and (rival := rival_of(found, output)) is not None:
+            found = images_of(output)
+            flat = flat_of(output) if self.guessed and not found else None
+            images = [_size(image) for image in (found if flat is None else [flat])]
+            if part is None or self._concerned(part, ran, images[0] if images else None, given):
+                if self.guessed and found and (rival := rival_of(found[0], output)) is not None:
                     raise SiteError(
-                        f"the generator returns {shape(found.shape)} and {shape(rival.shape)}, and either may be the image, so D1 "
+                        f"the generator returns {shape(found[0].shape)} and {shape(rival.shape)}, and either may be the image, so D1 "
                         f"cannot be told. Name it with {advice.sites()}; `sparse-plugin sites` lists what runs"
                     )
-                self._judge(ran, image)
+                self._judge(ran, images)
 
     def _concerned(self, part: str, ran: Ran, image: tuple[int, ...] | None, given: int) -> bool:
         """Whether a part that was called by itself makes the image: an encoder, say, has no site and makes none, but a code that is
@@ -137,12 +139,12 @@ class FirstPass:
             return False
         return any(path == part or inside(path, part) for path in at)
 
-    def _judge(self, ran: Ran, image: tuple[int, ...] | None) -> None:
+    def _judge(self, ran: Ran, images: Sequence[tuple[int, ...]]) -> None:
         self._judge_calls(ran)
         for d1 in self.d1s:
             last = next((size for path, size in reversed(ran) if path == d1), ())
-            if image is not None and not self._makes(last, image):
-                raise self._wrong_image(d1, last, image)
+            if images and not any(self._makes(last, image) for image in images):
+                raise self._wrong_image(d1, last, images[0])
             rest = ran[[path for path, _ in ran].index(d1) + 1 :]
             after = [path for path, size in rest if size == last and not inside(d1, path)]
             if after and self.guessed:
@@ -192,8 +194,8 @@ class FirstPass:
         )
 
 
-def _size(image: Tensor | None) -> tuple[int, ...] | None:
-    return None if image is None else tuple(capture.sizes(image))
+def _size(image: Tensor) -> tuple[int, ...]:
+    return tuple(capture.sizes(image))
 
 
 class Watch(capture.Unscriptable):

@@ -102,7 +102,7 @@ class Vigil:
                     f"regularized. Name what every call of it goes through, as in {advice.sites()}"
                 )
             return
-        images = images_of(output)
+        images = readers.apart(images_of(output))
         if now is None or not images:
             return
         if not now.passed and not first and not hooks.compiled(now.generator):

@@ -37,9 +37,10 @@ def choose(
         return Detection(ran, size, (), "no module with a convolution kernel ran, so that Γ is the input of none")
     # Beside images that were computed, one without a graph was handed through: an autoencoder returns its input too.
     computed = [image for image in images if image.grad_fn is not None] or images[:1]
-    able = [
-        _able(generator, ran, size, image, again, makes) or _able(generator, ran, size, image, again, blocks) for image in computed
-    ]
+    able = [_able(generator, ran, image, again, makes) or _able(generator, ran, image, again, blocks) for image in computed]
+    # A smaller image that no convolution makes, such as one that was shrunk, is none of its own.
+    kept = [place for place, image in enumerate(computed) if able[place] or image.shape == images[0].shape]
+    computed, able = [computed[place] for place in kept], [able[place] for place in kept]
     makers = tuple(c for c in ran if any(c in found for found in able))
     idle = tuple(c for c in ran if c.idle and c not in makers)
     for c in ran:
@@ -56,7 +57,7 @@ def choose(
                 around.add(path)
                 continue
         if len(found) != 1:
-            return Detection(ran, size, (), _why_not(len(found), size, capture.readable(images[0])), makers, idle)
+            return Detection(ran, size, (), _why_not(len(found), tuple(image.shape), capture.readable(images[0])), makers, idle)
         if found[0].calls != 1:
             found[0].verdict = f"called {found[0].calls} times in one forward"
             return Detection(ran, size, (), f"{found[0].path} is {found[0].verdict}", makers, idle)
@@ -70,7 +71,7 @@ def choose(
             return Detection(ran, size, (), f"of {path}, {d1.verdict}", makers, idle)
         where = f"at {path}, {'all of which is one dictionary' if path in around else 'before its padding'}"
         d1.verdict = "D1" + (f"; Γ is read {where}" if path != d1.path else "")
-        if r := blocks(d1.output, size):
+        if r := max(blocks(d1.output, image.shape) for image in computed):
             d1.verdict += f"; its channels are laid out in blocks of {r}x{r} pixels"
         if takes_an_image(d1.module):
             d1.verdict += "; it takes no more channels than it makes, and may refine an image"
@@ -110,7 +111,6 @@ def _why_not(makers: int, size: tuple[int, ...], readable: bool) -> str:
 def _able(
     generator: nn.Module,
     ran: Sequence[Candidate],
-    size: tuple[int, ...],
     image: Tensor,
     again: OnceMore,
     has_shape: Callable[[Sequence[int], Sequence[int]], Any],
@@ -118,7 +118,7 @@ def _able(
     """The candidates that can be D1 of this image; the others get their verdict. has_shape: whether an output has the image's, in
     itself or in blocks, for which those are looked at once more that were refused.
     """
-    makers = _makers(image, ran)
+    makers, size = _makers(image, ran), tuple(image.shape)
     for c in ran:
         weight = own_kernel(c.module)
         if filters(c.module):
@@ -138,7 +138,7 @@ def _able(
     able = [c for c in ran if not c.verdict]
     if (len(able) > 1 or (makers is not None and any(c.hidden for c in able))) and capture.readable(image):
         for c in able:
-            if not again.matters(c.path):
+            if not again.matters(c.path, size):
                 c.verdict = "the image is the same without it"
                 c.idle = c.idle or makers is not None
         able = [c for c in able if not c.verdict]

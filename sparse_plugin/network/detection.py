@@ -73,7 +73,7 @@ def trace_call(
                 before.callback(module.register_forward_hook(watch(path), with_kwargs=True).remove)
         with learning(generator):
             output = forward(generator, args, kwargs, grad, run)
-    images = images_of(output)
+    images = readers.apart(images_of(output))
     rival = rival_of(images[0], output) if images else None
     if not images and (flat := flat_of(output)) is not None:
         images = [flat]

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
+from torch.nn import Module
+
+from sparse_plugin.support import capture
 
 
 def image_of(output: Any) -> Tensor | None:
@@ -17,16 +20,39 @@ def image_of(output: Any) -> Tensor | None:
     return images[0] if images else None
 
 
-def images_of(output: Any) -> list[Tensor]:
-    """The images in what a generator returned: its image, and those of the same shape that stand beside it in one tuple,
-    list or dict. What is nested deeper, such as an encoder's features, is no image.
+def images_of(output: Any, deep: int = 5) -> list[Tensor]:
+    """The images in what a generator returned: its image, and those that stand beside it in one tuple, list or dict: of the same shape,
+    or of fewer pixels, one of each size, as in a pyramid. What is nested deeper, such as an encoder's features, is no image, nor is
+    what lies deep levels below.
     """
     if isinstance(output, Tensor):
         return [output] if output.dim() in (4, 5) else []
-    parts = [images for part in _parts(output) if (images := images_of(part))]
+    parts = [images for part in _parts(output) if (images := images_of(part, deep - 1))] if deep else []
     best = max(parts, key=lambda images: _rank(images[0]), default=[])
-    beside = [part for part in _parts(output) if isinstance(part, Tensor) and best and part.shape == best[0].shape]
-    return beside if any(part is best[0] for part in beside) else best
+    tensors = [part for part in _parts(output) if isinstance(part, Tensor)] if best else []
+    if not any(part is best[0] for part in tensors):
+        return best
+    beside = [part for part in tensors if part.shape == best[0].shape]
+    return beside + _smaller(best[0], tensors) if len(beside) < len(tensors) else beside
+
+
+def _smaller(image: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Those of tensors that are to be the image at lower resolutions; none where two have one shape, as a code's mean and variance."""
+    large = capture.sizes(image)
+    found: list[Tensor] = []
+    for t in tensors if large[1] <= 4 else []:
+        size = capture.sizes(t)
+        if len(size) == len(large) and size[:2] == large[:2] and _ratio(large[2:], size[2:]) > 1:
+            if any(capture.sizes(other) == size for other in found):
+                return []
+            found.append(t)
+    return found
+
+
+def _ratio(large: Sequence[int], small: Sequence[int]) -> int:
+    """How often small goes into large on every axis; 0 where it does not."""
+    r = large[-1] // max(1, small[-1])
+    return r if [n * r for n in small] == list(large) else 0
 
 
 def rival_of(image: Tensor, output: Any) -> Tensor | None:
@@ -54,7 +80,8 @@ def _parts(output: Any) -> tuple[Any, ...]:
         return tuple(output.values())
     if isinstance(output, (tuple, list)):
         return tuple(output)
-    return tuple(vars(output).values()) if hasattr(output, "__dict__") else ()
+    holds = hasattr(output, "__dict__") and not isinstance(output, (type, Module))  # a record, such as a dataclass
+    return tuple(vars(output).values()) if holds else ()
 
 
 def flat_of(output: Any) -> Tensor | None:

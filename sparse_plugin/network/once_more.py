@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from sparse_plugin.network.images import image_of
+from sparse_plugin.network.images import image_of, images_of
 from sparse_plugin.network.inside import Inside, quiet
 from sparse_plugin.network.probe import forward, learning, unattached, undisturbed, unseen
 from sparse_plugin.network.readers import is_linear
@@ -23,17 +23,16 @@ class OnceMore:
     def __init__(self, generator: nn.Module, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.generator, self.run, self.args, self.kwargs = generator, run, args, kwargs
 
-    def matters(self, path: str) -> bool:
-        """Whether the image changes when the output of the module at path is left out."""
+    def matters(self, path: str, size: Sequence[int]) -> bool:
+        """Whether the first image of this shape changes when the output of the module at path is left out."""
 
         def silence(module: nn.Module, inputs: Any, output: Any) -> Any:
             return torch.zeros_like(output) if isinstance(output, Tensor) else output
 
         with undisturbed(self.generator), unseen(self.generator):
-            plain = image_of(forward(self.generator, self.args, self.kwargs, run=self.run))
+            plain = _image(forward(self.generator, self.args, self.kwargs, run=self.run), size)
             self.generator.get_submodule(path).register_forward_hook(silence)
-            without = image_of(forward(self.generator, self.args, self.kwargs, run=self.run))
-        assert plain is not None and without is not None
+            without = _image(forward(self.generator, self.args, self.kwargs, run=self.run), size)
         return not torch.equal(plain, without)
 
     def takes_its_input(self, path: str) -> bool:
@@ -73,6 +72,12 @@ class OnceMore:
             with learning(self.generator):
                 forward(self.generator, self.args, self.kwargs, True, self.run)
         return found == [True]
+
+
+def _image(output: Any, size: Sequence[int]) -> Tensor:
+    """The first of the images in output that has this shape, of a generator that makes one."""
+    images = images_of(output)
+    return next((image for image in images if tuple(image.shape) == tuple(size)), images[0])
 
 
 def is_linear_in_its_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

@@ -5,7 +5,7 @@ An image that is computed from Γ past D1 too is more than a dictionary makes of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -33,6 +33,19 @@ def reaches(image: Tensor, gamma: Source, stops: Callable[[Any], bool]) -> bool:
         seen.add(edge[0])
         todo += edge[0].next_functions
     return False
+
+
+def apart(images: Sequence[Tensor]) -> list[Tensor]:
+    """Of the images that a generator returned those which are no step to the first: a code, and an image that is enlarged and added
+    to, are smaller than the first, which is computed from them.
+    """
+    return [image for image in images if image is images[0] or image.shape == images[0].shape or not _is_step(image, images[0])]
+
+
+def _is_step(image: Tensor, to: Tensor) -> bool:
+    """Whether to is computed from image; true where that has no graph, so that nothing tells."""
+    made_by = source(image)
+    return made_by is None or to.grad_fn is None or reaches(to, made_by, lambda node: False)
 
 
 def is_linear(output: Tensor, gamma: Tensor) -> bool:
