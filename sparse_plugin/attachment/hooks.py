@@ -88,7 +88,7 @@ class SiteHook(capture.Unscriptable):
         if not args:
             raise SiteError(
                 f"the {self.site} is given by keyword alone, and a hook has positional arguments: give Γ to this module as the first of "
-                f"them, or name another site with {advice.sites()}"
+                f"them, or name {advice.returned()}"
             )
         return (self.regularize(module, args[0]), *args[1:])
 

@@ -54,16 +54,11 @@ def resolve(
         for site in chosen:
             sites.check(generator, site)
         return chosen, "adapter" if len(chosen) == 1 and chosen[0].side == "input" else "hand"
-    if sites.is_implicit(generator):
-        raise SiteError(
-            f"{type(generator).__name__} makes every pixel by itself, as an implicit network does: none of its kernels is larger than "
-            f"1x1, so that no atom has a shape. If one of them is meant all the same, name it with {advice.sites()}"
-        )
     if not any(True for _ in sites.kernel_owners(generator)):
         raise _no_dictionary(generator)
     if args is not None:
         return detection.heads(generator, *args, **kwargs), "trace"
-    path = sites.predict(generator)
+    path = None if sites.pointwise(generator) else sites.predict(generator)
     if path is not None:
         sites.check(generator, Site(path))
         return (Site(path),), "guess"

@@ -186,11 +186,11 @@ class FirstPass:
     def _wrong_count(self, site: Site, count: int) -> SiteError:
         around = site.path.rpartition(".")[0]
         named = advice.sites(around) if not count and around else advice.sites()
-        finds = f", or attach with {advice.example()}, which finds it" if self.guessed and advice.example() else ""
+        looks = f", or attach with {advice.example()}, which looks at what runs" if self.guessed and advice.example() else ""
         return SiteError(
             f"the {site} is called {count} times in one forward, and a representation is made once; name another "
-            f"site with {named}{finds}"
-            + (" (something calls this module's forward directly, or uses its weight)" if not count else "")
+            f"site with {named}{looks}"
+            + (f"; where its forward is called directly, or its weight used past it, {advice.returned()}" if not count else "")
         )
 
 

@@ -126,7 +126,8 @@ def _able(
         elif not has_shape(c.output, size):
             c.verdict = (has_shape is blocks and c.verdict) or "output has not the image's shape"
         elif c.by_keyword:
-            c.verdict = "it is given its input by keyword, and a hook has positional arguments: give it as the first of them"
+            why = "it is given its input by keyword, and a hook has positional arguments: give it as the first of them"
+            c.verdict = f"{why}, or name {advice.returned()}"
         elif len(c.gamma) < (4 if weight is None else min(weight.dim(), 4)):
             c.verdict = "its input has no two spatial dimensions, so it is no representation"
         elif makers is not None and c not in makers and not c.hidden:

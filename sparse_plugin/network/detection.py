@@ -21,7 +21,7 @@ from sparse_plugin.network.choice import choose
 from sparse_plugin.network.images import flat_of, image_of, images_of, rival_of
 from sparse_plugin.network.once_more import OnceMore
 from sparse_plugin.network.probe import forward, learning, unseen
-from sparse_plugin.network.sites import CHILD, Site, kernel_owners, shape
+from sparse_plugin.network.sites import CHILD, Site, kernel_owners, pointwise, shape
 from sparse_plugin.support import advice, capture
 
 
@@ -86,6 +86,12 @@ def trace_call(
         if at or path == "":
             candidates[at] = fired[at]
     detection = choose(generator, candidates, fired, images, OnceMore(generator, run, args, kwargs))
+    if detection.sites and pointwise(generator) and not readers.mixes_positions(images):
+        why = (
+            "it makes every pixel by itself, as an implicit network does: none of its kernels is larger than 1x1, and nothing else mixes "
+            "positions, so that no atom has a shape"
+        )
+        detection = replace(detection, sites=(), makers=(), idle=(), why=why)
     for seen in fired.values():
         seen.nodes.clear()
         seen.source = None
@@ -137,6 +143,6 @@ def told(generator: nn.Module, found: Detection) -> tuple[Site, ...]:
         unseen_in = f"; inside {scripted[0]}, which is TorchScript, no hook runs" if scripted else ""
         raise SiteError(
             f"cannot tell where the representation of {type(generator).__name__} is: {found.why}{unseen_in}. "
-            f"Name the module whose input it is, as in {advice.sites()}. What ran:\n{found.table()}"
+            f"Name the module whose input it is, as in {advice.sites()}, or {advice.returned()}. What ran:\n{found.table()}"
         )
     return found.sites

@@ -35,6 +35,25 @@ def reaches(image: Tensor, gamma: Source, stops: Callable[[Any], bool]) -> bool:
     return False
 
 
+# Operations of autograd that hand something from one position to another, or of which nothing tells what they do.
+_MIXING = ("Upsample", "PixelShuffle", "Softmax", "Attention", "Pool", "GridSampler", "Col2Im", "Roll", "Fft", "Checkpoint", "Compiled")
+
+
+def mixes_positions(images: Sequence[Tensor]) -> bool:
+    """Whether anything but a convolution mixes positions on the way to images: a transformer's attention, a resampling."""
+    todo: list[Any] = [image.grad_fn for image in images]
+    seen: set[Any] = {None}
+    while todo:
+        node = todo.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if any(word in node.name() for word in _MIXING):
+            return True
+        todo.extend(parent for parent, _ in node.next_functions)
+    return False
+
+
 def apart(images: Sequence[Tensor]) -> list[Tensor]:
     """Of the images that a generator returned those which are no step to the first: a code, and an image that is enlarged and added
     to, are smaller than the first, which is computed from them.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from sparse_plugin.errors import SiteError, one_of, shown
+from sparse_plugin.support import advice
 
 CHILD = "sparse_plugin"  # the child of D1 that holds what the plugin adds
 
@@ -95,8 +96,8 @@ def weight_in_use(module: nn.Module) -> Any:
             part.training = training
 
 
-def is_implicit(generator: nn.Module) -> bool:
-    """Whether generator makes every pixel by itself: none of its kernels is larger than one."""
+def pointwise(generator: nn.Module) -> bool:
+    """Whether none of generator's kernels is larger than one: each pixel is made by itself, unless something else mixes positions."""
     kernels = [own_kernel(module) for _, module in kernel_owners(generator)]
     return bool(kernels) and all(kernel is not None and math.prod(kernel.shape[-2:]) == 1 for kernel in kernels)
 
@@ -258,7 +259,7 @@ def check(generator: nn.Module, site: Site) -> nn.Module:
     if site.path == "":
         raise SiteError(
             "a site cannot be the whole generator: hosts call its forward directly, past every hook. Have its last convolution be a "
-            "module in it, as in torch.nn.Sequential(convolution)"
+            f"module in it, as in torch.nn.Sequential(convolution), or name {advice.returned()}"
         )
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         raise SiteError(
@@ -268,6 +269,19 @@ def check(generator: nn.Module, site: Site) -> nn.Module:
     if site.side == "input" and not any(own_kernel(m) is not None for m in synthesis.modules()):
         owners = ", ".join(path for path, _ in kernel_owners(generator)) or "none"
         raise SiteError(
-            f"site {site} is a {type(module).__name__}, not a synthesis convolution; modules with a kernel are {owners}"
+            f"site {site} is a {type(module).__name__}, not a synthesis convolution; modules with a kernel are {owners}. Or name "
+            f"{advice.returned()}"
+        )
+    if site.side == "output" and _channels_last(module):
+        raise SiteError(
+            f"site {site} is a {type(module).__name__}, whose channels are the last axis, and a needle lies along the second one of a "
+            "representation (N, C, H, W); name a module that returns that"
         )
     return module
+
+
+def _channels_last(module: nn.Module) -> bool:
+    """Whether module works on the last axis of what it is given; one with a forward of its own may turn the axes before and after."""
+    if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
+        return len(module.normalized_shape) == 1 and type(module).forward in (nn.LayerNorm.forward, nn.RMSNorm.forward)
+    return isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward

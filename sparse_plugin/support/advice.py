@@ -93,6 +93,11 @@ def sites(*paths: str) -> str:
     return setting("sites", list(paths) or ["path"])
 
 
+def returned() -> str:
+    """How to say that Γ is what a module returns, as where no module's input is it: `path:output` after what is said of inputs."""
+    return f"the module that returns Γ, as in {sites('path:output')}"
+
+
 def scales() -> str:
     """How to name the modules whose outputs are Γ_1, Γ_2 and so on."""
     return setting("sites", ["path1:output", "path2:output"])

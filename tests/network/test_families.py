@@ -237,12 +237,48 @@ class Pointwise(nn.Module):
 def test_implicit_networks_are_refused():
     with pytest.raises(SiteError, match="linear layers alone, implicit networks among them, are not synthesized from atoms"):
         sparse_plugin.attach(Siren(), "l0_inf", k=K)
-    for example in (torch.rand(1, 2, 8, 8), None):
-        with pytest.raises(SiteError, match="Pointwise makes every pixel by itself, as an implicit network does"):
-            sparse_plugin.attach(Pointwise(), "l0_inf", k=K, example_input=example)
+    at = torch.rand(1, 2, 8, 8)
+    for call in (lambda g: sparse_plugin.attach(g, "l0_inf", k=K, example_input=at), lambda g: sparse_plugin.attach(g, "l0_inf", k=K) and g(at)):
+        with pytest.raises(SiteError, match="Pointwise is: it makes every pixel by itself, as an implicit network does"):
+            call(Pointwise())
     generator = Pointwise()
     sparse_plugin.attach(generator, "l0_inf", k=K, sites="layers.2")  # named all the same
-    assert fullest(generator.layers[2], lambda: generator(torch.rand(1, 2, 8, 8))) == K
+    assert fullest(generator.layers[2], lambda: generator(at)) == K
+
+
+class Transformer(nn.Module):
+    """As TransGAN: attention over the positions, and a convolution of one pixel for each to be painted by."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.keys = nn.Linear(6, 16 * 32), nn.Linear(32, 64)
+        self.to_image = nn.Sequential(nn.Conv2d(8, 3, 1))
+
+    def forward(self, z):
+        tokens = self.first(z).view(-1, 16, 32)
+        query, key = self.keys(tokens).chunk(2, -1)
+        tokens = tokens + (query @ key.transpose(1, 2)).softmax(-1) @ tokens
+        return self.to_image(F.pixel_shuffle(tokens.permute(0, 2, 1).reshape(-1, 32, 4, 4), 2))
+
+
+class DeepDecoder(nn.Sequential):
+    """Convolutions of one pixel, with enlargements between them."""
+
+    def __init__(self):
+        up = nn.Upsample(scale_factor=2, mode="bilinear")
+        super().__init__(nn.Conv2d(6, 8, 1), up, nn.ReLU(), nn.Conv2d(8, 8, 1), up, nn.ReLU(), nn.Conv2d(8, 3, 1), nn.Sigmoid())
+
+    def forward(self, z):
+        return super().forward(z[:, :, None, None].expand(-1, -1, 4, 4))
+
+
+@pytest.mark.parametrize(("kind", "path"), [(Transformer, "to_image.0"), (DeepDecoder, "6")])
+@pytest.mark.parametrize("example", [True, False], ids=["example", "first-call"])
+def test_what_mixes_positions_otherwise_is_not_implicit(kind, path, example):
+    generator = kind()
+    attachment = sparse_plugin.attach(generator, "l0_inf", k=K, example_input=noise() if example else None)
+    assert fullest(generator.get_submodule(path), lambda: generator(noise())) == K
+    assert [site.path for site in attachment.sites] == [path]
 
 
 def test_a_decoder_without_a_convolution():
