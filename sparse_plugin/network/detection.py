@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin.errors import SiteError, module_of
+from sparse_plugin.errors import SiteError, SparsePluginError, module_of
 from sparse_plugin.network import readers
 from sparse_plugin.network.candidate import Candidate, Detection
 from sparse_plugin.network.choice import choose
 from sparse_plugin.network.images import flat_of, image_of, images_of, rival_of
+from sparse_plugin.network.inside import quiet
 from sparse_plugin.network.once_more import OnceMore
 from sparse_plugin.network.probe import forward, learning, unseen
 from sparse_plugin.network.sites import CHILD, Site, kernel_owners, pointwise, shape
@@ -71,8 +72,16 @@ def trace_call(
             if CHILD not in path.split(".") and not isinstance(module, torch.jit.ScriptModule):  # which takes no hooks
                 before.callback(module.register_forward_pre_hook(given(path), prepend=True).remove)
                 before.callback(module.register_forward_hook(watch(path), with_kwargs=True).remove)
-        with learning(generator):
-            output = forward(generator, args, kwargs, grad, run)
+        try:
+            with learning(generator):
+                output = forward(generator, args, kwargs, grad, run)
+        except RuntimeError as error:
+            if quiet() or isinstance(error, SparsePluginError):
+                raise
+            raise SiteError(
+                f"what makes the image of {type(generator).__name__} cannot be told inside torch.func, which does not let its graph be "
+                f"followed ({error}); run it once in this way outside of that, or name the site with {advice.sites()}"
+            ) from error
     images = readers.apart(images_of(output))
     rival = rival_of(images[0], output) if images else None
     if not images and (flat := flat_of(output)) is not None:

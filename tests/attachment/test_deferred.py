@@ -14,7 +14,7 @@ import sparse_plugin
 from sparse_plugin import Attachment
 from sparse_plugin.attachment import hooks, placement
 from sparse_plugin.attachment.first_call import DEFERRED
-from sparse_plugin.errors import CheckpointError
+from sparse_plugin.errors import CheckpointError, SiteError
 
 K = 2
 
@@ -211,3 +211,29 @@ def test_forward_called_directly_tells_d1_too():
     generator = attached()
     assert generator.forward(z()).shape[1] == 3
     assert fullest(generator) <= K and sparse_plugin.Attachment.of(generator).sites
+
+
+def parameters(generator):
+    return {name: parameter.detach().clone() for name, parameter in generator.named_parameters()}
+
+
+def mean(generator, held, noise):
+    return torch.func.functional_call(generator, held, (noise,)).mean()
+
+
+FUNCTIONAL = {
+    "grad": lambda g: torch.func.grad(lambda held: mean(g, held, z()))(parameters(g)),
+    "jacrev": lambda g: torch.func.jacrev(lambda noise: g(noise).mean())(z()),
+    "an ensemble": lambda g: torch.vmap(lambda held: mean(g, held, z()), randomness="different")(
+        {name: torch.stack([held, held]) for name, held in parameters(g).items()}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONAL)
+def test_a_first_call_inside_torch_func_is_refused_and_decides_nothing(name):
+    generator = attached()
+    with pytest.raises(SiteError, match="Previewed cannot be told inside torch.func.*run it once in this way outside of that"):
+        FUNCTIONAL[name](generator)
+    assert fullest(generator) == K
+    FUNCTIONAL[name](generator)
