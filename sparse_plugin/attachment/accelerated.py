@@ -21,8 +21,20 @@ _shares: list[float] = []  # of the running backward passes
 
 
 def share() -> float | None:
-    """What accelerate multiplies the loss of the running backward pass by; None where that is not accelerate's."""
-    return _shares[-1] if _shares else None
+    """What a loss was multiplied by before the running backward pass, where that is known and no 1; else None. A trainer may divide by
+    itself what it hands on, as that of transformers does.
+    """
+    return _shares[-1] if _shares and _shares[-1] != 1 else None
+
+
+@contextmanager
+def divided(count: int) -> Iterator[None]:
+    """The backward pass in here is that of a loss divided by count."""
+    _shares.append(1 / max(1, count))
+    try:
+        yield
+    finally:
+        _shares.pop()
 
 
 def is_of_others(generator: nn.Module | None) -> bool:
@@ -37,20 +49,22 @@ def is_of_others(generator: nn.Module | None) -> bool:
 
 def follow(undo: list[Callable[[], None]]) -> None:
     """Follow accelerate, if it was imported, until what is added to undo takes that back."""
-    kind: Any = getattr(sys.modules.get("accelerate.accelerator"), "Accelerator", None)
+    kind = getattr(sys.modules.get("accelerate.accelerator"), "Accelerator", None)
     for name, wrapper in (("backward", _backward), ("accumulate", _accumulate)):
-        original = vars(kind).get(name) if kind is not None else None
-        if original is not None and not (isinstance(original, FunctionWrapper) and original._self_wrapper is wrapper):
-            setattr(kind, name, FunctionWrapper(original, wrapper))
-            undo.append(lambda name=name, original=original: setattr(kind, name, original))  # type: ignore[misc]
+        wrap(kind, name, wrapper, undo)
+
+
+def wrap(kind: Any, name: str, wrapper: Callable[..., Any], undo: list[Callable[[], None]]) -> None:
+    """Wrap a method of kind, a class or None, unless it is, until what is added to undo takes that back."""
+    original = vars(kind).get(name) if kind is not None else None
+    if original is not None and not (isinstance(original, FunctionWrapper) and original._self_wrapper is wrapper):
+        setattr(kind, name, FunctionWrapper(original, wrapper))
+        undo.append(lambda: setattr(kind, name, original))
 
 
 def _backward(wrapped: Any, accelerator: Any, args: Any, kwargs: Any) -> Any:
-    _shares.append(1 / max(1, accelerator.gradient_accumulation_steps))
-    try:
+    with divided(accelerator.gradient_accumulation_steps):
         return wrapped(*args, **kwargs)
-    finally:
-        _shares.pop()
 
 
 def _accumulate(wrapped: Any, accelerator: Any, args: Any, kwargs: Any) -> Any:

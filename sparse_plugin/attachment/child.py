@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sparse_plugin.attachment.training_step import TrainingStep, most_counted
+from sparse_plugin.attachment.untold import before_saving
 from sparse_plugin.config import Role, by_registered_name, own_fields
 from sparse_plugin.errors import CheckpointError, shown
 from sparse_plugin.network.probe import probing
@@ -107,7 +108,8 @@ class SparseChild(nn.Module):
             self.training_step.owns(self.schedule)
 
     def _catch_up(self) -> None:
-        """An average is saved and copied where it stands, though it was never run."""
+        """An average is saved and copied where it stands, though it was never run; what is trained, at its latest step."""
+        before_saving(self)
         if self.training_step is not None and not self.training_step.trained:
             self.training_step.follow(self.schedule)
 

@@ -21,6 +21,7 @@ from sparse_plugin.attachment.site_state import SiteState, Stage
 from sparse_plugin.config import Role
 from sparse_plugin.errors import SiteError
 from sparse_plugin.measurements.gamma import GammaStatistics
+from sparse_plugin.network.probe import probing
 from sparse_plugin.network.sites import CHILD, Site
 from sparse_plugin.registry.base import Regularizer
 from sparse_plugin.support import advice, capture
@@ -122,6 +123,8 @@ class SiteHook(capture.Unscriptable):
                 return constrained(self.regularizer, gamma)
             if self.vigil is not None and not self.aside:
                 self.vigil.passed(gamma)
+            if (untold := self.state.untold) is not None and not capture.recording() and not probing():
+                untold.passed(gamma)
         return self.act(module, gamma)
 
     def child(self, module: nn.Module) -> SparseChild | None:

@@ -247,7 +247,7 @@ def _weight(ctx: Any, term: Tensor) -> Tensor:
 
 
 def _share(ctx: Any) -> float:
-    """Of the accumulated loss: what was asked for, or else what accelerate makes of a loss that is handed to it."""
+    """Of the accumulated loss: what was asked for, or else what accelerate or Lightning makes of a loss that is handed to it."""
     told = accelerated.share()
     ctx.counter.told = told is not None
     return float(ctx.share if told is None or ctx.share != 1 else told)

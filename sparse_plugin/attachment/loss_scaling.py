@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from wrapt import FunctionWrapper
 
-from sparse_plugin.attachment import accelerated
+from sparse_plugin.attachment import accelerated, lightning
 from sparse_plugin.errors import PenaltyError
 from sparse_plugin.support.subclasses import when_any_defined
 
@@ -77,13 +77,14 @@ _undo: list[Callable[[], None]] = []
 
 def follow_loss_scaling(hook: Any) -> None:
     """Keep gradients exact under torch.amp.GradScaler, and every class derived from it, now or later, with a `scale` of its own or
-    not, and under accelerate, for as long as hook lives or until `unfollow`.
+    not, and under accelerate and Lightning, for as long as hook lives or until `unfollow`.
     """
     _followed.add(hook)
     if not _undo:
         _undo.append(when_any_defined(GradScaler, _watch))
         _watch(GradScaler)
     accelerated.follow(_undo)
+    lightning.follow(_undo)
 
 
 def _watch(kind: Any) -> None:

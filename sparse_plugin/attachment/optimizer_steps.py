@@ -1,4 +1,4 @@
-"""The steps of the optimizers that train attached generators, seen through torch's global post-step hook.
+"""The steps of the optimizers that train attached generators, seen through torch's global post-step hook, or else in the weights.
 
 At each: the log's step is counted, and what would make a regularizer count wrongly or not at all is refused.
 """
@@ -9,7 +9,7 @@ import logging
 import weakref
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from sparse_plugin.attachment import events
@@ -18,7 +18,9 @@ from sparse_plugin.attachment.hooks import SiteHook, find
 from sparse_plugin.attachment.penalty import say_once
 from sparse_plugin.attachment.penalty_hook import PenaltyHook
 from sparse_plugin.attachment.site_state import Stage
+from sparse_plugin.attachment.trained_by import Watched, around
 from sparse_plugin.attachment.training_step import TrainingStep
+from sparse_plugin.attachment.untold import Untold
 from sparse_plugin.errors import AttachmentError, PenaltyError
 from sparse_plugin.network.sites import CHILD, convolution
 from sparse_plugin.network.wrappers import plain
@@ -28,32 +30,7 @@ from sparse_plugin.support import advice
 log = logging.getLogger("sparse_plugin")
 
 
-class _Watched:
-    """A generator, and which optimizers train it, by the number of their parameters when that was looked up.
-
-    Where several train parts of it, the steps that count are those of whoever trains the module at the site.
-    """
-
-    def __init__(self, generator: nn.Module, path: str) -> None:
-        self.generator, self.path = weakref.ref(generator), path
-        # Inserted parameters that no optimizer seen so far trains.
-        self.untrained = {plain(name) for name, _ in generator.named_parameters() if f".{CHILD}." in f".{name}"}
-        # Whether each trains it, and the module at the site.
-        self.trained_by: weakref.WeakKeyDictionary[Optimizer, tuple[int, bool, bool]] = weakref.WeakKeyDictionary()
-        self._seen_here = False  # an optimizer that trains the module at the site
-        self._first: weakref.ref[Optimizer] | None = None  # whose steps count as long as none was
-
-    def counts(self, optimizer: Optimizer, here: bool) -> bool:
-        """Whether a step of this optimizer, which trains the generator, is one of its training."""
-        if here:
-            first, self._seen_here = not self._seen_here, True
-            return not first or self._first is None  # its round was counted already
-        if not self._seen_here and (self._first is None or self._first() is None):
-            self._first = weakref.ref(optimizer)
-        return not self._seen_here and self._first is not None and self._first() is optimizer
-
-
-_watched: weakref.WeakKeyDictionary[SiteHook, _Watched] = weakref.WeakKeyDictionary()
+_watched: weakref.WeakKeyDictionary[SiteHook, Watched] = weakref.WeakKeyDictionary()
 _handle: Any = None
 _beside: weakref.WeakSet[Optimizer] = weakref.WeakSet()  # those that were seen to train no attached generator
 
@@ -63,7 +40,8 @@ def follow(hook: SiteHook, generator: nn.Module) -> None:
     global _handle
     site = hook.site
     bare = site.side == "input" and next(generator.get_submodule(site.path).parameters(), None) is None  # padding before D1
-    _watched[hook] = _Watched(generator, convolution(generator, site) if bare else site.path)
+    _watched[hook] = Watched(generator, convolution(generator, site) if bare else site.path)
+    _look_for_untold(hook, generator)
     if _handle is None:
         _handle = register_optimizer_step_post_hook(_stepped)
 
@@ -90,58 +68,96 @@ def unfollow(hook: SiteHook) -> None:
 
 
 def _stepped(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-    count = sum(len(group["params"]) for group in optimizer.param_groups)
-    # Of several heads, as a growing generator has, a forward may use only some: the others have no penalty to be taken.
-    penalties = [hook for hook in _watched if isinstance(hook, PenaltyHook)]
-    taken = {id(hook.vigil) for hook in penalties if hook.vigil is not None and hook.state.taken}
-    advanced: set[TrainingStep] = set()
+    taken, advanced = _taken(), set[TrainingStep]()
+    outers = around(optimizer) if _watched else []
     any_trained = False
     for hook, watched in list(_watched.items()):
-        known, trains, here = watched.trained_by.get(optimizer, (-1, False, False))
-        if known != count:
-            trains, here = _trains(optimizer, watched)
-            watched.trained_by[optimizer] = (count, trains, here)
+        trains, here = watched.trained_by_it(optimizer)
         if not trains:
             if isinstance(hook, PenaltyHook):
                 hook.state.counter.elsewhere = 0  # those were of that step
             continue
         any_trained = True
-        now, counts = hook.state, watched.counts(optimizer, here)
-        # The gradient of a penalty is in the steps of all of them; one that is taken from the attachment is taken once for all.
-        if isinstance(hook, PenaltyHook) and (counts or hook.delivery == "gradient"):
-            if hook.state.taken or id(hook.vigil) not in taken:
-                _check_penalty(hook)
-            hook.state.step_taken()
-        if not counts:
-            continue
-        if watched.untrained and now.steps:  # by the second step every optimizer has been seen
-            raise AttachmentError(
-                f"the generator was trained for a step and its inserted {min(watched.untrained)} was not: "
-                + (
-                    "attach before the optimizer is made, or add attachment.parameters() to it"
-                    if advice.reader() == "attach"
-                    else "its optimizer was made before them; have the regularizer named before the generator is built, by "
-                    f"{advice.regularizer()}"
-                )
-            )
-        now.steps += 1
-        if isinstance(hook, ConstraintHook):
-            hook.stepped()
-        if now.steps == 1:
-            events.trained.announce(hook)
-            _say_unmet(hook)
-        if hook.changes:
-            _advance(hook, advanced)
-        if now.recorder is not None:
-            if now.compiled and now.recorder.due(now.steps - 1) and not now.recorder.pending:
-                say_once(
-                    "Γ inside a graph that torch.compile made is not logged while training; attachment.measure(...) measures a "
-                    "forward of its own"
-                )
-            now.recorder.stepped(now.steps)
+        hook.state.untold = None
+        if any(watched.trained_by_it(outer)[0] for outer in outers):
+            continue  # it is part of a step of that one
+        _step(hook, watched, watched.counts(optimizer, here), taken, advanced)
     if not any_trained and optimizer not in _beside:
         _beside.add(optimizer)
         events.trained_others.announce(optimizer)
+
+
+def _taken() -> set[int]:
+    """The generators, by their vigil, of whose penalties one was taken. Of several heads, as a growing generator has, a forward may use
+    only some: the others have no penalty to be taken.
+    """
+    penalties = [hook for hook in _watched if isinstance(hook, PenaltyHook)]
+    return {id(hook.vigil) for hook in penalties if hook.vigil is not None and hook.state.taken}
+
+
+def _step(hook: SiteHook, watched: Watched, counts: bool, taken: set[int], advanced: set[TrainingStep]) -> None:
+    """The generator of hook was trained for a step; counts: whether it is one of its training, and not a part of one."""
+    now = hook.state
+    # The gradient of a penalty is in the steps of all of them; one that is taken from the attachment is taken once for all.
+    if isinstance(hook, PenaltyHook) and (counts or hook.delivery == "gradient"):
+        if hook.state.taken or id(hook.vigil) not in taken:
+            _check_penalty(hook)
+        hook.state.step_taken()
+    if not counts:
+        return
+    if watched.untrained and now.steps:  # by the second step every optimizer has been seen
+        raise AttachmentError(
+            f"the generator was trained for a step and its inserted {min(watched.untrained)} was not: "
+            + (
+                "attach before the optimizer is made, or add attachment.parameters() to it"
+                if advice.reader() == "attach"
+                else "its optimizer was made before them; have the regularizer named before the generator is built, by "
+                f"{advice.regularizer()}"
+            )
+        )
+    now.steps += 1
+    if isinstance(hook, ConstraintHook):
+        hook.stepped()
+    if now.steps == 1:
+        events.trained.announce(hook)
+        _say_unmet(hook)
+    if hook.changes:
+        _advance(hook, advanced)
+    if now.recorder is not None:
+        if now.compiled and now.recorder.due(now.steps - 1) and not now.recorder.pending:
+            say_once(
+                "Γ inside a graph that torch.compile made is not logged while training; attachment.measure(...) measures a "
+                "forward of its own"
+            )
+        now.recorder.stepped(now.steps)
+
+
+def _look_for_untold(hook: SiteHook, generator: nn.Module) -> None:
+    """Look for steps in the weights of generator, until an optimizer of torch is seen to train it."""
+    others = [other.state.untold for other, watched in _watched.items() if other is not hook and watched.generator() is generator]
+    if others and None in others:
+        return
+    root = weakref.ref(generator)
+    hook.state.untold = next(iter(others), None) or Untold(lambda: _at_sites(root()), lambda moved: _told_by_weights(root(), moved))
+    if hook.state.child is not None:
+        hook.state.untold.saves_with(hook.state.child)
+
+
+def _at_sites(generator: nn.Module | None) -> dict[str, Tensor]:
+    """What is trained of the modules at the sites of generator, and what was inserted; where that is nothing, what is trained last."""
+    named = {plain(name): p for name, p in generator.named_parameters() if p.requires_grad and not p.is_meta} if generator else {}
+    paths = tuple(f"{plain(each.path)}." for each in _watched.values() if each.path and each.generator() is generator)
+    own = {name: p for name, p in named.items() if name.startswith(paths) or f".{CHILD}." in f".{name}"} or dict(list(named.items())[-1:])
+    return {name: getattr(p, "_local_tensor", p).detach() for name, p in own.items()}
+
+
+def _told_by_weights(generator: nn.Module | None, moved: set[str]) -> None:
+    """The weights of generator, moved among them, tell that it was trained for a step."""
+    taken, advanced = _taken(), set[TrainingStep]()
+    for hook, watched in list(_watched.items()):
+        if watched.generator() is generator and hook.state.untold is not None:
+            watched.untrained -= moved
+            _step(hook, watched, True, taken, advanced)
 
 
 def _say_unmet(hook: SiteHook) -> None:
@@ -182,25 +198,6 @@ def said(hook: SiteHook, auto: Auto, density: float) -> str:
     return f"Γ at the {hook.site} has {whose} {100 * density:.1f} % non-zeros{by_nature} by step {auto.last}"
 
 
-def _trains(optimizer: Optimizer, watched: _Watched) -> tuple[bool, bool]:
-    """Whether optimizer trains the generator, and the module at the site, noting what was inserted and is trained by it."""
-    generator = watched.generator()
-    if generator is None:
-        return False, False
-    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    trains, below = False, f"{plain(watched.path)}." if watched.path else ""
-    own: nn.Parameter | None = None  # one of the module's: of its parameters, each may have an optimizer
-    for name, p in generator.named_parameters():
-        if plain(name).startswith(below) and f".{CHILD}." not in f".{name}" and (own is None or p.requires_grad > own.requires_grad):
-            own = p
-        if id(p) in trained or not p.requires_grad:
-            trains |= id(p) in trained
-            # FullyShardedDataParallel makes one parameter of many, and names them from where it stands.
-            held = tuple(getattr(p, "_fqns", ()))
-            watched.untrained = {u for u in watched.untrained if u != plain(name) and not (held and u.endswith(held))}
-    return trains, trains if own is None else id(own) in trained  # it has none, or they are one with others
-
-
 def _check_penalty(hook: PenaltyHook) -> None:
     now = hook.state
     hook.is_due()
@@ -237,5 +234,5 @@ def _check_penalty(hook: PenaltyHook) -> None:
                 "its weight; where the host accumulates gradients and divides its loss, tell their number by %s",
                 backwards,
                 hook.accumulation,
-                advice.setting("accumulation", now.counter.backwards),
+                advice.setting("accumulation", round(now.counter.backwards)),
             )

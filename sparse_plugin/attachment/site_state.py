@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sparse_plugin.attachment.child import SparseChild
 from sparse_plugin.attachment.gamma_nodes import GammaNodes
+from sparse_plugin.attachment.untold import Untold
 from sparse_plugin.measurements.log import Recorder
 from sparse_plugin.registry.base import Constraint, Penalty
 
@@ -29,6 +30,7 @@ class SiteState:
         self.stage = Stage.PLACED
         self.compiled = False  # whether Γ was compiled into a graph, by torch.compile, where no Python sees it
         self.steps = 0  # of the generator's optimizer
+        self.untold: Untold | None = None  # what looks for them, as long as no optimizer of torch is known to take them
         self.recorder: Recorder | None = None
         self.child: SparseChild | None = None  # beside it, wherever its module may be now
 

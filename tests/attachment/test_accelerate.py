@@ -124,3 +124,15 @@ def test_detaching_gives_accelerate_back_what_it_was():
     assert accelerate.Accelerator.backward is not before[0]
     attachment.detach()
     assert (accelerate.Accelerator.backward, accelerate.Accelerator.accumulate) == before
+
+
+def test_a_trainer_that_divides_by_itself_is_told_what_to_say(caplog):
+    """As that of transformers, which hands a divided loss to an Accelerator of one step."""
+    g, d = networks()
+    attach(g, "l1", weight=WEIGHT, example_input=noise(0))
+    accelerator = accelerate.Accelerator(cpu=True)
+    optimizer = torch.optim.SGD(g.parameters(), 0.0)
+    for seed in (0, 1):
+        accelerator.backward(-d(g(noise(seed))).mean() / 2)
+    optimizer.step()
+    assert "tell their number by accumulation=2" in caplog.text

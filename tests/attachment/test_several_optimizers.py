@@ -1,9 +1,12 @@
 """Steps of a generator whose parts are trained by several optimizers."""
 
+from functools import partial
+
 import pytest
 import torch
 from generators import Padded, noise
 from scheduled import LINEAR, attached, dense, train
+from torch.distributed.optim import ZeroRedundancyOptimizer
 
 import sparse_plugin
 from sparse_plugin.errors import PenaltyError
@@ -72,3 +75,47 @@ class TestSeveralOptimizers:
         generator = dense()
         sparse_plugin.attach(generator, "ml_csc", k=LINEAR, levels=2, example_input=noise())
         assert self.rounds(generator, self.parts(generator)) == 3
+
+    @pytest.mark.parametrize("kind", ["sam", "zero"])
+    def test_one_that_has_another_take_its_step_takes_one(self, kind, tmp_path):
+        """As SAM, Lookahead and torch's ZeroRedundancyOptimizer do: both are optimizers of torch."""
+
+        class Around(torch.optim.Optimizer):
+            def __init__(self, parameters, **defaults):
+                super().__init__(parameters, defaults)
+                self.base = torch.optim.SGD(self.param_groups, **defaults)
+
+            def step(self, closure=None):
+                self.base.step()
+
+        generator, handle = attached(run_dir=tmp_path, measure_every=1)
+        if kind == "zero":
+            torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+        try:
+            make = Around if kind == "sam" else partial(ZeroRedundancyOptimizer, optimizer_class=torch.optim.SGD)
+            train(generator, 3, make(list(generator.parameters()), lr=1e-3))
+        finally:
+            if kind == "zero":
+                torch.distributed.destroy_process_group()
+        assert int(handle.inserted()[0].training_step.step) == 3
+        assert [line["step"] for line in read(tmp_path / FILE)] == [1, 2, 3]
+
+    def test_one_within_another_that_trains_something_else_counts(self):
+        """As where one object steps several optimizers, and has a parameter of its own because torch asks for one."""
+
+        class All(torch.optim.Optimizer):
+            def __init__(self, *inner):
+                super().__init__([torch.nn.Parameter(torch.zeros(1))], {})
+                self.inner = inner
+
+            def zero_grad(self):
+                for each in self.inner:
+                    each.zero_grad()
+
+            def step(self, closure=None):
+                for each in self.inner:
+                    each.step()
+
+        generator, handle = attached()
+        train(generator, 2, All(torch.optim.SGD(generator.parameters(), 1e-3)))
+        assert int(handle.inserted()[0].training_step.step) == 2

@@ -171,6 +171,29 @@ def test_a_penalty_that_never_met_a_trained_generator_is_a_failure(tmp_path):
     assert done.returncode == 3 and "NOTHING WAS REGULARIZED" in done.stderr, done.stderr
 
 
+@pytest.mark.parametrize("asked", [("l1", "sparse.weight=1e-3"), ("l0_inf", "sparse.k={start: 1.0, end: 0.25, steps: 3}")])
+def test_an_optimizer_that_is_none_of_torchs(tmp_path, asked):
+    """As fastai's, or one of the script's own, beside one of torch's for the discriminator."""
+    script(
+        tmp_path,
+        """
+        g, d = Generator(), nn.Linear(3, 1)
+        opt = torch.optim.SGD(d.parameters(), 0.1)
+        for _ in range(5):
+            d(g(torch.randn(2, 6)).detach().mean((2, 3))).mean().backward()
+            opt.step()
+            d(g(torch.randn(2, 6)).mean((2, 3))).mean().backward()
+            for p in g.parameters():
+                p.data -= 0.1 * p.grad
+                p.grad = None
+        print(counts[-1])
+        """,
+    )
+    done = sparse_plugin("run", "--sparse", asked[0], "--set", asked[1], "--", "python", "train.py", cwd=tmp_path)
+    assert done.returncode == 0 and "NOTHING" not in done.stderr, done.stderr
+    assert asked[0] == "l1" or done.stdout.split()[-1] == "2"
+
+
 @pytest.mark.slow
 def test_a_mistake_in_a_spawned_process_is_a_sentence_too(tmp_path):
     script(
