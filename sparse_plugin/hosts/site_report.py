@@ -25,9 +25,9 @@ def inspect(
     except Exception as error:
         raise ConfigError(f"{generator} does not run on {', '.join(shapes)}: {type(error).__name__}: {error}") from None
     known = adapters.find(made, None)
-    site, why = found.site, found.why
+    chosen, why = found.sites, found.why
     if known is not None:
-        site, why = known.sites(made)[0], f"adapter {known.name}"
+        chosen, why = known.sites(made), f"adapter {known.name}"
     try:
         scales = [str(scale) for scale in encoders.detect(made, *example)]
     except SiteError:  # it is no encoder-decoder
@@ -37,7 +37,7 @@ def inspect(
     return {
         "generator": type(made).__name__,
         "image": sites.shape(found.image),
-        "site": None if site is None else str(site),
+        "site": ", ".join(map(str, chosen)) or None,
         "why": why,
         "scales": scales,
         "candidates": [

@@ -112,6 +112,16 @@ class TestSites:
         )
         assert report["site"] == "input of out" and report["candidates"][-1]["input"] == "16x8x8"
 
+    def test_every_head_of_several_images(self, tmp_path, monkeypatch):
+        (tmp_path / "twins.py").write_text(
+            "from torch import nn\n\nclass Twins(nn.Module):\n"
+            "    def __init__(self):\n        super().__init__()\n        self.a, self.b = (nn.Conv2d(8, 3, 3, padding=1) for _ in range(2))\n"
+            "    def forward(self, x):\n        return [self.a(x), self.b(x[..., ::2, ::2])]\n"
+        )
+        monkeypatch.syspath_prepend(str(tmp_path))
+        done = run("sites", "twins:Twins", "--input", "2x8x8x8")
+        assert "site: input of a, input of b (each makes an image of its own)" in done.output
+
     def test_with_an_adapter_and_labels(self):
         done = run("sites", "torch_mimicry.nets.sagan:SAGANGenerator32", "--arg", "num_classes=3", "--arg", "ngf=16", "--input", "2x128",
                    "--input", "2:int<3")  # fmt: skip
