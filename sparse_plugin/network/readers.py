@@ -1,4 +1,4 @@
-"""What reads Γ on the way to the image beside D1, as the autograd graph of a forward shows it.
+"""What the autograd graph of a forward shows of the way to its images: what reads Γ beside D1, and by what it goes.
 
 An image that is computed from Γ past D1 too is more than a dictionary makes of it.
 """
