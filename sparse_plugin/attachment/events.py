@@ -56,6 +56,8 @@ class Event(Generic[T]):
 
 # A generator's hooks have just been placed: at attach, at the first call, or where D1 changed.
 placed: Event[nn.Module] = Event("placed")
+# A generator that was pickled with its hooks, and came so from another process or a file, runs for the first time.
+arrived: Event[nn.Module] = Event("arrived")
 # Once a hook, when it takes effect: Γ is projected, or its penalty reaches a loss.
 effective: Event[AtSite] = Event("effective")
 # Once a hook, when its generator runs with gradients or is trained, so that a penalty is due.
@@ -69,4 +71,4 @@ trained: Event[AtSite] = Event("trained")
 # An optimizer that trains no attached generator takes its first step: it is told to whoever asks what was trained.
 trained_others: Event[object] = Event("trained_others")
 
-ALL = (placed, effective, penalizable, chosen, trained, trained_others)
+ALL = (placed, arrived, effective, penalizable, chosen, trained, trained_others)

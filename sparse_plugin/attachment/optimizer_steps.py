@@ -47,15 +47,19 @@ def follow(hook: SiteHook, generator: nn.Module) -> None:
 
 
 def follow_as_found(generator: nn.Module) -> None:
-    """The same for what changes over training in a generator that is a copy, or came out of another process: it may be trained
-    too. A copy's penalty never acts.
+    """The same for a generator that came out of a pickle, and for what changes over training in a copy: it may be trained too. A
+    copy's penalty never acts.
     """
+    arrived = False
     for _, module, hook in find(generator, SiteHook):
         if hook.state.child is not None:
             continue
         hook.state.child = hook.child(module)
-        if hook.changes and not (hook.is_copy and isinstance(hook, PenaltyHook)):
+        if not hook.is_copy or (hook.changes and not isinstance(hook, PenaltyHook)):
             follow(hook, generator)
+        arrived |= not hook.is_copy
+    if arrived:
+        events.arrived.announce(generator)
 
 
 def unfollow(hook: SiteHook) -> None:

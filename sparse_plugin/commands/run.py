@@ -26,7 +26,7 @@ from sparse_plugin.commands.options import config_of, config_options
     metavar="NAME",
 )
 @click.option(
-    "--run-dir", metavar="DIR", help="Where measurements are logged.  [default: the host's, else sparse_runs/<time>]"
+    "--run-dir", metavar="DIR", help="Where measurements are logged.  [default: the host's, else sparse_runs/<time>-<process>]"
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def run(command: tuple[str, ...], run_dir: str | None, host: str | None, **options: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -119,17 +120,24 @@ def boot() -> None:
         return
     session = Session(config, os.environ.get("SPARSE_PLUGIN_RUN_DIR"), launched=True)
     current.put(session)
-    previous = sys.excepthook
+    previous, previous_of_threads = sys.excepthook, threading.excepthook
 
-    def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        text = _mistake(error)
-        if text and session.active:
+    def told(error: BaseException | None) -> bool:
+        text = _mistake(error) if error is not None and session.active else ""
+        if text:
             say(text)
             session.journal.note("mistake", text)
-        else:
+        return bool(text)
+
+    def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not told(error):
             previous(kind, error, trace)
 
-    sys.excepthook = excepthook
+    def excepthook_of_threads(args: threading.ExceptHookArgs) -> None:
+        if not told(args.exc_value):
+            previous_of_threads(args)
+
+    sys.excepthook, threading.excepthook = excepthook, excepthook_of_threads
     atexit.register(session.journal.close)
     session.journal.note("on", sys.executable)
     session.start()

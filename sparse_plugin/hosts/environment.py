@@ -47,5 +47,5 @@ def set_environment(variables: Mapping[str, str]) -> Callable[[], None]:
 
 
 def default_run_dir() -> str:
-    """Where measurements go when neither the user nor the host says: a new folder for every run."""
-    return str(Path("sparse_runs") / time.strftime("%Y%m%d-%H%M%S"))
+    """Where measurements go when neither the user nor the host says: a new folder for every run, also of several that begin at once."""
+    return os.path.abspath(Path("sparse_runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")

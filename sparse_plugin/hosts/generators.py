@@ -131,7 +131,7 @@ class Generators:
         from sparse_plugin.attachment.plan import Plan
         from sparse_plugin.network.wrappers import unwrapped
 
-        self._listen()
+        self.listen()
         assert config is not None  # as what is not asked for is not attached
         host = self._hosts.get(unwrapped(generator))
         plan = Plan.of(config)
@@ -145,11 +145,13 @@ class Generators:
         _train_inserted(handle)
         return handle
 
-    def _listen(self) -> None:
+    def listen(self) -> None:
+        """Hear what happens to generators; those that came out of a pickle are attached already."""
         from sparse_plugin.attachment import events
 
         listeners: list[tuple[events.Event[Any], Callable[[Any], None]]] = [
             (events.placed, self._placed),
+            (events.arrived, self._arrived),
             (events.effective, self._reporter.effective),
             (events.penalizable, self._reporter.penalizable),
             (events.trained, self._reporter.trained),
@@ -158,6 +160,28 @@ class Generators:
         for event, tell in listeners:
             if tell not in event:
                 self._undo.append(event.subscribe(tell))
+
+    def _arrived(self, generator: nn.Module) -> None:
+        """A generator came out of a pickle, as a spawned worker is given it, or as a file holds it whole.
+
+        Raises CheckpointError where it was pickled with another regularizer than is asked for.
+        """
+        from sparse_plugin.attachment.handle import Attachment
+        from sparse_plugin.attachment.plan import Plan
+
+        config, handle = self._request.config, Attachment(generator)
+        if not self._request.active or generator in self._hosts:
+            return
+        asked = config.for_role(handle.role) if config.regularizer is not None and handle.role in config.roles else None
+        if not config.enabled or (asked is not None and asked.settings and Plan.of(asked).regularizer != handle.regularizer):
+            raise CheckpointError(
+                f"this {type(generator).__name__} was pickled with {handle.regularizer}, and this run "
+                + (f"asks for {asked.build()}" if asked is not None and config.enabled else "is disabled")
+                + "; ask for the same, or load a state_dict into a generator that is built here"
+            )
+        self._hosts[generator] = None
+        self._reporter.attached(handle)
+        self._placed(generator)
 
     def _placed(self, generator: nn.Module) -> None:
         if generator not in self._hosts:

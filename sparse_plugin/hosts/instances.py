@@ -14,14 +14,15 @@ from sparse_plugin.support.subclasses import below, on_subclass
 
 
 def named(spec: str, cls: type) -> bool:
-    """Whether "module:Class" names cls by where it is defined. `__main__`, or the script's own name, stands for the main
-    script, in a spawned process too.
+    """Whether "module:Class" names cls by where it is defined. `__main__`, the script's own name, or that of the module that
+    `python -m` runs, stands for the main script, in a spawned process too.
     """
     module, _, name = spec.partition(":")
     if cls.__name__ != name or cls.__module__ not in ("__main__", "__mp_main__"):
         return cls.__name__ == name and cls.__module__ == module
-    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    return module == "__main__" or (file is not None and Path(file).stem == module)
+    main = sys.modules.get(cls.__module__)
+    file, ran = getattr(main, "__file__", None), getattr(main, "__spec__", None)
+    return module == "__main__" or (file is not None and Path(file).stem == module) or getattr(ran, "name", None) == module
 
 
 def handed_on(spec: str, cls: type) -> bool:

@@ -47,7 +47,7 @@ def run_command(command: Sequence[str], config: SparsityConfig) -> int:
         except OSError as error:
             raise ConfigError(not_started(command, error)) from None
         events = gathered(folder)
-    if code == 1 and any("mistake" in event for event in events):
+    if code in (0, 1) and any("mistake" in event for event in events):  # a script may go on without the thread, or process, refused
         return ConfigError.exit_code
     text, failed = verdict(events, config)
     if text and code == 0:  # what failed did not get as far as to be judged

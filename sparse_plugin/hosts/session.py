@@ -74,6 +74,7 @@ class Session:
                 for name, host in hosts:
                     self._install(name, host)
                 check_networks(config)
+                self.when_imported("sparse_plugin.attachment.events", lambda module: self.generators.listen())
                 if (spec := discriminator_of(config)) is not None:
                     self.attach_discriminators_of(spec, None)
                 elif config.enabled and "discriminator" in config.roles:

@@ -94,4 +94,4 @@ def test_a_generator_out_of_another_process_takes_effect_there_too(heard):
     generator(z)
     twin = pickle.loads(pickle.dumps(generator))
     twin(z)
-    assert [name for name, _ in heard] == ["placed", "effective", "effective"]
+    assert [name for name, _ in heard] == ["placed", "effective", "arrived", "effective"]

@@ -1,12 +1,15 @@
 """Scripts that do not know of the plugin, run with it on: from bare starts where a start, a stream, an end or a signal is tested."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 
 import pytest
 from launched import script, sparse_plugin
+
+from sparse_plugin.hosts.environment import default_run_dir
 
 ON = ("run", "--sparse", "l0_inf", "--set", "sparse.k=2", "--generator", "__main__:Generator", "--")
 
@@ -40,6 +43,15 @@ def test_the_log_of_an_unknown_host_has_a_folder_of_its_own(tmp_path):
     script(tmp_path, "import os\nos.mkdir('work')\nos.chdir('work')\ntrain()")  # here is where the command was given
     sparse_plugin(*options, "python", "train.py", cwd=tmp_path)
     assert len((tmp_path / "here" / "sparsity.jsonl").read_text().splitlines()) == 3 and not list(tmp_path.glob("work/*"))
+
+
+def test_runs_that_begin_in_the_same_second_have_a_log_each(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    folders = []
+    for number in (1, 2):
+        monkeypatch.setattr(os, "getpid", lambda number=number: number)
+        folders.append(default_run_dir())
+    assert all(folder.startswith(f"{tmp_path}/sparse_runs/") for folder in folders) and len(set(folders)) == 2
 
 
 @pytest.mark.slow
@@ -261,6 +273,32 @@ def test_an_ambiguous_generator_stops_the_script(tmp_path):
     options[-1:-1] = ["--set", "sparse.sites=[out]"]
     done = sparse_plugin(*options, "python", "train.py", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "went on\n")
+
+
+@pytest.mark.parametrize("how", ["thread", "process"])
+def test_a_refusal_that_the_script_survives_is_no_success(tmp_path, how):
+    """In a thread, or in a command whose exit code a script of a sweep does not look at."""
+    script(
+        tmp_path,
+        """
+        import os, threading
+        def work():
+            g = train()
+            g.out = nn.Conv2d(8, 8, 1)
+            g(torch.randn(2, 6))
+        if sys.argv[1] == "thread":
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+        elif sys.argv[1] == "process":
+            os.system(f"{sys.executable} train.py itself")
+        else:
+            work()
+        """,
+    )
+    done = sparse_plugin(*ON, "python", "train.py", how, cwd=tmp_path)
+    assert done.returncode == 2 and "made an image without going through any site" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_enable_in_a_notebook(tmp_path):

@@ -3,6 +3,7 @@
 import sys
 import textwrap
 import threading
+from importlib.machinery import ModuleSpec
 
 import pytest
 import torch
@@ -140,6 +141,8 @@ def test_the_script_by_its_own_name(monkeypatch, tmp_path):
     mine = type("Mine", (nn.Module,), {"__module__": "__main__"})
     assert instances.named("train_art:Mine", mine) and instances.named("__main__:Mine", mine)
     assert not instances.named("other:Mine", mine) and not instances.named("train_art:Other", mine)
+    monkeypatch.setattr(main, "__spec__", ModuleSpec("art.train_art", None))  # as of `python -m art.train_art`
+    assert instances.named("art.train_art:Mine", mine) and not instances.named("art:Mine", mine)
 
 
 def test_generators_that_threads_build_at_the_same_time(package):
