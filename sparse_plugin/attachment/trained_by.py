@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import weakref
+from types import FrameType
 
 from torch import nn
 from torch.optim.optimizer import Optimizer
@@ -32,11 +33,11 @@ class Watched:
     def trained_by_it(self, optimizer: Optimizer) -> tuple[bool, bool]:
         """Whether optimizer trains the generator, and the module at the site."""
         count = sum(len(group["params"]) for group in optimizer.param_groups)
-        known, *found = self.trained_by.get(optimizer, (-1, False, False))
+        known, trains, here = self.trained_by.get(optimizer, (-1, False, False))
         if known != count:
-            found = [*_trains(optimizer, self)]
-            self.trained_by[optimizer] = (count, *found)
-        return found[0], found[1]
+            trains, here = _trains(optimizer, self)
+            self.trained_by[optimizer] = (count, trains, here)
+        return trains, here
 
     def counts(self, optimizer: Optimizer, here: bool) -> bool:
         """Whether a step of this optimizer, which trains the generator, is one of its training."""
@@ -50,10 +51,12 @@ class Watched:
 
 def around(optimizer: Optimizer) -> list[Optimizer]:
     """Those within whose step this one has taken its own, as SAM, Lookahead and ZeroRedundancyOptimizer have it done."""
-    found, frame = [], sys._getframe(1)
-    while (frame := frame.f_back) is not None:
+    found: list[Optimizer] = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
         if frame.f_code is _STEP and (other := frame.f_locals.get("self")) is not optimizer and isinstance(other, Optimizer):
             found.append(other)
+        frame = frame.f_back
     return found
 
 

@@ -37,7 +37,7 @@ class Untold:
         with self._lock:
             if self._before is None:
                 self._before = {name: weight.clone() for name, weight in self._weights().items()}
-        gamma.register_hook(self._mark)
+        gamma.register_hook(self._mark)  # type: ignore[no-untyped-call]
 
     def saves_with(self, child: nn.Module) -> None:
         """child is what of the generator is saved: see the latest step before."""
