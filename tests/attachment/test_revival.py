@@ -300,7 +300,7 @@ def test_compiled_and_exported():
             optimizer.step()
     assert favour(nets[0])[DEAD] == favour(nets[1])[DEAD] > 1
     assert torch.allclose(nets[0].out.weight, nets[1].out.weight, atol=1e-6)
-    program = torch.export.export(nets[1].eval(), (noise(),)).module()
+    program = torch.export.export(nets[1].eval(), (noise(),), strict=False).module()
     assert torch.equal(program(noise()), nets[1](noise()))
 
 
