@@ -30,8 +30,8 @@ def test_the_table_of_restorations_is_that_of_their_record(monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("name", "of"),
-    [("auto", []), ("auto", ["--arch", "msgan", "--width", "0.125"]), ("tune", [])],
-    ids=["auto-dcgan", "auto-msgan", "tune-dcgan"],
+    [(name, of) for name in ("auto", "tune") for of in ([], ["--arch", "msgan", "--width", "0.125"])],
+    ids=["auto-dcgan", "auto-msgan", "tune-dcgan", "tune-msgan"],
 )
 def test_the_tables_of_what_chooses_itself_are_those_of_their_record(name, of, monkeypatch, capsys):
     pytest.importorskip("torch_fidelity")
