@@ -70,7 +70,13 @@ class PenaltyHook(SiteHook):
         recorder = state.recorder
         if recorder is not None and recorder.due(state.steps):
             recorder.take(self._weigh(module, gamma))
-        return passed
+        return self._handed_on(passed)
+
+    def _handed_on(self, passed: Tensor) -> Tensor:
+        """Γ as the generator goes on with it. What a module returned may be changed in place, by the activation of a level of pix2pix's
+        say: of a copy it may, and the penalty is still that of Γ.
+        """
+        return passed.clone() if self.site.side == "output" else passed
 
     def _compile(self, module: nn.Module, gamma: Tensor) -> Tensor:
         if self.delivery == "loss":
@@ -87,7 +93,7 @@ class PenaltyHook(SiteHook):
         note_compiled(self.site.path)
         of, penalty = self._of(module)
         out: Tensor = AddTerm.apply(gamma, value(penalty, gamma if of is None else of), 1 / self.accumulation)
-        return out
+        return self._handed_on(out)
 
     def _trained(self, module: nn.Module, gamma: Tensor) -> bool:
         """Whether what is penalized is computed from something that is trained."""

@@ -17,6 +17,7 @@ from torch import nn
 from sparse_plugin.errors import SiteError
 from sparse_plugin.network.adapters import Adapter
 from sparse_plugin.network.dataflow import Call, Flow, Node, record
+from sparse_plugin.network.nested import ancestors, outermost
 from sparse_plugin.network.sites import Site, shape
 from sparse_plugin.support import advice
 
@@ -59,11 +60,11 @@ def detect(network: nn.Module, *args: Any, **kwargs: Any) -> tuple[EncoderScale,
     no encoder-decoder, or where a Γ_k is not what a module returns, with the modules to name instead.
     """
     name = type(network).__name__
-    found = record(network, args, kwargs)
+    found = outermost(network, args, kwargs)
     if found is None:
         raise SiteError(
-            f"{name} takes no image, a tensor (N, C, H, W), so it has no encoder; leave adapter out to regularize "
-            "the input of D1"
+            f"{name} takes no image, a tensor (N, C, H, W), so it has no encoder; attach to the module in it that does, name the modules "
+            f"whose outputs are Γ_1..Γ_K, as in {advice.scales()}, or leave adapter out to regularize the input of D1"
         )
     flow, image = found
     if image is None:
@@ -112,7 +113,7 @@ class _Place:
 
 def _spots(name: str, flow: Flow, image: Node) -> list[_Spot]:
     """The scales of an encoder, from fine to coarse."""
-    alive = _ancestors(image)
+    alive = ancestors(image)
     nodes = [node for node in flow.nodes if node in alive]
     shrinks = [(parent, node) for node in nodes for parent in node.parents if node.scale > parent.scale]
     if not shrinks:
@@ -152,17 +153,6 @@ def _spots(name: str, flow: Flow, image: Node) -> list[_Spot]:
                 f"outputs are Γ_1..Γ_K, as in {advice.scales()}"
             )
     return spots
-
-
-def _ancestors(image: Node) -> set[Node]:
-    found: set[Node] = set()
-    todo = [image]
-    while todo:
-        node = todo.pop()
-        if node not in found:
-            found.add(node)
-            todo.extend(node.parents)
-    return found
 
 
 def _leads_to_decoder(nodes: list[Node]) -> set[Node]:
