@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sparse_plugin.network.images import image_of
+from sparse_plugin.network.images import image_of, images_of
 from sparse_plugin.network.probe import forward
 from sparse_plugin.network.sites import CHILD
 
@@ -240,8 +240,8 @@ def record(
     kwargs: dict[str, Any],
     replace: Collection[str] = (),
     whole: Collection[str] = (),
-) -> tuple[Flow, Node | None] | None:
-    """The flow of one undisturbed forward without gradients, and the node of the image that it returned.
+) -> tuple[Flow, list[Node]] | None:
+    """The flow of one undisturbed forward without gradients, and the nodes of the images that it returned.
 
     The image that flows is the largest tensor of 4 or 5 dimensions among the inputs; None where there is none. replace:
     paths of modules for whose output a copy is handed on, as a hook would. whole: paths of modules that are one operation
@@ -284,6 +284,6 @@ def record(
     finally:
         for handle in handles:
             handle.remove()
-    returned = flow.of(image_of(output))
+    returned = [node for image in images_of(output) if (node := flow.of(image)) is not None]
     flow.release()
     return flow, returned

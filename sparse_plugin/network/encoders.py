@@ -66,10 +66,10 @@ def detect(network: nn.Module, *args: Any, **kwargs: Any) -> tuple[EncoderScale,
             f"{name} takes no image, a tensor (N, C, H, W), so it has no encoder; attach to the module in it that does, name the modules "
             f"whose outputs are Γ_1..Γ_K, as in {advice.scales()}, or leave adapter out to regularize the input of D1"
         )
-    flow, image = found
-    if image is None:
+    flow, images = found
+    if not images:
         raise SiteError(f"the image that {name} returns is not computed from the one it takes, so it has no encoder")
-    chosen = [_place(flow, spot, level) for level, spot in enumerate(_spots(name, flow, image), 1)]
+    chosen = [_place(flow, spot, level) for level, spot in enumerate(_spots(name, flow, images), 1)]
     if any(place.call is None for place in chosen):
         raise SiteError(_unreachable(name, chosen))
     for _ in range(len(chosen) + 1):
@@ -85,7 +85,7 @@ def detect(network: nn.Module, *args: Any, **kwargs: Any) -> tuple[EncoderScale,
             raise SiteError(
                 f"Γ_{lost.level} of {name}, {shape(lost.node.shape)}, is the {Site(lost.path, 'output')}, but "
                 f"{past.get(lost.level)} reads it past that module, where no hook can change it; name other modules as in "
-                f"{advice.scales()}"
+                f"{advice.scales()}, or, without :output, those that Γ enters before anything else reads it"
             )
     raise SiteError(f"the encoder scales of {name} change from one forward to the next; name them by {advice.scales()}")
 
@@ -111,9 +111,9 @@ class _Place:
     call: Call | None
 
 
-def _spots(name: str, flow: Flow, image: Node) -> list[_Spot]:
+def _spots(name: str, flow: Flow, images: list[Node]) -> list[_Spot]:
     """The scales of an encoder, from fine to coarse."""
-    alive = ancestors(image)
+    alive = ancestors(images)
     nodes = [node for node in flow.nodes if node in alive]
     shrinks = [(parent, node) for node in nodes for parent in node.parents if node.scale > parent.scale]
     if not shrinks:

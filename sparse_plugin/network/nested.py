@@ -5,6 +5,7 @@ The stages of a U²-Net are such, and gates that are computed at a coarser scale
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
@@ -14,7 +15,7 @@ from sparse_plugin.network.dataflow import Call, Flow, Node, record
 from sparse_plugin.support import advice
 
 
-def outermost(network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Flow, Node | None] | None:
+def outermost(network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Flow, list[Node]] | None:
     """`record`, in which blocks that shrink and enlarge by themselves do neither.
 
     Raises SiteError where several encoder-decoders follow one another.
@@ -22,10 +23,10 @@ def outermost(network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
     whole = set[str]()
     while True:
         found = record(network, args, kwargs, whole=whole)
-        if found is None or found[1] is None:
-            return found
-        flow, image = found
-        alive = ancestors(image)
+        if found is None:
+            return None
+        flow, images = found
+        alive = ancestors(images)
         begins = [node for node in flow.nodes if node in alive and any(parent.again for parent in node.grows)]
         if not begins:
             return found
@@ -39,10 +40,10 @@ def outermost(network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
         whole |= {call.path for call in inner}
 
 
-def ancestors(image: Node) -> set[Node]:
-    """All that image is computed from, and itself."""
+def ancestors(images: Iterable[Node]) -> set[Node]:
+    """All that any of images is computed from, and themselves."""
     found: set[Node] = set()
-    todo = [image]
+    todo = list(images)
     while todo:
         node = todo.pop()
         if node not in found:

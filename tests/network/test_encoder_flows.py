@@ -144,6 +144,23 @@ class Masked(Watched):
         return self.last(torch.cat([self.enlarge(y), x], 1), torch.cat([self.enlarge(mask), given], 1))
 
 
+class Supervised(Watched):
+    """As UNet++ in training: the first of its images is made of the finer scales alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.side, self.early = block(14, 6), nn.Conv2d(6, 3, 1)
+
+    def forward(self, x):
+        image = super().forward(x)
+        one, two = next(g for level, g in self.seen if level == 1), next(g for level, g in self.seen if level == 2)
+        return [self.early(self.side(torch.cat([one, self.enlarge(two)], 1))), image]
+
+    def see(self, level, x):
+        self.seen.append((level, x))
+        return x
+
+
 class Frames(Watched):
     """Frames are folded into the batch."""
 
@@ -165,12 +182,12 @@ class Complex(Watched):
 
 CASES = [
     *((lambda wrap=wrap: Watched(wrap), image()) for wrap in (Stage, Gate, Pooling)),
-    *((Wavelet, image()), (Masked, image()), (Frames, torch.randn(1, 2, 3, 16, 16))),
+    *((Wavelet, image()), (Masked, image()), (Supervised, image()), (Frames, torch.randn(1, 2, 3, 16, 16))),
     (Complex, torch.randn(2, 1, 16, 16, 2)),
 ]
 
 
-@pytest.mark.parametrize(("build", "x"), CASES, ids=["stage", "gate", "pooling", "wavelet", "masked", "frames", "complex"])
+@pytest.mark.parametrize(("build", "x"), CASES, ids=["stage", "gate", "pooling", "wavelet", "masked", "supervised", "frames", "complex"])
 def test_what_consumers_take_is_projected(build, x):
     torch.manual_seed(0)
     network = build()
