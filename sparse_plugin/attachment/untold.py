@@ -35,8 +35,8 @@ class Untold:
             return
         self._look()
         with self._lock:
-            if self._before is None:
-                self._before = {name: weight.clone() for name, weight in self._weights().items()}
+            if not self._before:
+                self._before = _copied(self._weights())
         gamma.register_hook(self._mark)  # type: ignore[no-untyped-call]
 
     def saves_with(self, child: nn.Module) -> None:
@@ -51,8 +51,10 @@ class Untold:
             if not self._reached or self._before is None:
                 return
             now, before = self._weights(), self._before
-            moved = {name for name, weight in now.items() if name not in before or not torch.equal(weight, before[name])}
+            moved = {name for name, weight in now.items() if name in before and not torch.equal(weight, before[name])}
             if not moved:
+                if not now.keys() <= before.keys():  # some were frozen, as in the step of another player
+                    self._before = _copied(now)
                 return
             self._reached, self._before = False, None
         self._step(moved)
@@ -61,6 +63,10 @@ class Untold:
         """The same where other processes of the training may not come: at a step they may have to exchange something."""
         if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
             self._look()
+
+
+def _copied(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: weight.clone() for name, weight in weights.items()}
 
 
 def before_saving(child: nn.Module) -> None:

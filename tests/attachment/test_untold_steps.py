@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from generators import noise
-from scheduled import QUICK, attached, average, dense, kept, train
+from scheduled import LINEAR, QUICK, attached, average, dense, kept, train
 
 import sparse_plugin
 from sparse_plugin.errors import AttachmentError, PenaltyError
@@ -159,3 +159,22 @@ def test_a_penalty_is_weighed_the_same(own):
         by_hand.step()
     for one, other in zip(generator.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("kind", [Own, torch.optim.SGD])
+def test_weights_that_thaw_are_no_step(kind):
+    """As where an encoder is trained through a frozen generator: no penalty was left out, and each step counts once."""
+    for name, more in (("l0_inf", {}), ("l1", {"weight": 0.1, "delivery": "loss"})):
+        generator = dense()
+        attachment = sparse_plugin.attach(generator, name, example_input=noise(), **(more or {"k": LINEAR}))
+        optimizer, code, seen = kind(generator.parameters(), lr=1e-3), noise().requires_grad_(), []
+        for _ in range(4):
+            generator.requires_grad_(False)
+            generator(code).square().mean().backward()
+            generator.requires_grad_(True)
+            optimizer.zero_grad()
+            loss = generator(noise()).square().mean()
+            (loss + attachment.penalty() if more else loss).backward()
+            optimizer.step()
+            seen.append(kept(generator))
+        assert more or seen == [6, 4, 2, 2]
