@@ -12,34 +12,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
-from wrapt import FunctionWrapper
 
+from sparse_plugin.attachment import divided_losses
 from sparse_plugin.network.wrappers import unwrapped
 
 _models: list[tuple[nn.Module, ...]] = []  # what runs inside accumulate(...), the innermost last
-_shares: list[float] = []  # of the running backward passes
-
-
-def share() -> float | None:
-    """What a loss was multiplied by before the running backward pass, where that is known and no 1; else None. A trainer may divide by
-    itself what it hands on, as that of transformers does.
-    """
-    return _shares[-1] if _shares and _shares[-1] != 1 else None
-
-
-@contextmanager
-def divided(count: int) -> Iterator[None]:
-    """The backward pass in here is that of a loss divided by count."""
-    _shares.append(1 / max(1, count))
-    try:
-        yield
-    finally:
-        _shares.pop()
 
 
 def is_of_others(generator: nn.Module | None) -> bool:
     """Whether the running backward pass is accelerate's, and of a loss that is said to train other networks than generator."""
-    said = _models[-1] if _shares and _models else ()
+    said = _models[-1] if _models and divided_losses.running() else ()
     if generator is None or not said:
         return False
     inside = set(generator.modules())
@@ -51,19 +33,11 @@ def follow(undo: list[Callable[[], None]]) -> None:
     """Follow accelerate, if it was imported, until what is added to undo takes that back."""
     kind = getattr(sys.modules.get("accelerate.accelerator"), "Accelerator", None)
     for name, wrapper in (("backward", _backward), ("accumulate", _accumulate)):
-        wrap(kind, name, wrapper, undo)
-
-
-def wrap(kind: Any, name: str, wrapper: Callable[..., Any], undo: list[Callable[[], None]]) -> None:
-    """Wrap a method of kind, a class or None, unless it is, until what is added to undo takes that back."""
-    original = vars(kind).get(name) if kind is not None else None
-    if original is not None and not (isinstance(original, FunctionWrapper) and original._self_wrapper is wrapper):
-        setattr(kind, name, FunctionWrapper(original, wrapper))
-        undo.append(lambda: setattr(kind, name, original))
+        divided_losses.wrap(kind, name, wrapper, undo)
 
 
 def _backward(wrapped: Any, accelerator: Any, args: Any, kwargs: Any) -> Any:
-    with divided(accelerator.gradient_accumulation_steps):
+    with divided_losses.divided(accelerator.gradient_accumulation_steps):
         return wrapped(*args, **kwargs)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparse_plugin.attachment import accelerated
+from sparse_plugin.attachment import accelerated, divided_losses
 from sparse_plugin.attachment.gamma_nodes import GammaNodes
 from sparse_plugin.attachment.loss_scaling import loss_scale
 from sparse_plugin.attachment.penalty import Penalized, say_once, value
@@ -248,7 +248,7 @@ def _weight(ctx: Any, term: Tensor) -> Tensor:
 
 def _share(ctx: Any) -> float:
     """Of the accumulated loss: what was asked for, or else what accelerate or Lightning makes of a loss that is handed to it."""
-    told = accelerated.share()
+    told = divided_losses.share()
     ctx.counter.told = told is not None
     return float(ctx.share if told is None or ctx.share != 1 else told)
 

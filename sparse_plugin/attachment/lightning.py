@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from sparse_plugin.attachment.accelerated import divided, wrap
+from sparse_plugin.attachment.divided_losses import divided, wrap
 
 _MODULES = ("lightning.pytorch.strategies.strategy", "pytorch_lightning.strategies.strategy")
 

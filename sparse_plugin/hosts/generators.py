@@ -173,10 +173,13 @@ class Generators:
         if not self._request.active or generator in self._hosts:
             return
         asked = config.for_role(handle.role) if config.regularizer is not None and handle.role in config.roles else None
-        if not config.enabled or (asked is not None and asked.settings and Plan.of(asked).regularizer != handle.regularizer):
+        other = asked is not None and (
+            asked.name != handle.regularizer.name or (asked.settings and Plan.of(asked).regularizer != handle.regularizer)
+        )
+        if not config.enabled or other:
             raise CheckpointError(
                 f"this {type(generator).__name__} was pickled with {handle.regularizer}, and this run "
-                + (f"asks for {asked.build()}" if asked is not None and config.enabled else "is disabled")
+                + (f"asks for {asked.build() if asked.settings else asked.name}" if asked is not None and config.enabled else "is disabled")
                 + "; ask for the same, or load a state_dict into a generator that is built here"
             )
         self._hosts[generator] = None

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -218,10 +219,8 @@ def _ratio(before: tuple[int, ...], after: tuple[int, ...]) -> float:
 
 
 def _storage(tensor: Tensor) -> int:
-    try:
-        return int(tensor.untyped_storage()._cdata)
-    except (NotImplementedError, RuntimeError):  # a kind of tensor that has none
-        return 0
+    """What its views have in common. A sparse tensor has no storage, and no views that it is written through."""
+    return int(tensor.untyped_storage()._cdata) if tensor.layout is torch.strided else -id(tensor)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
@@ -245,8 +244,7 @@ def record(
 
     The image that flows is the largest tensor of 4 or 5 dimensions among the inputs; None where there is none. replace:
     paths of modules for whose output a copy is handed on, as a hook would. whole: paths of modules that are one operation
-    each, whatever they do inside. All that is computed from the image is held in
-    memory until the forward is over.
+    each, whatever they do inside. All that is computed from the image is held in memory until the forward is over.
     """
     image = image_of((*args, *kwargs.values()))
     if image is None:

@@ -1,4 +1,4 @@
-"""Generators that return their image at several resolutions, each made by a convolution of its own (AttnGAN, StackGAN++, MSG-GAN, FastGAN)."""
+"""Generators that return their image at several resolutions, each made by a convolution of its own (AttnGAN, StackGAN++, MSG-GAN)."""
 
 import copy
 

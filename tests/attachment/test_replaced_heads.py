@@ -5,38 +5,13 @@ import copy
 import pytest
 import torch
 from generators import Residual
+from growing import fullest, latent, train_step
 from torch import nn
 
 import sparse_plugin
 from sparse_plugin.errors import SiteError
 
 K = 2
-
-
-def fullest(generator, call, heads=None):
-    """The fullest needle that each head consumes in one call."""
-    seen = {}
-    watched = heads or [(f"rgb.{i}", head) for i, head in enumerate(generator.rgb)]
-    handles = [
-        head.register_forward_hook(lambda m, a, out, name=name: seen.update({name: int((a[0] != 0).sum(1).max())}))
-        for name, head in watched
-    ]
-    try:
-        call()
-    finally:
-        for handle in handles:
-            handle.remove()
-    return seen
-
-
-def latent(n=2):
-    return torch.randn(n, 4, 4, 4)
-
-
-def train_step(generator, *args, **kwargs):
-    optimizer = torch.optim.SGD(generator.parameters(), 0.1)
-    generator(*args, **kwargs).square().mean().backward()
-    optimizer.step()
 
 
 class Appended(nn.Module):

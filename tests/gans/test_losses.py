@@ -5,24 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from linear_games import LinearGenerator, array, number, sigmoid
 from torch import nn
 
 from sparse_plugin.gans import losses, recipe
 from sparse_plugin.gans.gan import objective_of
 from sparse_plugin.gans.objectives import Batch, Networks, Objective, Update, noise
-
-
-def array(tensor):
-    return tensor.detach().double().numpy()
-
-
-def number(scalar):
-    return float(scalar.detach())
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
 
 R, F = torch.tensor([-1.5, 0.2, 3.0]), torch.tensor([0.5, -2.0, 0.1])
 
@@ -81,22 +69,6 @@ def test_mode_seeking():
 
 
 # --- games, on networks small enough to be followed by hand
-
-
-class LinearGenerator(nn.Module):
-    """Images of size x size from z and, if there are classes, a label; in [0, 1]."""
-
-    def __init__(self, z, size, classes=0):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(z, 3 * size * size) / 3)
-        self.classes = nn.Parameter(torch.randn(max(1, classes), 3 * size * size))
-        self.size = size
-
-    def forward(self, z, labels=None):
-        h = z @ self.weight
-        if labels is not None:
-            h = h + self.classes[labels]
-        return h.sigmoid().view(-1, 3, self.size, self.size)
 
 
 class LinearDiscriminator(nn.Module):

@@ -52,6 +52,7 @@ def test_a_file_holds_one_whole(tmp_path):
         assert done.returncode == 0 and "attached to Generator at the input of out" in done.stderr, done.stderr
     for options, sentence in [
         (("--sparse", "l0_inf", "--set", "sparse.k=3"), "was pickled with l0_inf(k=2), and this run asks for l0_inf(k=3)"),
+        (("--sparse", "l0"), "was pickled with l0_inf(k=2), and this run asks for l0;"),
         ((*QUARTER, "--set", "sparse.enabled=false"), "was pickled with l0_inf(k=2), and this run is disabled"),
     ]:
         done = run(tmp_path, *options)

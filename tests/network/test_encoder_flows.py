@@ -263,3 +263,16 @@ def test_a_penalty_of_what_is_changed_in_place(delivery):
     theirs = dict(truth.named_parameters())
     assert len(terms) == 2
     assert all(torch.allclose(p.grad, theirs[name].grad, atol=1e-6) for name, p in network.named_parameters())
+
+
+def test_a_sparse_tensor_has_no_views():
+    """A graph's Laplacian, say: what is written into it is written into nothing else."""
+
+    class Mixed(Watched):
+        def forward(self, x):
+            mix = torch.eye(x.shape[-1]).to_sparse() * x.mean()
+            mix.mul_(0.0)
+            return super().forward(x + 0 * torch.sparse.mm(mix, x[0, 0].T).T)
+
+    torch.manual_seed(0)
+    assert [str(scale).partition(":")[0] for scale in detect(Mixed(), image())] == [str(s).partition(":")[0] for s in detect(Watched(), image())]

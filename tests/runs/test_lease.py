@@ -1,6 +1,5 @@
 """Two processes never train one run: leases of directories."""
 
-import json
 import os
 import pickle
 import signal
@@ -8,10 +7,10 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict, replace
 
 import pytest
 from gan_runs import train
+from leases import ELSEWHERE, written
 
 from sparse_plugin.errors import ConfigError
 from sparse_plugin.runs import attempts, lease, process
@@ -36,20 +35,8 @@ def holder(folder):
     return started
 
 
-def written(folder, name="", text=None, every=lease.BEAT, **changes):
-    """A lease as another process would have written it. Returns its file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    mine = lease.LeaseOwner(process.this_host(), os.getpid(), process.began(os.getpid()), "token")
-    path = folder / (FILE + name)
-    path.write_text(json.dumps({**asdict(replace(mine, **changes)), "every": every}) if text is None else text)
-    return path
-
-
 def owners(folder):
     return [found.owner.process for found in look(folder)]
-
-
-ELSEWHERE = {"host": "elsewhere 1 2"}
 
 
 def test_another_process_keeps_a_run_out_until_it_is_killed(tmp_path):

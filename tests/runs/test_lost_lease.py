@@ -1,33 +1,18 @@
 """Who lost its run to another stops before it writes."""
 
-import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from gan_runs import log, same, train, weights
+from leases import ELSEWHERE, written
 
 from sparse_plugin.runs import lease, process
 from sparse_plugin.runs.lease import FILE
 from sparse_plugin.runs.rundir import BusyError, RunDirectory
-
-
-def written(folder, name="", text=None, every=lease.BEAT, **changes):
-    """A lease as another process would have written it. Returns its file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    mine = lease.LeaseOwner(process.this_host(), os.getpid(), process.began(os.getpid()), "token")
-    path = folder / (FILE + name)
-    path.write_text(json.dumps({**asdict(replace(mine, **changes)), "every": every}) if text is None else text)
-    return path
-
-
-ELSEWHERE = {"host": "elsewhere 1 2"}
-
 
 TRAIN = """
 import sys
